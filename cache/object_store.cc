@@ -1,0 +1,86 @@
+#include "cache/object_store.h"
+
+#include <algorithm>
+#include <future>
+
+namespace cairn {
+
+void Body::add(Buffer bytes) {
+  if (bytes.empty()) return;
+  const uint64_t length = bytes.size();
+  pieces_.push_back(Piece{size_, std::move(bytes), nullptr, {}});
+  size_ += length;
+}
+
+void Body::add(std::shared_ptr<File> file, ByteRange range) {
+  if (range.length == 0) return;
+  pieces_.push_back(Piece{size_, {}, std::move(file), range});
+  size_ += range.length;
+}
+
+Result<size_t> Body::read_at(uint64_t offset, MutableBytes out) const {
+  size_t done = 0;
+  auto it = std::upper_bound(pieces_.begin(), pieces_.end(), offset,
+                             [](uint64_t at, const Piece& piece) { return at < piece.start; });
+  if (it != pieces_.begin()) --it;
+  for (; it != pieces_.end() && done < out.size(); ++it) {
+    const uint64_t inside = offset + done - it->start;
+    if (inside >= it->length()) continue;
+    const auto part = static_cast<size_t>(
+        std::min<uint64_t>(it->length() - inside, out.size() - done));
+    const MutableBytes target = out.subspan(done, part);
+    if (it->file) {
+      TRY_ASSIGN(const size_t n, it->file->read_at(it->range.offset + inside, target));
+      if (n != part) return fail(Errc::kCorruption, "a cached file is shorter than its range");
+    } else {
+      std::memcpy(target.data(), it->bytes.data() + inside, part);
+    }
+    done += part;
+  }
+  return done;
+}
+
+Result<Buffer> Body::to_buffer() const {
+  if (pieces_.size() == 1 && !pieces_.front().file) return pieces_.front().bytes;
+  ByteVec out(size_);
+  TRY(read_at(0, out));
+  return Buffer(std::move(out));
+}
+
+namespace {
+// Starts an asynchronous call and waits for its one answer.
+template <class T, class Start>
+Result<T> wait_for(const Start& start) {
+  std::promise<Result<T>> promise;
+  start(Callback<T>([&promise](Result<T> result) { promise.set_value(std::move(result)); }));
+  return promise.get_future().get();
+}
+}  // namespace
+
+Result<GetResult> get_sync(ObjectStore& store, std::string key, GetRange range, Context context) {
+  return wait_for<GetResult>([&](Callback<GetResult> done) {
+    store.get(std::move(key), range, std::move(context), std::move(done));
+  });
+}
+
+Result<std::string> put_sync(ObjectStore& store, std::string key, Body body,
+                             PutCondition condition, Context context) {
+  return wait_for<std::string>([&](Callback<std::string> done) {
+    store.put(std::move(key), std::move(body), condition, std::move(context), std::move(done));
+  });
+}
+
+Status remove_sync(ObjectStore& store, std::string key, Context context) {
+  return wait_for<void>([&](Callback<void> done) {
+    store.remove(std::move(key), std::move(context), std::move(done));
+  });
+}
+
+Result<ListPage> list_sync(ObjectStore& store, std::string prefix, std::string after,
+                           uint32_t limit, Context context) {
+  return wait_for<ListPage>([&](Callback<ListPage> done) {
+    store.list(std::move(prefix), std::move(after), limit, std::move(context), std::move(done));
+  });
+}
+
+}  // namespace cairn

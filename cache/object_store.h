@@ -1,0 +1,120 @@
+// ObjectStore: the port to a bucket-like store. Owned by the engine, implemented in s3/.
+//
+// What every implementation must give (tests/support/object_store_suite.h checks it):
+// - read after write: an object is whole and visible once its put completed;
+// - put is atomic: a reader sees the old object, the new one, or none, never a part;
+// - kIfAbsent is decided by the store: of many concurrent puts of one key exactly one succeeds,
+//   the others get kPrecondition. It is the only ordering the engine relies on;
+// - list sees every completed put, in byte order of the keys.
+//
+// Threads: every method may be called from any thread and returns at once. `done` runs exactly
+// once, as a task of the executor the implementation was given, never on the caller's stack.
+// Deadlines and cancellation: when the context's deadline passes or its token is cancelled, `done`
+// gets kTimeout or kCancelled soon; a write may have happened all the same.
+// Errors: kNotFound, kPrecondition, kPermission, kInvalid, kUnsupported, kNoSpace, kTransient (try
+// again: nothing is known of a write's outcome), kTimeout, kCancelled, kIo. The message names the
+// store, the operation and the key.
+// Keys: 1 to 1,024 bytes, no leading '/', no empty, "." or ".." component.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cache/base/bytes.h"
+#include "cache/base/clock.h"
+#include "cache/base/env.h"
+#include "cache/base/result.h"
+
+namespace cairn {
+
+// The bytes of a put: memory and ranges of files, in order, so that a pack goes from the cache to
+// the store without being copied into memory. Cheap to copy, immutable, may be read many times
+// (retries) and by several threads. The files must not change while a Body refers to them.
+class Body {
+ public:
+  Body() = default;
+  explicit Body(Buffer bytes) { add(std::move(bytes)); }
+  void add(Buffer bytes);
+  void add(std::shared_ptr<File> file, ByteRange range);
+  uint64_t size() const { return size_; }
+  // Fills `out` from `offset`; returns how much was read, less than out.size() only at the end.
+  // A file that is shorter than its range is kCorruption.
+  Result<size_t> read_at(uint64_t offset, MutableBytes out) const;
+  // The whole body in memory.
+  Result<Buffer> to_buffer() const;
+
+ private:
+  struct Piece {
+    uint64_t start;  // offset in the body
+    Buffer bytes;
+    std::shared_ptr<File> file;  // when set, `range` of it instead of `bytes`
+    ByteRange range;
+    uint64_t length() const { return file ? range.length : bytes.size(); }
+  };
+  std::vector<Piece> pieces_;
+  uint64_t size_ = 0;
+};
+
+enum class PutCondition : uint8_t { kAlways, kIfAbsent };
+
+struct ObjectInfo {
+  std::string key;
+  uint64_t size = 0;
+  std::string etag;  // opaque
+  int64_t mtime_ns = 0;
+};
+
+// What a get asks for. kSuffix: the last `length` bytes (or all, when the object is smaller).
+struct GetRange {
+  enum class Kind : uint8_t { kAll, kFrom, kSuffix };
+  Kind kind = Kind::kAll;
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  static GetRange all() { return {}; }
+  static GetRange from(uint64_t offset, uint64_t length) { return {Kind::kFrom, offset, length}; }
+  static GetRange suffix(uint64_t length) { return {Kind::kSuffix, 0, length}; }
+};
+
+struct GetResult {
+  Buffer bytes;              // exactly what was asked for, clipped at the object's end
+  uint64_t object_size = 0;  // of the whole object
+  std::string etag;
+};
+
+struct ListPage {
+  std::vector<ObjectInfo> objects;
+  bool truncated = false;  // more follow: list again after the last key
+};
+
+template <class T>
+using Callback = std::function<void(Result<T>)>;
+
+class ObjectStore {
+ public:
+  virtual ~ObjectStore() = default;
+  // A range that starts at or behind the object's end gives no bytes and the size.
+  virtual void get(std::string key, GetRange range, Context context, Callback<GetResult> done) = 0;
+  // Completes with the new object's etag.
+  virtual void put(std::string key, Body body, PutCondition condition, Context context,
+                   Callback<std::string> done) = 0;
+  // Removing what is not there succeeds.
+  virtual void remove(std::string key, Context context, Callback<void> done) = 0;
+  // Keys with `prefix` that sort after `after` (empty: from the start), at most `limit` (1..1000).
+  virtual void list(std::string prefix, std::string after, uint32_t limit, Context context,
+                    Callback<ListPage> done) = 0;
+  // For messages: "s3://bucket/prefix", "file:///dir".
+  virtual std::string description() const = 0;
+};
+
+// Calls that wait for the answer. Never from a task of the store's executor.
+Result<GetResult> get_sync(ObjectStore& store, std::string key, GetRange range, Context context);
+Result<std::string> put_sync(ObjectStore& store, std::string key, Body body,
+                             PutCondition condition, Context context);
+Status remove_sync(ObjectStore& store, std::string key, Context context);
+Result<ListPage> list_sync(ObjectStore& store, std::string prefix, std::string after,
+                           uint32_t limit, Context context);
+
+}  // namespace cairn
