@@ -47,6 +47,35 @@ Result<Buffer> Body::to_buffer() const {
   return Buffer(std::move(out));
 }
 
+Status check_key(std::string_view key) {
+  constexpr size_t kKeySizeMax = 1024;
+  const auto refuse = [whole = key](const char* why) {
+    return fail(Errc::kInvalid, "key '" + std::string(whole.substr(0, 80)) + "': " + why);
+  };
+  if (key.empty()) return refuse("it is empty");
+  if (key.size() > kKeySizeMax) return refuse("it is longer than 1024 bytes");
+  if (key.find('\0') != std::string_view::npos) return refuse("it has a NUL byte");
+  while (true) {
+    const size_t slash = key.find('/');
+    const std::string_view part = key.substr(0, slash);
+    if (part.empty()) return refuse("it has an empty component");
+    if (part == "." || part == "..") return refuse("it has a component '.' or '..'");
+    if (slash == std::string_view::npos) return {};
+    key.remove_prefix(slash + 1);
+  }
+}
+
+bool outcome_unknown(const Error& error) {
+  if (error.no_effect()) return false;
+  switch (error.code()) {
+    case Errc::kTransient:
+    case Errc::kTimeout:
+    case Errc::kCancelled:
+    case Errc::kIo: return true;
+    default: return false;
+  }
+}
+
 namespace {
 // Starts an asynchronous call and waits for its one answer.
 template <class T, class Start>

@@ -12,15 +12,21 @@
 // Deadlines and cancellation: when the context's deadline passes or its token is cancelled, `done`
 // gets kTimeout or kCancelled soon; a write may have happened all the same.
 // Errors: kNotFound, kPrecondition, kPermission, kInvalid, kUnsupported, kNoSpace, kTransient (try
-// again: nothing is known of a write's outcome), kTimeout, kCancelled, kIo. The message names the
-// store, the operation and the key.
-// Keys: 1 to 1,024 bytes, no leading '/', no empty, "." or ".." component.
+// again), kTimeout, kCancelled, kIo. The message names the store, the operation and the key.
+// After kTransient, kTimeout, kCancelled and kIo nothing is known of a write's outcome, unless the
+// error says no_effect(); after the others it did not happen. An object that is named by its
+// content is put with kAlways: repeating that is harmless. A create that decides something is put
+// with kIfAbsent and never repeated blindly: its own success would answer kPrecondition.
+// Keys: 1 to 1,024 bytes, no leading '/', no empty, "." or ".." component, no NUL byte.
+// Lifetime: a store may be destroyed while requests are under way; they complete all the same. Its
+// executor, clock and environment must outlive them.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cache/base/bytes.h"
@@ -88,6 +94,12 @@ struct ListPage {
   std::vector<ObjectInfo> objects;
   bool truncated = false;  // more follow: list again after the last key
 };
+
+// kInvalid when `key` breaks the rule above; the message says how.
+Status check_key(std::string_view key);
+
+// After a failed write: may it have happened?
+bool outcome_unknown(const Error& error);
 
 template <class T>
 using Callback = std::function<void(Result<T>)>;

@@ -6,7 +6,10 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+
+#include "cache/base/mutex.h"
 
 namespace cairn {
 
@@ -38,15 +41,28 @@ class Deadline {
   MonotonicTime at_;
 };
 
-// A flag that a caller raises to give up. Copies share it.
+// A flag that a caller raises to give up. Copies share it. Thread-safe.
 class CancelToken {
  public:
-  CancelToken() : flag_(std::make_shared<std::atomic<bool>>(false)) {}
-  void cancel() { flag_->store(true, std::memory_order_release); }
-  bool cancelled() const { return flag_->load(std::memory_order_acquire); }
+  // Destroying it takes the listener back; a call that has begun on another thread goes on.
+  using Listener = std::shared_ptr<void>;
+
+  CancelToken();
+  // Raises the flag, then runs the listeners on this stack. Hold no lock that they take.
+  void cancel();
+  bool cancelled() const { return state_->cancelled.load(std::memory_order_acquire); }
+  // Runs `listener` once when the flag is raised; at once when it is already. It must be quick and
+  // must not assume that what it points to still lives: capture a weak_ptr, submit a task.
+  [[nodiscard]] Listener on_cancel(std::function<void()> listener) const;
 
  private:
-  std::shared_ptr<std::atomic<bool>> flag_;
+  struct State {
+    std::atomic<bool> cancelled{false};
+    RankedMutex<Rank::kLeaf> mutex;
+    uint64_t next_id = 0;
+    std::map<uint64_t, std::function<void()>> listeners;
+  };
+  std::shared_ptr<State> state_;
 };
 
 // What bounds one request: until when, and whether the caller still wants it.

@@ -126,11 +126,16 @@ class PosixEnv final : public Env {
 
   Result<FileInfo> stat(const std::string& path) override {
     struct stat st {};
-    if (::stat(path.c_str(), &st) != 0) return fail_path("stat", path);
     FileInfo info;
+    if (::lstat(path.c_str(), &st) != 0) return fail_path("stat", path);
+    info.is_symlink = S_ISLNK(st.st_mode);
+    if (info.is_symlink && ::stat(path.c_str(), &st) != 0) return fail_path("stat", path);
     info.size = static_cast<uint64_t>(st.st_size);
     info.allocated_bytes = static_cast<uint64_t>(st.st_blocks) * 512;
     info.is_directory = S_ISDIR(st.st_mode);
+    info.is_regular = S_ISREG(st.st_mode);
+    info.inode = st.st_ino;
+    info.link_count = st.st_nlink;
     info.mtime_ns = static_cast<int64_t>(st.st_mtim.tv_sec) * 1'000'000'000 + st.st_mtim.tv_nsec;
     return info;
   }

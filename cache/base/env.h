@@ -55,7 +55,11 @@ struct FileInfo {
   uint64_t size = 0;
   uint64_t allocated_bytes = 0;
   bool is_directory = false;
+  bool is_regular = false;  // a plain file
+  bool is_symlink = false;  // the path names a link; everything else here is of its target
   int64_t mtime_ns = 0;
+  uint64_t inode = 0;
+  uint64_t link_count = 1;
 };
 
 struct DiskSpace {

@@ -31,7 +31,8 @@ Errc kind_of(int sys_errno) {
     case ENOENT: return Errc::kNotFound;
     case EEXIST: return Errc::kExists;
     case EACCES:
-    case EPERM: return Errc::kPermission;
+    case EPERM:
+    case EROFS: return Errc::kPermission;
     case ENOSPC:
     case EDQUOT: return Errc::kNoSpace;
     case EINTR: return Errc::kCancelled;

@@ -6,6 +6,7 @@
 // kinds to errno.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -42,7 +43,19 @@ class [[nodiscard]] Error {
   // The errno for a POSIX caller, or 0 when the kind alone decides it.
   int sys_errno() const noexcept { return sys_errno_; }
   const std::string& message() const noexcept { return message_; }
+  // How long the other side asked us to wait before trying again; zero when it did not say.
+  std::chrono::nanoseconds retry_after() const noexcept { return retry_after_; }
+  // For a write: the request failed before it could have had any effect (never sent, refused).
+  bool no_effect() const noexcept { return no_effect_; }
 
+  Error with_retry_after(std::chrono::nanoseconds wait) && {
+    retry_after_ = wait;
+    return std::move(*this);
+  }
+  Error with_no_effect() && {
+    no_effect_ = true;
+    return std::move(*this);
+  }
   // The same error, its message prefixed with where it passed through.
   Error wrap(std::string_view where) && {
     message_.insert(0, ": ").insert(0, where);
@@ -51,7 +64,9 @@ class [[nodiscard]] Error {
 
  private:
   Errc code_;
+  bool no_effect_ = false;
   int sys_errno_;
+  std::chrono::nanoseconds retry_after_{0};
   std::string message_;
 };
 

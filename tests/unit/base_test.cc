@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "cache/base/clock.h"
 #include "cache/base/coding.h"
 #include "cache/base/digest.h"
 #include "cache/base/executor.h"
@@ -75,4 +76,35 @@ TEST_CASE("a seeded generator repeats itself and a uuid has its version") {
   CHECK(make_seeded_rng(7)->next() == make_seeded_rng(7)->next());
   CHECK(make_seeded_rng(7)->next() != make_seeded_rng(8)->next());
   CHECK(uuid_text(make_uuid(os_rng()))[14] == '4');
+}
+
+TEST_CASE("a cancel token tells its listeners once, and those that left not at all") {
+  CancelToken token;
+  int first = 0;
+  int second = 0;
+  int late = 0;
+  const auto stays = token.on_cancel([&] { ++first; });
+  auto leaves = token.on_cancel([&] { ++second; });
+  leaves.reset();
+  const CancelToken copy = token;
+  token.cancel();
+  token.cancel();
+  CHECK(copy.cancelled());
+  CHECK(first == 1);
+  CHECK(second == 0);
+  CHECK_FALSE(copy.on_cancel([&] { ++late; }));
+  CHECK(late == 1);
+}
+
+TEST_CASE("an error keeps its hints when it is wrapped") {
+  const Error plain(Errc::kTransient, "busy");
+  CHECK(plain.retry_after().count() == 0);
+  CHECK_FALSE(plain.no_effect());
+  const Error told = Error(Errc::kTransient, "busy")
+                         .with_retry_after(std::chrono::seconds(3))
+                         .with_no_effect()
+                         .wrap("put x");
+  CHECK(told.retry_after() == std::chrono::seconds(3));
+  CHECK(told.no_effect());
+  CHECK(told.message() == "put x: busy");
 }
