@@ -1,0 +1,32 @@
+// BlockReader, BlockSink: where trees of blocks (UnixFS files, the MST) are read from and written
+// to. Owned by the caller; the format code calls them on its own thread and keeps no reference
+// after it returned.
+//
+// Errors: kNotLocal says that the block exists but has to be fetched first. Every tree function
+// can be run again from its start once the missing blocks are there, and where it can it asks for
+// all blocks of a level before it gives up, so that a reader which notes what it was asked for can
+// fetch them together. kNotFound and kCorruption end the call.
+#pragma once
+
+#include "cache/base/bytes.h"
+#include "cache/base/digest.h"
+#include "cache/base/result.h"
+#include "cache/format/cid.h"
+
+namespace cairn {
+
+class BlockReader {
+ public:
+  virtual ~BlockReader() = default;
+  // The block's bytes, which the reader has verified against `digest`.
+  virtual Result<Buffer> get(const Digest& digest) = 0;
+};
+
+class BlockSink {
+ public:
+  virtual ~BlockSink() = default;
+  // Takes a new block. `bytes` hash to `cid`. The same block may be put several times.
+  virtual Status put(const Cid& cid, Buffer bytes) = 0;
+};
+
+}  // namespace cairn
