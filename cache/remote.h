@@ -1,0 +1,159 @@
+// Remote: the port between the engine and what a mount shows: the state last published in the
+// store, and the way to publish the next one. TreeRemote (a volume) implements it.
+//
+// The published state is read by tree key (cache/format/records.h). Reads never touch the
+// network: what is not here is added to `missing` and the answer is kNotLocal; the caller lets go
+// of its locks, calls `fetch`, and runs again from the start. Every operation of the engine is
+// therefore written so that it can be run again until it succeeds.
+// All methods are thread-safe. Every block that is returned was verified against its digest.
+// Owner: the engine, for the life of a mount.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "cache/base/random.h"
+#include "cache/extents.h"
+#include "cache/format/cid.h"
+#include "cache/object_store.h"
+
+namespace cairn {
+
+// Metadata blocks that an operation needed and did not find here.
+class Missing {
+ public:
+  void add(const Digest& digest);
+  bool empty() const { return digests_.empty(); }
+  const std::vector<Digest>& digests() const { return digests_; }
+  void clear();
+
+ private:
+  std::vector<Digest> digests_;  // in the order they were asked for, without repetition
+  std::unordered_set<Digest> seen_;
+};
+
+struct TreeEntry {
+  std::string key;
+  Cid value;
+};
+
+// One leaf (chunk) of a file's published content.
+struct Leaf {
+  Digest digest;
+  uint32_t length = 0;
+  bool zero = false;  // all zero bytes: never fetched
+};
+
+// What the store holds and this mount shows.
+struct PublishedState {
+  uint64_t seq = 0;  // number of the commit
+  uint64_t epoch = 0;
+  Lsn lsn = 0;  // this cache's records up to it are contained (writers)
+  Cid root;
+  int64_t time_ns = 0;      // of the commit
+  uint64_t live_bytes = 0;  // file bytes in the tree
+  uint64_t inodes = 0;
+  uint64_t stored_bytes = 0;  // of all packs in the store
+};
+
+// A new value for a tree key, or its removal. The value of a regular file's inode leaves `body`
+// empty: the remote fills in what the file's content is at that commit.
+struct TreeEdit {
+  std::string key;
+  std::optional<Cid> value;
+};
+
+// Unpublished content of one file, frozen at the batch's LSN: nothing it refers to changes.
+struct FrozenFile {
+  uint64_t inode = 0;
+  uint64_t size = 0;        // at the batch's LSN
+  uint64_t base_limit = 0;  // bytes of the published content that still count
+  struct Chunk {
+    uint64_t index = 0;
+    Extents extents;
+  };
+  std::vector<Chunk> chunks;  // by index, only those written to
+};
+
+struct PublishBatch {
+  Lsn lsn = 0;                                    // the batch is the fold of (published, lsn]
+  std::vector<TreeEdit> edits;                    // by key, one a key
+  std::vector<FrozenFile> files;                  // by inode; each has an edit of its inode
+  std::vector<std::pair<Digest, Buffer>> blocks;  // small blocks that values refer to
+  std::vector<uint32_t> groups;                   // inode groups opened by these records (own slot)
+  bool close = false;  // the writer leaves: the commit says closed and clean
+};
+
+// What a follower's step to a newer commit changed.
+struct Changes {
+  bool moved = false;             // there was a newer commit
+  bool everything = false;        // too much to name: forget all that is cached
+  std::vector<std::string> keys;  // tree keys whose values differ, in order
+};
+
+// What the remote needs from the engine while it publishes. Called from the publishing thread
+// and from executor tasks; thread-safe.
+class PublishHost {
+ public:
+  virtual ~PublishHost() = default;
+  // The file that holds `ref`, for positional reads at ref.offset.
+  virtual Result<std::shared_ptr<File>> open_data(const DataRef& ref) = 0;
+  // Clean content that is here already (for a chunk of which only a part was rewritten), or
+  // nullopt; never touches the network.
+  virtual Result<std::optional<Buffer>> resident(uint64_t inode, uint64_t chunk,
+                                                 const Leaf& leaf) = 0;
+  // A chunk was hashed: from the commit on its content is `leaf`. `bytes` is set when it was
+  // assembled from parts, and empty when it lies in one piece at the extent's place.
+  virtual void chunk_staged(uint64_t inode, uint64_t chunk, const Leaf& leaf, Buffer bytes) = 0;
+  // The commit record is about to be sent: keep it durably, so that after a crash an ambiguous
+  // outcome can be decided.
+  virtual Status commit_intended(uint64_t seq, Bytes record) = 0;
+  // Bytes of packs sent since the last call, for progress and status.
+  virtual void uploaded(uint64_t bytes) = 0;
+};
+
+struct VolumeParams {
+  uint32_t chunk_bytes = 256 * 1024;
+  uint32_t links_per_node = 174;
+  uint32_t fanout_bits = 2;
+  uint64_t quota_bytes = 0;  // 0: none
+  Uuid volume_id{};
+};
+
+class Remote {
+ public:
+  virtual ~Remote() = default;
+  virtual VolumeParams params() const = 0;
+  virtual PublishedState published() const = 0;
+
+  virtual Result<std::optional<Cid>> find(std::string_view key, Missing& missing) = 0;
+  // Entries with from <= key < to, at most `limit`, in order.
+  virtual Result<std::vector<TreeEntry>> scan(std::string_view from, std::string_view to,
+                                              size_t limit, Missing& missing) = 0;
+  // A small block that a value refers to (long symlink, large xattr).
+  virtual Result<Buffer> block(const Digest& digest, Missing& missing) = 0;
+  // Leaves [first, first + count) of a content of `size` bytes, clipped at its end.
+  virtual Result<std::vector<Leaf>> leaves(const Cid& content, uint64_t size, uint64_t first,
+                                           uint64_t count, Missing& missing) = 0;
+
+  // Brings metadata blocks here (with what lies around them).
+  virtual void fetch(const Missing& missing, Context context, Callback<void> done) = 0;
+  // Bytes of leaves, in the order asked for; neighbours in the store come with one request.
+  virtual void fetch_leaves(std::vector<Leaf> leaves, Context context,
+                            Callback<std::vector<Buffer>> done) = 0;
+
+  // Makes the batch durable in the store and published, and returns the new state. Blocks; one
+  // call at a time; safe to repeat with the same or a later batch after an error.
+  // kFenced: another writer took over; nothing of this batch is in the tree.
+  virtual Result<PublishedState> publish(const PublishBatch& batch, PublishHost& host,
+                                         Context context) = 0;
+  // Followers: looks for newer commits and moves to the newest. Blocks.
+  virtual Result<Changes> follow(Context context) = 0;
+};
+
+}  // namespace cairn
