@@ -1,0 +1,122 @@
+// CommitLog: the volume's history in the store, c/<n>, and the rules by which it grows.
+//
+// A commit record is created exactly once and never overwritten; that create is the only ordering
+// of the whole system. Owner: the remote of one mount (or a tool). All methods block on the store
+// and may be called by any thread, never by a task of the store's executor; `create` by one at a
+// time. The log keeps no queue and no thread.
+//
+// Ordering: everything that a record names is durable before `create` is called; when it returned,
+// the commit is durable and is the volume's new head.
+// Errors: kNotFound (no volume there, no such commit), kCorruption (a record or the chain is not
+// what it says; the store went back in time), kPrecondition (somebody else made this commit),
+// kFenced (another writer took the volume over), kExists (another writer has it open), kTimeout,
+// kCancelled and kTransient (outcome unknown: call again with the same bytes), kUnsupported.
+// Format: FORMAT.md, "Commit records".
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cache/base/clock.h"
+#include "cache/base/digest.h"
+#include "cache/base/executor.h"
+#include "cache/base/mutex.h"
+#include "cache/base/random.h"
+#include "cache/format/cid.h"
+#include "cache/object_store.h"
+
+namespace cairn {
+
+struct CommitRecord;  // cache/format/commit.h
+
+// A commit that is in the store, decoded and checked against its number.
+struct StoredCommit {
+  std::shared_ptr<const CommitRecord> record;
+  Digest digest;  // of the record's bytes: the next one's `previous`
+};
+
+// The newest commit that this cache has seen. Kept durably by the caller.
+struct LastSeen {
+  uint64_t seq = 0;
+  Cid root;
+};
+
+struct WriterOptions {
+  Uuid cache_id{};
+  std::string host;       // for messages on other nodes
+  bool takeover = false;  // fence a writer that has the volume open
+  std::optional<LastSeen> last_seen;
+};
+
+struct OpenedWriter {
+  StoredCommit before;   // the head that was found
+  StoredCommit opening;  // the commit that opened the volume for this cache; now the head
+  uint16_t slot = 0;     // first 16 bits of the inode numbers this cache gives out
+  bool took_over = false;
+};
+
+class CommitLog {
+ public:
+  struct Options {
+    // The store does not honour conditional creates and the user said so: look, write, read back.
+    bool unsafe_single_writer = false;
+    Duration head_hint_interval = std::chrono::seconds(60);
+    Duration backoff_first = std::chrono::milliseconds(100);
+    Duration backoff_max = std::chrono::seconds(5);
+    // A create is known to be no re-creation of a removed number while the head was seen this
+    // recently; after that gc.boundary is read. Far below the time commits are kept (24 h).
+    Duration boundary_fresh = std::chrono::minutes(5);
+  };
+  // All references must outlive the log.
+  CommitLog(ObjectStore& store, Executor& executor, Clock& clock, Rng& rng, Options options);
+
+  // The newest commit. Starts from max(HEAD, `last_seen`, gc.boundary) and needs a number of
+  // requests logarithmic in what was committed since. kCorruption when it is older than
+  // `last_seen`, or the commit seen is another one now.
+  Result<StoredCommit> find_head(const std::optional<LastSeen>& last_seen, Context context);
+  // Commit `seq`, whether or not it is the head.
+  Result<StoredCommit> read(uint64_t seq, Context context);
+  // The newest commit behind `seen`, or nullopt. One request when there is none.
+  Result<std::optional<StoredCommit>> find_newer(const StoredCommit& seen, Context context);
+
+  // Makes c/<seq> out of `record` (an encoded CommitRecord with that number). An outcome that is
+  // not clear is decided by reading the number back: ours is success, absent is sent again, and
+  // another's is kPrecondition. Safe to repeat with the same bytes, also after a restart.
+  Result<StoredCommit> create(uint64_t seq, Buffer record, Context context);
+  // The error for a commit that `create` lost: kFenced with who has the volume now.
+  Error lost_to(uint64_t seq, Context context);
+
+  // Opens the volume for writing: creates a commit with the next epoch when the head is closed or
+  // our own. kExists when another cache has it open: the message names the host and how long ago
+  // and what can be done.
+  Result<OpenedWriter> open_writer(const WriterOptions& options, Context context);
+
+  // Writes the hint where the head is, when the last one is old enough or `now`; returns at once.
+  void hint_head(uint64_t seq, bool now = false);
+
+ private:
+  struct Shared;  // outlives the log while a hint is on its way
+
+  Result<std::optional<uint64_t>> read_number(std::string key, Context context);
+  Result<bool> exists(uint64_t seq, Context context);
+  Result<std::optional<StoredCommit>> try_read(uint64_t seq, Context context);
+  Result<StoredCommit> gallop(StoredCommit known, Context context);
+  Status check_not_rolled_back(const StoredCommit& head, const LastSeen& last_seen,
+                               uint64_t boundary, Context context);
+  Status create_once(uint64_t seq, const Buffer& record, Context context);
+  Status check_boundary(uint64_t seq, Context context);
+  bool head_is_fresh();
+  void note_head_seen();
+
+  ObjectStore& store_;
+  Executor& executor_;
+  Clock& clock_;
+  Rng& rng_;
+  const Options options_;
+  RankedMutex<Rank::kBlockCache> mutex_;
+  std::optional<std::pair<MonotonicTime, int64_t>> head_seen_at_;
+  std::optional<MonotonicTime> hinted_at_;
+};
+
+}  // namespace cairn

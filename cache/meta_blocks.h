@@ -1,0 +1,55 @@
+// MetaBlocks: metadata blocks (tree nodes, file nodes, small raw blocks) that are on this machine.
+//
+// A directory of metadata packs as they are in the store, `<dir>/<hex>.car`, and of 1 MiB windows
+// of large ones, `<dir>/<hex>.<n>.win`; bounded in bytes, least recently used goes first. What
+// is there survives restarts. Nothing here is precious: any file may vanish or rot at any time, a
+// damaged one is dropped and fetched again.
+// Owner: the remote of one mount. Thread-safe; no lock is held across a callback or a file
+// operation's wait for the network. Memory: 24 bytes a local block, and the decoded nodes.
+//
+// Promise: `get` never touches the network, and gives only bytes that hash to the digest.
+// Errors: kNotLocal (it was added to `missing`; `fetch` brings it), kNotFound (fetch: no pack that
+// the head names has it), kIo (the cache directory fails), and those of PackStore.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cache/base/clock.h"
+#include "cache/base/digest.h"
+#include "cache/base/env.h"
+#include "cache/base/executor.h"
+#include "cache/pack_store.h"
+#include "cache/remote.h"
+
+namespace cairn {
+
+class MetaBlocks {
+ public:
+  struct Options {
+    std::string dir;
+    uint64_t disk_bytes_max = 256ULL << 20;
+    uint64_t whole_pack_bytes_max = 16ULL << 20;  // larger ones come in windows
+  };
+  // Takes over what an earlier life left in `dir`. The references must outlive it and its
+  // callbacks.
+  static Result<std::unique_ptr<MetaBlocks>> open(Env& env, Executor& executor, PackStore& packs,
+                                                  Options options);
+  virtual ~MetaBlocks() = default;
+
+  virtual Result<Buffer> get(const Digest& digest, Missing& missing) = 0;
+  // Brings the blocks here with all that is in their packs (or windows). Blocks on their way are
+  // waited for.
+  virtual void fetch(std::vector<Digest> digests, Context context, Callback<void> done) = 0;
+  // A pack that this mount has put into the store itself: it is never downloaded.
+  virtual Status add_local(const PackName& pack, const Body& body) = 0;
+  // At mount: fetches those of `packs` that are not here, all at once, when together they are at
+  // most `bytes_max`; else does nothing.
+  virtual void prefetch(std::vector<PackName> packs, uint64_t bytes_max, Context context,
+                        Callback<void> done) = 0;
+
+  virtual uint64_t disk_bytes() const = 0;
+};
+
+}  // namespace cairn

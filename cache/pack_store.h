@@ -1,0 +1,110 @@
+// PackStore: packs in the object store: putting them there, finding a block in them, reading
+// blocks back with few requests.
+//
+// Owner: the remote of one mount (or a tool). Thread-safe; no lock is held across a callback.
+// Callbacks are tasks of the executor. Memory is bounded: tails of packs and pages of index
+// segments are kept in LRUs, and at most `requests_max` GETs are under way.
+//
+// Promise: every block that is given out was verified against its digest. A wrong one is located
+// anew and read once more, then the answer is kCorruption.
+// Ordering: a pack put with `put_pack` can be read from the moment its callback runs without
+// error. `set_published` replaces what the head names; packs put since stay known besides.
+// Errors: kNotFound (no pack that is named here has the block), kCorruption, and the store's.
+//
+// How a block is located: a hint of the caller, tails that are here (own packs first), index
+// segments newest first, tails of named packs that are not here yet. The newest location wins.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cache/base/clock.h"
+#include "cache/base/digest.h"
+#include "cache/base/executor.h"
+#include "cache/object_store.h"
+
+namespace cairn {
+
+// A pack as a commit names it.
+struct PackName {
+  Digest digest;          // also its key
+  uint64_t size = 0;      // bytes of the object
+  uint64_t blocks = 0;    // entries of its tail
+  bool metadata = false;  // tree and file nodes; else raw leaves
+  bool operator==(const PackName&) const = default;
+};
+
+struct SegmentName {
+  Digest digest;
+  uint64_t size = 0;
+  uint64_t entries = 0;
+};
+
+// Where a block's bytes are (behind its CID, as they are hashed).
+struct BlockPlace {
+  Digest pack;
+  uint64_t offset = 0;
+  uint32_t length = 0;
+};
+
+struct PackBlock {
+  Digest digest;
+  uint64_t offset = 0;
+  uint32_t length = 0;
+};
+
+struct BlockWant {
+  Digest digest;
+  std::optional<BlockPlace> hint;  // tried first; a wrong one costs a request
+};
+
+class PackStore {
+ public:
+  struct Options {
+    uint64_t tail_bytes = 16ULL << 20;        // memory of tails kept
+    uint64_t page_bytes = 8ULL << 20;         // memory of index pages kept
+    uint64_t gap_bytes_max = 128ULL << 10;    // read rather than split a request
+    uint64_t request_bytes_max = 8ULL << 20;  // of one GET of blocks
+    uint32_t requests_max = 16;               // GETs under way at once
+  };
+  // All references must outlive the store and its callbacks.
+  static std::unique_ptr<PackStore> make(ObjectStore& store, Executor& executor, Options options);
+  virtual ~PackStore() = default;
+
+  // What the head names; `packs` are all that no segment covers, oldest first.
+  virtual void set_published(std::vector<PackName> packs, std::vector<SegmentName> segments) = 0;
+  // Nothing is deduplicated against these from now on.
+  virtual void set_condemned(std::vector<Digest> packs) = 0;
+
+  // Puts an immutable object under its name; finding an equal one there is success. `blocks` is
+  // what its tail says: from success on they can be read and `contains` knows them.
+  virtual void put_pack(PackName pack, Body body, std::vector<PackBlock> blocks, Context context,
+                        Callback<void> done) = 0;
+  virtual void put_segment(SegmentName segment, Body body, Context context,
+                           Callback<void> done) = 0;
+
+  // True when the block is surely in a pack that is not condemned. Never asks the network; false
+  // only means that nothing here knows.
+  virtual bool contains(const Digest& digest) = 0;
+
+  // Places in the order asked for; kNotFound names the first block that is nowhere.
+  virtual void locate(std::vector<Digest> digests, Context context,
+                      Callback<std::vector<BlockPlace>> done) = 0;
+  // Bytes in the order asked for. Neighbours in one pack come with one request; a block that is
+  // already on its way is waited for.
+  virtual void read_blocks(std::vector<BlockWant> wants, Context context,
+                           Callback<std::vector<Buffer>> done) = 0;
+  // What a pack's tail says, from memory or with one request (two when the tail is large).
+  virtual void read_tail(PackName pack, Context context,
+                         Callback<std::shared_ptr<const std::vector<PackBlock>>> done) = 0;
+  // Bytes of a pack as they are in the store (nothing verified).
+  virtual void read_range(const Digest& pack, ByteRange range, Context context,
+                          Callback<Buffer> done) = 0;
+
+  // What the head names (set_published) and what was put since, oldest first.
+  virtual std::vector<PackName> packs() const = 0;
+};
+
+}  // namespace cairn
