@@ -9,6 +9,7 @@
 // The state after a crash is that of the last finished checkpoint; the journal replays the rest.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -37,9 +38,9 @@ class LiveTables {
   void apply(const std::vector<TableChange>& changes);
   // Atomic read-modify-write of one row: `change` gets the present value and returns the new one
   // (nullopt removes). It runs under the tables' lock: short, and it may not call back.
-  Status update(Table table, std::string_view key,
-                const std::function<std::optional<std::string>(std::optional<std::string>)>&
-                    change);
+  Status update(
+      Table table, std::string_view key,
+      const std::function<std::optional<std::string>(std::optional<std::string>)>& change);
 
   // Writes everything applied before the call to the store. One at a time; a second caller waits.
   // On failure the changes stay in memory and the next checkpoint writes them.
@@ -49,14 +50,31 @@ class LiveTables {
   MetaStore& store() { return *store_; }
 
  private:
-  using Memtable = std::map<std::pair<Table, std::string>, std::optional<std::string>, std::less<>>;
+  using Rows = std::map<std::string, std::optional<std::string>, std::less<>>;  // nullopt: removed
+  struct Memtable {
+    std::array<Rows, kTableCount> tables;
+    uint64_t bytes = 0;
+    bool empty() const { return bytes == 0; }
+    void put(Table table, std::string_view key, std::optional<std::string> value);
+    const std::optional<std::string>* find(Table table, std::string_view key) const;
+    // Takes over every row of `older` that is not here already.
+    void put_under(Memtable& older);
+  };
+  struct Source;  // the memtable rows that one scan can touch
+
+  const std::optional<std::string>* find_in_memory(Table table, std::string_view key) const;
+  Source collect(Table table, std::string_view from, std::string_view to, size_t limit) const;
+  Result<std::vector<Row>> merge(Table table, std::string_view from, std::string_view to,
+                                 size_t limit, const Source& source) const;
 
   std::unique_ptr<MetaStore> store_;
+  // The fields up to checkpoint_mutex_ are protected by mutex_. Reads of the store happen without
+  // it: whoever read the store takes the lock again and compares freezes_; when it is the same,
+  // everything written since lies in the active memtable.
   mutable RankedMutex<Rank::kMetaStore> mutex_;
-  std::shared_ptr<Memtable> active_;
-  std::shared_ptr<const Memtable> frozen_;
-  uint64_t active_bytes_ = 0;
-  uint64_t frozen_bytes_ = 0;
+  Memtable active_;
+  std::unique_ptr<Memtable> frozen_;  // read without the lock by the checkpoint that made it
+  uint64_t freezes_ = 0;
   // Serialises checkpoints; taken before mutex_ and held across the store's transaction, which is
   // why nothing else may wait on it while holding another lock.
   std::mutex checkpoint_mutex_;
