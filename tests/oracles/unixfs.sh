@@ -10,7 +10,7 @@ tests/deps node >/dev/null 2>&1 || true
 command -v node >/dev/null && command -v npm >/dev/null || skip "node and npm are not installed"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cp tests/oracles/unixfs/* "$work"
+cp tests/oracles/unixfs/*.json tests/oracles/unixfs/*.mjs "$work"
 (cd "$work" && timeout 300 npm ci --no-audit --no-fund >"$work/npm.log" 2>&1) ||
   skip "npm ci failed: $(tail -n 1 "$work/npm.log")"
 
