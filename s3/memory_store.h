@@ -1,0 +1,51 @@
+// MemoryStore: an object store in memory, for simulations and for mounts that need not last.
+//
+// Thread-safe. Everything is gone with the store and its last request. Work and completions are
+// tasks of the executor; a put reads its body there, so the body's files are read on its threads.
+// Errors: those of the port; a body that cannot be read gives the error of its file.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "cache/base/executor.h"
+#include "cache/base/mutex.h"
+#include "cache/object_store.h"
+
+namespace cairn {
+
+class MemoryStore final : public ObjectStore {
+ public:
+  MemoryStore(Executor& executor, Clock& clock);
+
+  void get(std::string key, GetRange range, Context context, Callback<GetResult> done) override;
+  void put(std::string key, Body body, PutCondition condition, Context context,
+           Callback<std::string> done) override;
+  void remove(std::string key, Context context, Callback<void> done) override;
+  void list(std::string prefix, std::string after, uint32_t limit, Context context,
+            Callback<ListPage> done) override;
+  std::string description() const override { return "memory:"; }
+
+  uint64_t object_count() const;
+  uint64_t stored_bytes() const;
+
+ private:
+  struct Object {
+    Buffer bytes;
+    std::string etag;
+    int64_t mtime_ns = 0;
+  };
+  // Shared with the requests under way, which may outlive the store.
+  struct State {
+    mutable RankedMutex<Rank::kStore> mutex;
+    std::map<std::string, Object, std::less<>> objects;
+    uint64_t puts = 0;
+  };
+
+  Executor& executor_;
+  Clock& clock_;
+  const std::shared_ptr<State> state_;
+};
+
+}  // namespace cairn

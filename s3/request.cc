@@ -1,0 +1,36 @@
+#include "s3/request.h"
+
+#include <algorithm>
+
+namespace cairn {
+
+std::optional<Error> gave_up(const Context& context, Clock& clock, const std::string& what) {
+  if (context.cancel.cancelled()) return Error(Errc::kCancelled, what + ": given up by its caller");
+  if (context.deadline.at() != MonotonicTime::max() && context.deadline.passed(clock))
+    return Error(Errc::kTimeout, what + ": its deadline passed");
+  return std::nullopt;
+}
+
+ByteRange resolve_range(const GetRange& range, uint64_t size) {
+  switch (range.kind) {
+    case GetRange::Kind::kAll:
+      return {0, size};
+    case GetRange::Kind::kFrom: {
+      const uint64_t offset = std::min(range.offset, size);
+      return {offset, std::min(range.length, size - offset)};
+    }
+    case GetRange::Kind::kSuffix: {
+      const uint64_t length = std::min(range.length, size);
+      return {size - length, length};
+    }
+  }
+  return {};
+}
+
+Status check_list_limit(uint32_t limit) {
+  if (limit >= 1 && limit <= 1000) return {};
+  return fail(Errc::kInvalid,
+              "a list of " + std::to_string(limit) + " keys: the limit is 1 to 1000");
+}
+
+}  // namespace cairn
