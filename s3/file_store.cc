@@ -1,0 +1,438 @@
+#include "s3/file_store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+#include <set>
+
+#include "cache/base/log.h"
+#include "cache/base/mutex.h"
+#include "s3/file_walk.h"
+#include "s3/request.h"
+
+namespace cairn {
+
+namespace {
+
+constexpr size_t kPieceBytes = size_t{1} << 20;   // read or written between two looks at the clock
+constexpr size_t kReserveMax = size_t{64} << 20;  // a larger answer grows as it is read
+constexpr size_t kKnownDirsMax = 65'536;          // remembered as durable
+constexpr size_t kSweepMax = 10'000;              // temporaries looked at by one open
+constexpr int64_t kTemporaryAgeNs = 86'400'000'000'000;  // a day
+constexpr int kReadTries = 10;
+
+std::string parent_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? std::string() : path.substr(0, slash);
+}
+
+bool is_missing(const Error& error) {
+  return error.code() == Errc::kNotFound || error.sys_errno() == ENOTDIR;
+}
+
+// From what the system said to what the port says.
+Error to_port(Error error, const std::string& what) {
+  Errc code = error.code();
+  std::string hint;
+  switch (error.sys_errno()) {
+    case ENOTDIR:
+    case EISDIR:
+    case ENOTEMPTY:
+      code = Errc::kUnsupported;
+      hint = "; in a directory a key cannot be both an object and a folder of others";
+      break;
+    case ELOOP:
+      code = Errc::kUnsupported;
+      hint = "; the file store does not follow symbolic links";
+      break;
+    case ENAMETOOLONG:
+      break;
+    default:
+      if (code == Errc::kInvalid || code == Errc::kExists) code = Errc::kIo;
+  }
+  return Error(code, what + ": " + error.message() + hint, error.sys_errno());
+}
+
+tl::unexpected<Error> not_done(Error error, const std::string& what) {
+  return tl::unexpected<Error>(to_port(std::move(error), what).with_no_effect());
+}
+
+// Makes `path` and syncs the directory above each part that is new. `path` is absolute, or relative
+// to the working directory.
+Status make_dirs_durably(Env& env, const std::string& path) {
+  std::string existing = path;
+  while (!existing.empty() && !env.stat(existing)) existing = parent_of(existing);
+  TRY(env.make_dirs(path));
+  for (std::string part = path; part.size() > existing.size(); part = parent_of(part)) {
+    const std::string above = parent_of(part);
+    TRY(env.sync_dir(!above.empty() ? above : path.starts_with('/') ? "/" : "."));
+  }
+  return {};
+}
+
+}  // namespace
+
+class FileStore::Directory {
+ public:
+  Directory(const Parts& parts, std::string root)
+      : env_(parts.env), clock_(parts.clock), rng_(parts.rng), root_(std::move(root)) {}
+
+  std::string say(const char* operation, const std::string& key) const {
+    return fmt::format("file://{}: {} '{}'", root_, operation, key);
+  }
+  const std::string& root() const { return root_; }
+  Status prepare(Create create);
+
+  Result<GetResult> get(const std::string& key, const GetRange& range, const Context& context);
+  Result<std::string> put(const std::string& key, const Body& body, PutCondition condition,
+                          const Context& context);
+  Status remove(const std::string& key);
+  Result<ListPage> list(const std::string& prefix, const std::string& after, uint32_t limit,
+                        const Context& context);
+
+ private:
+  struct Temporary {
+    std::string path;
+    std::string etag;
+  };
+
+  Status check_file_key(const std::string& key) const;
+  void sweep();
+  Status read_into(File& file, ByteRange part, ByteVec& out, const Context& context,
+                   const std::string& what);
+  Result<std::unique_ptr<File>> create_temporary(const std::string& path);
+  Result<std::string> write_temporary(const std::string& path, const Body& body,
+                                      const Context& context, const std::string& what);
+  Status publish(const Temporary& temporary, const std::string& key, PutCondition condition,
+                 const std::string& what);
+  Status give_name(const Temporary& temporary, const std::string& path, PutCondition condition,
+                   const std::string& what);
+  Status ensure_durable_dir(const std::string& relative);
+  void forget_dirs();
+
+  Env& env_;
+  Clock& clock_;
+  Rng& rng_;
+  const std::string root_;  // constant after construction; no '/' at its end unless it is "/"
+
+  RankedMutex<Rank::kStore> mutex_;
+  std::set<std::string> durable_dirs_;  // relative to the root; protected by mutex_
+};
+
+Status FileStore::Directory::check_file_key(const std::string& key) const {
+  constexpr size_t kNameMax = 255;
+  TRY(check_key(key));
+  for (size_t begin = 0; begin <= key.size();) {
+    const size_t end = std::min(key.find('/', begin), key.size());
+    const std::string_view part = std::string_view(key).substr(begin, end - begin);
+    if (part.size() > kNameMax)
+      return fail(Errc::kInvalid, say("use", key) + ": a component is longer than 255 bytes");
+    if (begin == 0 && part == kTemporaryDir)
+      return fail(Errc::kInvalid, say("use", key) + ": '.tmp' belongs to the store");
+    begin = end + 1;
+  }
+  return {};
+}
+
+Status FileStore::Directory::prepare(Create create) {
+  auto info = env_.stat(root_);
+  if (!info && info.error().code() == Errc::kNotFound && create == Create::kIfMissing) {
+    TRY(make_dirs_durably(env_, root_));
+    info = env_.stat(root_);
+  }
+  if (!info) {
+    if (info.error().code() == Errc::kNotFound)
+      return fail(Errc::kNotFound, "the directory " + root_ + " does not exist", ENOENT);
+    return tl::unexpected<Error>(std::move(info).error());
+  }
+  if (!info->is_directory) return fail(Errc::kInvalid, root_ + " is not a directory", ENOTDIR);
+  sweep();
+  return {};
+}
+
+// Removes what crashed puts left. Failing at it is no reason to refuse the store: it may be
+// read-only, or another process may be sweeping too.
+void FileStore::Directory::sweep() {
+  const std::string dir = root_ + "/" + std::string(kTemporaryDir);
+  const auto names = env_.list_dir(dir);
+  if (!names) return;
+  size_t removed = 0;
+  for (size_t i = 0; i < std::min(names->size(), kSweepMax); ++i) {
+    const std::string path = dir + "/" + (*names)[i];
+    const auto info = env_.stat(path);
+    if (!info || !info->is_regular) continue;
+    if (clock_.wall_ns() - info->mtime_ns < kTemporaryAgeNs) continue;
+    if (env_.remove(path)) ++removed;
+  }
+  if (removed > 0) log_info("file://{}: removed {} stale temporary files", root_, removed);
+}
+
+Result<GetResult> FileStore::Directory::get(const std::string& key, const GetRange& range,
+                                            const Context& context) {
+  TRY(check_file_key(key));
+  const std::string path = root_ + "/" + key;
+  const std::string what = say("get", key);
+  // The etag comes from the path, the bytes from the open file: read again when another put came
+  // in between.
+  for (int tries = 0; tries < kReadTries; ++tries) {
+    const auto before = env_.stat(path);
+    if (!before) {
+      if (is_missing(before.error())) return fail(Errc::kNotFound, what + ": no such object");
+      return tl::unexpected<Error>(to_port(before.error(), what));
+    }
+    if (before->is_symlink)
+      return fail(Errc::kUnsupported, what + ": it is a symbolic link, which is not followed");
+    if (!before->is_regular) return fail(Errc::kNotFound, what + ": no such object");
+    auto file = env_.open(path, OpenMode::kRead);
+    if (!file) {
+      if (is_missing(file.error())) continue;
+      return tl::unexpected<Error>(to_port(std::move(file).error(), what));
+    }
+    ByteVec bytes;
+    TRY(read_into(**file, resolve_range(range, before->size), bytes, context, what));
+    const auto after = env_.stat(path);
+    if (!after || file_etag(*after) != file_etag(*before)) continue;
+    return GetResult{Buffer(std::move(bytes)), before->size, file_etag(*before)};
+  }
+  return fail(Errc::kTransient, what + ": it keeps changing while it is read");
+}
+
+Status FileStore::Directory::read_into(File& file, ByteRange part, ByteVec& out,
+                                       const Context& context, const std::string& what) {
+  out.reserve(static_cast<size_t>(std::min<uint64_t>(part.length, kReserveMax)));
+  while (out.size() < part.length) {
+    if (auto over = gave_up(context, clock_, what)) return tl::unexpected<Error>(std::move(*over));
+    const size_t begin = out.size();
+    const auto piece = static_cast<size_t>(std::min<uint64_t>(part.length - begin, kPieceBytes));
+    out.resize(begin + piece);
+    const auto n = file.read_at(part.offset + begin, MutableBytes(out).subspan(begin));
+    if (!n) return tl::unexpected<Error>(to_port(n.error(), what));
+    if (*n < piece) {  // replaced or cut meanwhile: the caller sees the other etag
+      out.resize(begin + *n);
+      break;
+    }
+  }
+  return {};
+}
+
+Result<std::unique_ptr<File>> FileStore::Directory::create_temporary(const std::string& path) {
+  auto file = env_.open(path, OpenMode::kCreateNew);
+  if (file || file.error().code() != Errc::kNotFound) return file;
+  // The first put, or somebody tidied up. Temporaries need no durable name.
+  TRY(env_.make_dirs(parent_of(path)));
+  return env_.open(path, OpenMode::kCreateNew);
+}
+
+// Writes and syncs the body; returns its etag.
+Result<std::string> FileStore::Directory::write_temporary(const std::string& path, const Body& body,
+                                                          const Context& context,
+                                                          const std::string& what) {
+  auto file = create_temporary(path);
+  if (!file) return not_done(std::move(file).error(), what);
+  ByteVec piece(static_cast<size_t>(std::min<uint64_t>(body.size(), kPieceBytes)));
+  for (uint64_t offset = 0; offset < body.size();) {
+    if (auto over = gave_up(context, clock_, what))
+      return tl::unexpected<Error>(std::move(*over).with_no_effect());
+    auto n = body.read_at(offset, piece);
+    if (!n) return tl::unexpected<Error>(std::move(n).error().wrap(what).with_no_effect());
+    if (auto status = (*file)->write_at(offset, Bytes(piece).first(*n)); !status)
+      return not_done(std::move(status).error(), what);
+    offset += *n;
+  }
+  if (auto status = (*file)->sync_data(); !status) return not_done(std::move(status).error(), what);
+  const auto info = env_.stat(path);
+  if (!info) return not_done(info.error(), what);
+  return file_etag(*info);
+}
+
+Result<std::string> FileStore::Directory::put(const std::string& key, const Body& body,
+                                              PutCondition condition, const Context& context) {
+  TRY(check_file_key(key));
+  const std::string what = say("put", key);
+  Temporary temporary;
+  temporary.path = fmt::format("{}/{}/{}", root_, kTemporaryDir, uuid_text(make_uuid(rng_)));
+  Result<std::string> result = write_temporary(temporary.path, body, context, what);
+  bool named = false;
+  if (result) {
+    temporary.etag = *result;
+    Status status;
+    if (auto over = gave_up(context, clock_, what)) {
+      status = tl::unexpected<Error>(std::move(*over).with_no_effect());
+    } else {
+      status = publish(temporary, key, condition, what);
+    }
+    named = status.has_value();
+    if (!status) result = tl::unexpected<Error>(std::move(status).error());
+  }
+  // After a rename there is nothing to remove. What cannot be removed is swept another day.
+  if (!named || condition == PutCondition::kIfAbsent) (void)env_.remove(temporary.path);
+  return result;
+}
+
+Status FileStore::Directory::publish(const Temporary& temporary, const std::string& key,
+                                     PutCondition condition, const std::string& what) {
+  const std::string path = root_ + "/" + key;
+  const std::string above = parent_of(key);
+  if (auto status = ensure_durable_dir(above); !status)
+    return not_done(std::move(status).error(), what);
+  Status status = give_name(temporary, path, condition, what);
+  if (!status && status.error().code() == Errc::kNotFound) {
+    forget_dirs();  // a directory was removed behind our back
+    if (auto again = ensure_durable_dir(above); !again)
+      return not_done(std::move(again).error(), what);
+    status = give_name(temporary, path, condition, what);
+  }
+  TRY(status);
+  if (auto synced = env_.sync_dir(parent_of(path)); !synced)
+    return fail(Errc::kIo, what + ": " + synced.error().message(), synced.error().sys_errno());
+  return {};
+}
+
+// The step that makes the object visible. A network filesystem may fail a link or rename that it
+// did, because the answer to the first request was lost: the temporary itself says what happened.
+Status FileStore::Directory::give_name(const Temporary& temporary, const std::string& path,
+                                       PutCondition condition, const std::string& what) {
+  if (condition == PutCondition::kAlways) {
+    auto status = env_.rename(temporary.path, path);
+    if (status) return {};
+    const auto left = env_.stat(temporary.path);
+    if (left) return not_done(std::move(status).error(), what);
+    const auto there = env_.stat(path);
+    if (there && file_etag(*there) == temporary.etag) return {};
+    return fail(Errc::kIo, what + ": " + status.error().message(), status.error().sys_errno());
+  }
+  auto status = env_.link(temporary.path, path);
+  if (status) return {};
+  const auto left = env_.stat(temporary.path);
+  if (!left) {
+    return fail(Errc::kIo, what + ": " + status.error().message() + "; its outcome is unknown",
+                status.error().sys_errno());
+  }
+  if (left->link_count > 1) return {};
+  if (status.error().code() == Errc::kExists) {
+    const auto there = env_.stat(path);
+    if (there && there->is_directory)
+      return not_done(Error(Errc::kUnsupported, "a directory has this name", EISDIR), what);
+    return fail(Errc::kPrecondition, what + ": it exists already", EEXIST);
+  }
+  if (const int e = status.error().sys_errno(); e == EPERM || e == EOPNOTSUPP || e == ENOSYS)
+    return fail(Errc::kUnsupported,
+                what + ": this filesystem makes no hard links, which a file: remote needs; " +
+                    status.error().message(),
+                e);
+  return not_done(std::move(status).error(), what);
+}
+
+// Makes the directory and every name on the way to it durable, once in this store's life: that it
+// exists does not say that whoever made it has synced it.
+Status FileStore::Directory::ensure_durable_dir(const std::string& relative) {
+  if (relative.empty()) return {};
+  {
+    const std::lock_guard lock(mutex_);
+    if (durable_dirs_.contains(relative)) return {};
+  }
+  TRY(env_.make_dirs(root_ + "/" + relative));
+  std::vector<std::string> chain;
+  for (std::string dir = relative; !dir.empty(); dir = parent_of(dir)) chain.push_back(dir);
+  {
+    const std::lock_guard lock(mutex_);
+    while (!chain.empty() && durable_dirs_.contains(chain.back())) chain.pop_back();
+  }
+  for (const std::string& dir : chain) {
+    const std::string above = parent_of(dir);
+    TRY(env_.sync_dir(above.empty() ? root_ : root_ + "/" + above));
+  }
+  const std::lock_guard lock(mutex_);
+  if (durable_dirs_.size() + chain.size() > kKnownDirsMax) durable_dirs_.clear();
+  durable_dirs_.insert(chain.begin(), chain.end());
+  return {};
+}
+
+void FileStore::Directory::forget_dirs() {
+  const std::lock_guard lock(mutex_);
+  durable_dirs_.clear();
+}
+
+Status FileStore::Directory::remove(const std::string& key) {
+  TRY(check_file_key(key));
+  const std::string path = root_ + "/" + key;
+  const std::string what = say("remove", key);
+  auto status = env_.remove(path);
+  if (!status) {
+    if (is_missing(status.error())) return {};
+    if (const auto info = env_.stat(path); info && info->is_directory) return {};  // no object
+    return tl::unexpected<Error>(to_port(std::move(status).error(), what));
+  }
+  if (auto synced = env_.sync_dir(parent_of(path)); !synced && !is_missing(synced.error()))
+    return fail(Errc::kIo, what + ": " + synced.error().message(), synced.error().sys_errno());
+  return {};
+}
+
+Result<ListPage> FileStore::Directory::list(const std::string& prefix, const std::string& after,
+                                            uint32_t limit, const Context& context) {
+  TRY(check_list_limit(limit));
+  const std::string what = say("list", prefix);
+  const auto check = [&]() -> Status {
+    if (auto over = gave_up(context, clock_, what)) return tl::unexpected<Error>(std::move(*over));
+    return {};
+  };
+  auto page = walk_objects(env_, root_, prefix, after, limit, check);
+  if (page) return page;
+  const Errc code = page.error().code();
+  if (code == Errc::kCancelled || code == Errc::kTimeout) return page;
+  return tl::unexpected<Error>(to_port(std::move(page).error(), what));
+}
+
+FileStore::FileStore(Executor& executor, Clock& clock, std::shared_ptr<Directory> directory)
+    : executor_(executor), clock_(clock), directory_(std::move(directory)) {}
+
+Result<std::shared_ptr<FileStore>> FileStore::open(const Parts& parts, std::string root,
+                                                   Create create) {
+  while (root.size() > 1 && root.ends_with('/')) root.pop_back();
+  if (root.empty()) return fail(Errc::kInvalid, "the path of a file: remote is empty");
+  auto directory = std::make_shared<Directory>(parts, std::move(root));
+  TRY(directory->prepare(create));
+  return std::shared_ptr<FileStore>(
+      new FileStore(parts.executor, parts.clock, std::move(directory)));
+}
+
+void FileStore::get(std::string key, GetRange range, Context context, Callback<GetResult> done) {
+  std::string what = directory_->say("get", key);
+  run_task<GetResult>(executor_, clock_, std::move(context), std::move(what), std::move(done),
+                      [directory = directory_, key = std::move(key), range](
+                          const Context& request) { return directory->get(key, range, request); });
+}
+
+void FileStore::put(std::string key, Body body, PutCondition condition, Context context,
+                    Callback<std::string> done) {
+  std::string what = directory_->say("put", key);
+  run_task<std::string>(
+      executor_, clock_, std::move(context), std::move(what), std::move(done),
+      [directory = directory_, key = std::move(key), body = std::move(body), condition](
+          const Context& request) { return directory->put(key, body, condition, request); });
+}
+
+void FileStore::remove(std::string key, Context context, Callback<void> done) {
+  std::string what = directory_->say("remove", key);
+  run_task<void>(executor_, clock_, std::move(context), std::move(what), std::move(done),
+                 [directory = directory_, key = std::move(key)](const Context&) {
+                   return directory->remove(key);
+                 });
+}
+
+void FileStore::list(std::string prefix, std::string after, uint32_t limit, Context context,
+                     Callback<ListPage> done) {
+  std::string what = directory_->say("list", prefix);
+  run_task<ListPage>(
+      executor_, clock_, std::move(context), std::move(what), std::move(done),
+      [directory = directory_, prefix = std::move(prefix), after = std::move(after),
+       limit](const Context& request) { return directory->list(prefix, after, limit, request); });
+}
+
+std::string FileStore::description() const {
+  return "file://" + directory_->root();
+}
+
+}  // namespace cairn

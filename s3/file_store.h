@@ -1,0 +1,61 @@
+// FileStore: the `file:` remote, a directory that keeps the object layout with its guarantees.
+//
+// An object is a file whose path below the root is its key. A put writes a temporary file in
+// `.tmp` below the root, syncs it, and gives it its name by rename(2), or by link(2) for
+// kIfAbsent, which exactly one of many can win, also over NFS; then it syncs the directories that
+// changed. So a completed put or remove survives power loss, and what a crash leaves behind is a
+// temporary, removed by a later open when it is a day old.
+//
+// Threads: thread-safe, also between processes that use the same directory. Requests are blocking
+// file I/O in tasks of the executor; deadline and cancellation are looked at between pieces of
+// 1 MiB, so a disk that hangs holds the request as it holds any process.
+// Limits a bucket does not have: a component of a key is at most 255 bytes, `.tmp` is ours, and a
+// key cannot be both an object and a directory of others (kUnsupported). Directories stay when
+// their last object is removed. Symbolic links are never listed, read or written through as
+// objects. A page of a list reads each directory it touches whole.
+// Errors: those of the port; kNoSpace for a full disk or quota, kIo for what the disk refuses.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cache/base/env.h"
+#include "cache/base/executor.h"
+#include "cache/base/random.h"
+#include "cache/object_store.h"
+
+namespace cairn {
+
+class FileStore final : public ObjectStore {
+ public:
+  // What it stands on; all of it must outlive the store and its requests.
+  struct Parts {
+    Env& env;
+    Executor& executor;
+    Clock& clock;
+    Rng& rng;
+  };
+  enum class Create : uint8_t { kMustExist, kIfMissing };
+
+  // kNotFound when the directory is missing and may not be made.
+  static Result<std::shared_ptr<FileStore>> open(const Parts& parts, std::string root,
+                                                 Create create);
+
+  void get(std::string key, GetRange range, Context context, Callback<GetResult> done) override;
+  void put(std::string key, Body body, PutCondition condition, Context context,
+           Callback<std::string> done) override;
+  void remove(std::string key, Context context, Callback<void> done) override;
+  void list(std::string prefix, std::string after, uint32_t limit, Context context,
+            Callback<ListPage> done) override;
+  std::string description() const override;
+
+ private:
+  class Directory;  // the blocking side, shared with the requests under way
+  FileStore(Executor& executor, Clock& clock, std::shared_ptr<Directory> directory);
+
+  Executor& executor_;
+  Clock& clock_;
+  const std::shared_ptr<Directory> directory_;
+};
+
+}  // namespace cairn

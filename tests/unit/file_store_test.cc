@@ -1,0 +1,173 @@
+#include "s3/file_store.h"
+
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+
+#include "tests/support/object_store_suite.h"
+#include "tests/support/temp_dir.h"
+
+using namespace cairn;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Fixture {
+  TempDir dir;
+  ThreadExecutor executor{"store", 4};
+  std::shared_ptr<FileStore> store = open();
+
+  std::shared_ptr<FileStore> open() {
+    auto opened = FileStore::open({posix_env(), executor, system_clock(), os_rng()}, dir / "root",
+                                  FileStore::Create::kIfMissing);
+    REQUIRE_MESSAGE(opened, opened.error().message());
+    return *opened;
+  }
+  Result<std::string> put(const std::string& key, const std::string& text,
+                          PutCondition condition = PutCondition::kAlways) {
+    return put_sync(*store, key, Body(Buffer::copy(text)), condition, {});
+  }
+  Result<GetResult> get(const std::string& key) {
+    return get_sync(*store, key, GetRange::all(), {});
+  }
+  std::vector<std::string> keys() {
+    std::vector<std::string> all;
+    const auto page = list_sync(*store, "", "", 1000, {});
+    REQUIRE(page);
+    for (const ObjectInfo& object : page->objects) all.push_back(object.key);
+    return all;
+  }
+  size_t temporaries() {
+    const auto names = posix_env().list_dir(dir / "root/.tmp");
+    return names ? names->size() : 0;
+  }
+};
+
+template <class T>
+Errc code_of(const Result<T>& result) {
+  REQUIRE_FALSE(result.has_value());
+  return result.error().code();
+}
+
+}  // namespace
+
+TEST_CASE("a file store passes the conformance suite") {
+  Fixture fixture;
+  object_store_suite({.store = fixture.store, .prefix = ""});
+  CHECK(fixture.temporaries() == 0);
+}
+
+TEST_CASE("a file store below a long prefix passes the conformance suite") {
+  Fixture fixture;
+  object_store_suite({.store = fixture.store,
+                      .prefix = "a-b/some/prefix/",
+                      .takes_any_bytes = true,
+                      .large_bytes = 1000});
+}
+
+TEST_CASE("a file store says when its directory is missing, is none, or can be made") {
+  const TempDir dir;
+  ThreadExecutor executor("store", 1);
+  const FileStore::Parts parts{posix_env(), executor, system_clock(), os_rng()};
+  const std::string path = dir / "new/deep/root";
+  CHECK(code_of(FileStore::open(parts, path, FileStore::Create::kMustExist)) == Errc::kNotFound);
+  CHECK_FALSE(fs::exists(path));
+  CHECK(FileStore::open(parts, path + "//", FileStore::Create::kIfMissing).value()->description() ==
+        "file://" + path);
+  CHECK(fs::is_directory(path));
+  CHECK(FileStore::open(parts, path, FileStore::Create::kMustExist));
+  REQUIRE(posix_env().open(dir / "file", OpenMode::kCreate));
+  CHECK(code_of(FileStore::open(parts, dir / "file", FileStore::Create::kIfMissing)) ==
+        Errc::kInvalid);
+  CHECK(code_of(FileStore::open(parts, "", FileStore::Create::kIfMissing)) == Errc::kInvalid);
+}
+
+TEST_CASE("a file store keeps objects for the next one, also for another open beside it") {
+  Fixture fixture;
+  REQUIRE(fixture.put("c/1", "one", PutCondition::kIfAbsent));
+  const auto other = fixture.open();
+  CHECK(code_of(put_sync(*other, "c/1", Body(Buffer::copy("two")), PutCondition::kIfAbsent, {})) ==
+        Errc::kPrecondition);
+  CHECK(as_chars(get_sync(*other, "c/1", GetRange::all(), {})->bytes) == "one");
+}
+
+TEST_CASE("a file store hides its temporaries and sweeps only those that are a day old") {
+  Fixture fixture;
+  REQUIRE(fixture.put("k", "v"));
+  for (const char* key : {".tmp", ".tmp/x", ".tmp/x/y"}) {
+    CHECK(code_of(fixture.put(key, "v")) == Errc::kInvalid);
+    CHECK(code_of(fixture.get(key)) == Errc::kInvalid);
+    CHECK(code_of(remove_sync(*fixture.store, key, {})) == Errc::kInvalid);
+  }
+  CHECK(fixture.put(".tmpx/x", "v"));
+  CHECK(fixture.put("a/.tmp", "v"));
+  REQUIRE(posix_env().open(fixture.dir / "root/.tmp/young", OpenMode::kCreateNew));
+  REQUIRE(posix_env().open(fixture.dir / "root/.tmp/old", OpenMode::kCreateNew));
+  fs::last_write_time(fixture.dir / "root/.tmp/old",
+                      fs::file_time_type::clock::now() - std::chrono::hours(25));
+  CHECK(fixture.keys() == std::vector<std::string>{".tmpx/x", "a/.tmp", "k"});
+  CHECK(list_sync(*fixture.store, ".tmp/", "", 10, {})->objects.empty());
+  CHECK(fixture.temporaries() == 2);
+  const auto again = fixture.open();
+  CHECK(fixture.temporaries() == 1);
+  CHECK(fs::exists(fixture.dir / "root/.tmp/young"));
+}
+
+TEST_CASE("a file store never leaves its root and follows no links") {
+  Fixture fixture;
+  REQUIRE(fixture.put("in/side", "v"));
+  REQUIRE(posix_env().open(fixture.dir / "outside", OpenMode::kCreateNew));
+  for (const char* prefix : {"../", "in/../../", "..", "/", "//", "./in/"})
+    CHECK(list_sync(*fixture.store, prefix, "", 10, {})->objects.empty());
+  fs::create_symlink(fixture.dir / "outside", fixture.dir / "root/link");
+  fs::create_symlink(fixture.dir.path(), fixture.dir / "root/up");
+  fs::create_symlink("nowhere", fixture.dir / "root/dangling");
+  CHECK(fixture.keys() == std::vector<std::string>{"in/side"});
+  CHECK(code_of(fixture.get("link")) == Errc::kUnsupported);
+  CHECK(code_of(fixture.put("link", "v", PutCondition::kIfAbsent)) == Errc::kPrecondition);
+  REQUIRE(fixture.put("link", "replaced"));
+  CHECK(as_chars(fixture.get("link")->bytes) == "replaced");
+  CHECK(fs::file_size(fixture.dir / "outside") == 0);
+  REQUIRE(::mkfifo((fixture.dir / "root/fifo").c_str(), 0600) == 0);
+  CHECK(code_of(fixture.get("fifo")) == Errc::kNotFound);
+}
+
+TEST_CASE("a file store says that a key cannot be an object and a folder") {
+  Fixture fixture;
+  REQUIRE(fixture.put("a/b", "v"));
+  CHECK(code_of(fixture.put("a", "v")) == Errc::kUnsupported);
+  CHECK(code_of(fixture.put("a", "v", PutCondition::kIfAbsent)) == Errc::kUnsupported);
+  CHECK(code_of(fixture.put("a/b/c", "v")) == Errc::kUnsupported);
+  CHECK(code_of(fixture.get("a")) == Errc::kNotFound);
+  CHECK(code_of(fixture.get("a/b/c")) == Errc::kNotFound);
+  CHECK(remove_sync(*fixture.store, "a/b/c", {}));
+  CHECK(fixture.temporaries() == 0);
+  CHECK(code_of(fixture.put(std::string(256, 'x'), "v")) == Errc::kInvalid);
+  CHECK(fixture.put(std::string(255, 'x'), "v"));
+}
+
+TEST_CASE("a file store goes on when its directories are removed behind its back") {
+  Fixture fixture;
+  REQUIRE(fixture.put("p/aa/x", "v"));
+  fs::remove_all(fixture.dir / "root/p");
+  fs::remove_all(fixture.dir / "root/.tmp");
+  CHECK(fixture.put("p/aa/y", "v", PutCondition::kIfAbsent));
+  fs::remove_all(fixture.dir / "root/p");
+  CHECK(fixture.put("p/aa/y", "v"));
+  CHECK(fixture.keys() == std::vector<std::string>{"p/aa/y"});
+}
+
+TEST_CASE("a body whose file is too short fails its put and leaves nothing") {
+  Fixture fixture;
+  auto file = posix_env().open(fixture.dir / "short", OpenMode::kCreateNew);
+  REQUIRE(file);
+  REQUIRE((*file)->write_at(0, as_bytes("1234")));
+  Body body;
+  body.add(std::shared_ptr<File>(*std::move(file)), {2, 4});
+  const auto etag = put_sync(*fixture.store, "k", body, PutCondition::kAlways, {});
+  CHECK(code_of(etag) == Errc::kCorruption);
+  CHECK_FALSE(outcome_unknown(etag.error()));
+  CHECK(fixture.keys().empty());
+  CHECK(fixture.temporaries() == 0);
+}
