@@ -1,0 +1,76 @@
+#include "s3/metered_store.h"
+
+#include <utility>
+
+namespace cairn {
+
+MeteredStore::MeteredStore(std::shared_ptr<ObjectStore> base)
+    : base_(std::move(base)), counters_(std::make_shared<Counters>()) {}
+
+template <class T>
+void MeteredStore::finished(Counters& counters, const Result<T>& result) {
+  --counters.in_flight;
+  if (result) return;
+  const Errc code = result.error().code();
+  if (code != Errc::kNotFound && code != Errc::kPrecondition) ++counters.failed;
+}
+
+void MeteredStore::get(std::string key, GetRange range, Context context, Callback<GetResult> done) {
+  ++counters_->get;
+  ++counters_->in_flight;
+  base_->get(std::move(key), range, std::move(context),
+             [counters = counters_, done = std::move(done)](Result<GetResult> result) {
+               if (result) counters->bytes_read += result->bytes.size();
+               finished(*counters, result);
+               done(std::move(result));
+             });
+}
+
+void MeteredStore::put(std::string key, Body body, PutCondition condition, Context context,
+                       Callback<std::string> done) {
+  ++counters_->put;
+  ++counters_->in_flight;
+  const uint64_t size = body.size();
+  base_->put(std::move(key), std::move(body), condition, std::move(context),
+             [counters = counters_, size, done = std::move(done)](Result<std::string> result) {
+               if (result) counters->bytes_written += size;
+               finished(*counters, result);
+               done(std::move(result));
+             });
+}
+
+void MeteredStore::remove(std::string key, Context context, Callback<void> done) {
+  ++counters_->remove;
+  ++counters_->in_flight;
+  base_->remove(std::move(key), std::move(context),
+                [counters = counters_, done = std::move(done)](Status status) {
+                  finished(*counters, status);
+                  done(std::move(status));
+                });
+}
+
+void MeteredStore::list(std::string prefix, std::string after, uint32_t limit, Context context,
+                        Callback<ListPage> done) {
+  ++counters_->list;
+  ++counters_->in_flight;
+  base_->list(std::move(prefix), std::move(after), limit, std::move(context),
+              [counters = counters_, done = std::move(done)](Result<ListPage> page) {
+                finished(*counters, page);
+                done(std::move(page));
+              });
+}
+
+RequestCounts MeteredStore::counts() const {
+  RequestCounts counts;
+  counts.get = counters_->get;
+  counts.put = counters_->put;
+  counts.list = counters_->list;
+  counts.remove = counters_->remove;
+  counts.failed = counters_->failed;
+  counts.bytes_read = counters_->bytes_read;
+  counts.bytes_written = counters_->bytes_written;
+  counts.in_flight = counters_->in_flight;
+  return counts;
+}
+
+}  // namespace cairn
