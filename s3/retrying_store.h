@@ -1,0 +1,56 @@
+// RetryingStore: tries again what may work the next time.
+//
+// Waits a random time below a bound that doubles (full jitter), or longer when the store asked for
+// it, and never past the request's deadline. Cancellation and the deadline end a wait at once.
+// What is repeated:
+//   get, list, remove, put kAlways   after kTransient and kTimeout: repeating them is harmless
+//   put kIfAbsent                    after kTransient only when the error says no_effect().
+// The first create whose outcome is unknown goes back to the caller as it is: repeated, it could
+// meet its own success and report a lost race. The caller reads the key back to decide it. Objects
+// that are named by their content are put with kAlways and so are repeated here.
+// A put kAlways that was repeated may still be carried out twice, the second time late: keys that
+// are overwritten may only hold hints.
+// Errors: the last one, with the number of tries. Thread-safe.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cache/base/executor.h"
+#include "cache/base/random.h"
+#include "cache/object_store.h"
+
+namespace cairn {
+
+struct RetryPolicy {
+  unsigned tries_max = 8;
+  Duration backoff_first = std::chrono::milliseconds(100);
+  Duration backoff_max = std::chrono::seconds(20);
+  // A store that asks for more is not believed.
+  Duration retry_after_max = std::chrono::minutes(1);
+};
+
+class RetryingStore final : public ObjectStore {
+ public:
+  struct Parts {
+    Executor& executor;
+    Clock& clock;
+    Rng& rng;
+  };
+  RetryingStore(std::shared_ptr<ObjectStore> base, const Parts& parts, RetryPolicy policy = {});
+
+  void get(std::string key, GetRange range, Context context, Callback<GetResult> done) override;
+  void put(std::string key, Body body, PutCondition condition, Context context,
+           Callback<std::string> done) override;
+  void remove(std::string key, Context context, Callback<void> done) override;
+  void list(std::string prefix, std::string after, uint32_t limit, Context context,
+            Callback<ListPage> done) override;
+  std::string description() const override { return base_->description(); }
+
+ private:
+  const std::shared_ptr<ObjectStore> base_;
+  const Parts parts_;
+  const RetryPolicy policy_;
+};
+
+}  // namespace cairn
