@@ -9,7 +9,8 @@
 // records in the journal refer to it. Below, everything in it is clean (also in the store) or
 // dead, and eviction may take it once a checkpoint no longer names it.
 // Durability: `sync` returns when every append that returned before the call survives power loss.
-// After a failed write or sync every later append and sync fails with kIo.
+// After a failed write or sync every later append and sync fails with kIo. A full disk is not that:
+// the append that met it fails with kNoSpace, and later ones work when there is space again.
 #pragma once
 
 #include <functional>
@@ -50,7 +51,8 @@ class Segments {
   };
   // `known_numbers_end`: numbers below it are in use or spent; new ones start behind both it and
   // the files found. Files left by an earlier life are sealed with last_lsn 0: the caller tells
-  // with note_lsn which hold unpublished data.
+  // with note_lsn which hold unpublished data, and those are synced again by the next sync, because
+  // the process before may have died between its write and its sync.
   static Result<std::unique_ptr<Segments>> open(Env& env, Options options,
                                                 uint64_t known_numbers_end);
   virtual ~Segments() = default;
@@ -60,6 +62,9 @@ class Segments {
   virtual void note_lsn(uint64_t number, Lsn lsn) = 0;
   virtual Result<std::shared_ptr<File>> file(uint64_t number) = 0;  // kNotFound when removed
   virtual Status sync() = 0;
+  // The same for appends of class kWritten only: what an fsync waits for, however fast clean
+  // content streams in meanwhile.
+  virtual Status sync_written() = 0;
   // Ends the open segments, so that they can be removed; later appends begin new ones.
   virtual Status seal() = 0;
   virtual Status remove(uint64_t number) = 0;  // must be sealed; readers that hold it may go on
