@@ -1,0 +1,383 @@
+#include "cache/live_state.h"
+
+#include <algorithm>
+#include <map>
+
+#include "cache/base/coding.h"
+
+namespace cairn {
+
+namespace {
+
+constexpr uint64_t kScanStep = 256;
+
+std::string lsn_prefix(Lsn lsn) {
+  std::string out(8, '\0');
+  put_be64(reinterpret_cast<std::byte*>(out.data()), lsn);
+  return out;
+}
+
+Result<Lsn> take_lsn(std::string_view& row, const char* table) {
+  if (row.size() < 8) return fail(Errc::kCorruption, std::string(table) + " has a short row");
+  const Lsn lsn = get_be64(as_bytes(row).data());
+  row.remove_prefix(8);
+  return lsn;
+}
+
+std::string encode_tree_row(Lsn lsn, const std::optional<Cid>& value) {
+  std::string row = lsn_prefix(lsn);
+  if (value) row.append(as_chars(value->bytes()));
+  return row;
+}
+
+Result<TreeRow> decode_tree_row(std::string_view in) {
+  TreeRow row;
+  TRY_ASSIGN(row.lsn, take_lsn(in, "the table of tree changes"));
+  if (in.empty()) return row;
+  TRY_ASSIGN(Cid cid, Cid::from_bytes(as_bytes(in)));
+  row.value = cid;
+  return row;
+}
+
+std::string encode_resident(const ResidentRow& row) {
+  ByteVec out;
+  append(out, row.digest.view());
+  put_le(out, row.length);
+  put_le(out, row.ref.file);
+  put_le(out, row.ref.offset);
+  return to_string(out);
+}
+
+Result<ResidentRow> decode_resident(std::string_view in) {
+  if (in.size() != 52) return fail(Errc::kCorruption, "a row of cached chunks has a wrong size");
+  const Bytes b = as_bytes(in);
+  ResidentRow row;
+  row.digest = Digest::from_bytes(b.first(32));
+  row.length = get_le<uint32_t>(b.data() + 32);
+  row.ref.file = get_le<uint64_t>(b.data() + 36);
+  row.ref.offset = get_le<uint64_t>(b.data() + 44);
+  return row;
+}
+
+// The first key behind every key that starts with `prefix` (prefix is not all 0xff).
+std::string prefix_end(std::string prefix) {
+  while (!prefix.empty() && prefix.back() == '\xff') prefix.pop_back();
+  if (!prefix.empty()) prefix.back() = static_cast<char>(prefix.back() + 1);
+  return prefix;
+}
+
+}  // namespace
+
+class LiveState::Step {
+ public:
+  Step(LiveState& state, Lsn lsn, int64_t time_ns) : state_(state), lsn_(lsn), time_ns_(time_ns) {}
+
+  Status put_key(const PutKey& e) {
+    changes_.push_back({Table::kTree, e.key, encode_tree_row(lsn_, e.value)});
+    return {};
+  }
+
+  Status write(uint64_t inode, uint64_t offset, uint64_t length, bool zero, DataRef ref) {
+    TRY(touch(inode));
+    const uint64_t chunk_bytes = state_.chunk_bytes_;
+    while (length > 0) {
+      const uint64_t chunk = offset / chunk_bytes;
+      const auto at = static_cast<uint32_t>(offset % chunk_bytes);
+      const auto part = static_cast<uint32_t>(std::min<uint64_t>(length, chunk_bytes - at));
+      TRY_ASSIGN(Extents * row, extents(inode, chunk));
+      write_extent(*row, Extent{at, part, zero, ref, lsn_});
+      offset += part;
+      length -= part;
+      ref.offset += part;
+    }
+    return {};
+  }
+
+  Status cut(uint64_t inode, uint64_t limit) {
+    TRY_ASSIGN(FileState * file, touch(inode));
+    file->add_cut(Cut{lsn_, limit});
+    const uint64_t chunk_bytes = state_.chunk_bytes_;
+    const uint64_t boundary = limit / chunk_bytes;
+    uint64_t first = boundary;
+    while (true) {
+      TRY_ASSIGN(const auto rows, state_.scan_extents(inode, first, UINT64_MAX, kScanStep));
+      for (const auto& row : rows) {
+        TRY_ASSIGN(Extents * extents, this->extents(inode, row.chunk));
+        cut_extents(*extents, row.chunk == boundary ? static_cast<uint32_t>(limit % chunk_bytes) : 0);
+      }
+      if (rows.size() < kScanStep) break;
+      first = rows.back().chunk + 1;
+    }
+    // Chunks that this very change wrote to.
+    for (auto& [key, extents] : extents_) {
+      if (key.first != inode || key.second < boundary) continue;
+      cut_extents(extents, key.second == boundary ? static_cast<uint32_t>(limit % chunk_bytes) : 0);
+    }
+    return {};
+  }
+
+  void add_block(const AddBlock& e) {
+    changes_.push_back({Table::kBlocks, to_string(e.digest.view()),
+                        lsn_prefix(lsn_).append(as_chars(e.bytes))});
+  }
+  void put_state(const PutState& e) { changes_.push_back({Table::kState, e.key, e.value}); }
+
+  void finish() {
+    for (auto& [inode, file] : files_)
+      changes_.push_back({Table::kFiles, file_key(inode), encode_file_state(file)});
+    for (auto& [key, extents] : extents_) {
+      std::optional<std::string> row;
+      if (!extents.empty()) row = encode_extents(extents);
+      changes_.push_back({Table::kDirty, chunk_key(key.first, key.second), std::move(row)});
+    }
+    state_.tables_.apply(changes_);
+    state_.dirty_files_ += new_files_;
+  }
+
+ private:
+  Result<FileState*> touch(uint64_t inode) {
+    const auto [it, is_new] = files_.try_emplace(inode);
+    if (is_new) {
+      TRY_ASSIGN(auto known, state_.file_state(inode));
+      if (known) {
+        it->second = std::move(*known);
+      } else {
+        it->second.dirty_since_ns = time_ns_;
+        ++new_files_;
+      }
+    }
+    it->second.last_lsn = lsn_;
+    return &it->second;
+  }
+
+  Result<Extents*> extents(uint64_t inode, uint64_t chunk) {
+    const auto [it, is_new] = extents_.try_emplace({inode, chunk});
+    if (is_new) {
+      TRY_ASSIGN(it->second, state_.extents(inode, chunk));
+    }
+    return &it->second;
+  }
+
+  LiveState& state_;
+  Lsn lsn_;
+  int64_t time_ns_;
+  uint64_t new_files_ = 0;
+  std::vector<TableChange> changes_;
+  std::map<uint64_t, FileState> files_;
+  std::map<std::pair<uint64_t, uint64_t>, Extents> extents_;
+};
+
+Status LiveState::apply(const Change& change, Lsn lsn,
+                        const std::function<bool(uint64_t)>& keep_content) {
+  Step step(*this, lsn, change.time_ns);
+  std::vector<uint64_t> forgotten;
+  for (const Effect& effect : change.effects) {
+    if (const auto* put = std::get_if<PutKey>(&effect)) {
+      TRY(step.put_key(*put));
+    } else if (const auto* write = std::get_if<WriteData>(&effect)) {
+      TRY(step.write(write->inode, write->offset, write->length, false, write->ref));
+    } else if (const auto* zero = std::get_if<ZeroRange>(&effect)) {
+      TRY(step.write(zero->inode, zero->offset, zero->length, true, {}));
+    } else if (const auto* cut = std::get_if<CutContent>(&effect)) {
+      TRY(step.cut(cut->inode, cut->limit));
+    } else if (const auto* forget = std::get_if<ForgetContent>(&effect)) {
+      if (!keep_content(forget->inode)) forgotten.push_back(forget->inode);
+    } else if (const auto* block = std::get_if<AddBlock>(&effect)) {
+      step.add_block(*block);
+    } else if (const auto* state = std::get_if<PutState>(&effect)) {
+      step.put_state(*state);
+    }
+  }
+  step.finish();
+  for (const uint64_t inode : forgotten) TRY(forget_content(inode));
+  return {};
+}
+
+Status LiveState::forget_content(uint64_t inode) {
+  std::vector<TableChange> changes;
+  TRY_ASSIGN(const auto known, file_state(inode));
+  if (known) {
+    changes.push_back({Table::kFiles, file_key(inode), std::nullopt});
+    --dirty_files_;
+  }
+  const std::string end = prefix_end(file_key(inode));
+  std::string from = chunk_key(inode, 0);
+  while (true) {
+    TRY_ASSIGN(const auto rows, tables_.scan(Table::kDirty, from, end, kScanStep));
+    for (const auto& row : rows) changes.push_back({Table::kDirty, row.key, std::nullopt});
+    tables_.apply(changes);
+    changes.clear();
+    if (rows.size() < kScanStep) return {};
+    from = rows.back().key + '\0';
+  }
+}
+
+Status LiveState::drop_published_file(const FrozenFile& file, Lsn published) {
+  TRY_ASSIGN(auto state, file_state(file.inode));
+  if (!state) return {};
+  std::vector<TableChange> changes;
+  if (state->last_lsn <= published) {
+    changes.push_back({Table::kFiles, file_key(file.inode), std::nullopt});
+    --dirty_files_;
+  } else {
+    state->drop_published(published);
+    changes.push_back({Table::kFiles, file_key(file.inode), encode_file_state(*state)});
+  }
+  for (const FrozenFile::Chunk& chunk : file.chunks) {
+    TRY_ASSIGN(Extents extents, this->extents(file.inode, chunk.index));
+    if (extents.empty()) continue;
+    cairn::drop_published(extents, published);
+    std::optional<std::string> row;
+    if (!extents.empty()) row = encode_extents(extents);
+    changes.push_back({Table::kDirty, chunk_key(file.inode, chunk.index), std::move(row)});
+  }
+  tables_.apply(changes);
+  return {};
+}
+
+Status LiveState::drop_published_edits(const std::vector<TreeEdit>& edits, size_t begin,
+                                       size_t end, Lsn published) {
+  std::vector<TableChange> changes;
+  for (size_t i = begin; i < end; ++i) {
+    TRY_ASSIGN(const auto row, tree_row(edits[i].key));
+    if (row && row->lsn <= published) changes.push_back({Table::kTree, edits[i].key, std::nullopt});
+  }
+  tables_.apply(changes);
+  return {};
+}
+
+Status LiveState::drop_published_blocks(const std::vector<std::pair<Digest, Buffer>>& blocks,
+                                        Lsn published) {
+  std::vector<TableChange> changes;
+  for (const auto& [digest, bytes] : blocks) {
+    const std::string key = to_string(digest.view());
+    TRY_ASSIGN(const auto row, tables_.get(Table::kBlocks, key));
+    if (!row) continue;
+    std::string_view rest = *row;
+    TRY_ASSIGN(const Lsn lsn, take_lsn(rest, "the table of small blocks"));
+    if (lsn <= published) changes.push_back({Table::kBlocks, key, std::nullopt});
+  }
+  tables_.apply(changes);
+  return {};
+}
+
+Result<std::optional<TreeRow>> LiveState::tree_row(std::string_view key) const {
+  TRY_ASSIGN(const auto row, tables_.get(Table::kTree, key));
+  if (!row) return std::optional<TreeRow>();
+  TRY_ASSIGN(TreeRow decoded, decode_tree_row(*row));
+  return std::optional<TreeRow>(std::move(decoded));
+}
+
+Result<std::vector<LiveState::TreeRowEntry>> LiveState::scan_tree(std::string_view from,
+                                                                  std::string_view to,
+                                                                  size_t limit) const {
+  TRY_ASSIGN(auto rows, tables_.scan(Table::kTree, from, to, limit));
+  std::vector<TreeRowEntry> out;
+  out.reserve(rows.size());
+  for (auto& row : rows) {
+    TRY_ASSIGN(TreeRow decoded, decode_tree_row(row.value));
+    out.push_back({std::move(row.key), std::move(decoded)});
+  }
+  return out;
+}
+
+Result<std::optional<Buffer>> LiveState::block(const Digest& digest) const {
+  TRY_ASSIGN(const auto row, tables_.get(Table::kBlocks, as_chars(digest.view())));
+  if (!row) return std::optional<Buffer>();
+  std::string_view rest = *row;
+  TRY(take_lsn(rest, "the table of small blocks"));
+  return std::optional<Buffer>(Buffer::copy(rest));
+}
+
+Result<std::optional<FileState>> LiveState::file_state(uint64_t inode) const {
+  TRY_ASSIGN(const auto row, tables_.get(Table::kFiles, file_key(inode)));
+  if (!row) return std::optional<FileState>();
+  TRY_ASSIGN(FileState state, decode_file_state(*row));
+  return std::optional<FileState>(std::move(state));
+}
+
+Result<Extents> LiveState::extents(uint64_t inode, uint64_t chunk) const {
+  TRY_ASSIGN(const auto row, tables_.get(Table::kDirty, chunk_key(inode, chunk)));
+  if (!row) return Extents();
+  return decode_extents(*row);
+}
+
+Result<std::vector<LiveState::ChunkExtents>> LiveState::scan_extents(uint64_t inode,
+                                                                     uint64_t first, uint64_t end,
+                                                                     size_t limit) const {
+  const std::string to =
+      end == UINT64_MAX ? prefix_end(file_key(inode)) : chunk_key(inode, end);
+  TRY_ASSIGN(const auto rows, tables_.scan(Table::kDirty, chunk_key(inode, first), to, limit));
+  std::vector<ChunkExtents> out;
+  out.reserve(rows.size());
+  for (const auto& row : rows) {
+    TRY_ASSIGN(const auto key, parse_chunk_key(row.key));
+    TRY_ASSIGN(Extents extents, decode_extents(row.value));
+    out.push_back({key.second, std::move(extents)});
+  }
+  return out;
+}
+
+Result<std::optional<ResidentRow>> LiveState::resident(uint64_t inode, uint64_t chunk) const {
+  TRY_ASSIGN(const auto row, tables_.get(Table::kResident, chunk_key(inode, chunk)));
+  if (!row) return std::optional<ResidentRow>();
+  TRY_ASSIGN(const ResidentRow decoded, decode_resident(*row));
+  return std::optional<ResidentRow>(decoded);
+}
+
+void LiveState::put_resident(uint64_t inode, uint64_t chunk, const ResidentRow& row) {
+  const std::string key = chunk_key(inode, chunk);
+  tables_.apply({{Table::kResident, key, encode_resident(row)},
+                 {Table::kInSegment, in_segment_key(row.ref.file, row.ref.offset), key}});
+}
+
+void LiveState::drop_resident(uint64_t inode, uint64_t chunk, const ResidentRow& row) {
+  tables_.apply({{Table::kResident, chunk_key(inode, chunk), std::nullopt},
+                 {Table::kInSegment, in_segment_key(row.ref.file, row.ref.offset), std::nullopt}});
+}
+
+Status LiveState::drop_segment(uint64_t segment) {
+  std::string from = in_segment_key(segment, 0);
+  const std::string end = in_segment_key(segment + 1, 0);
+  while (true) {
+    TRY_ASSIGN(const auto rows, tables_.scan(Table::kInSegment, from, end, kScanStep));
+    std::vector<TableChange> changes;
+    for (const auto& row : rows) {
+      changes.push_back({Table::kInSegment, row.key, std::nullopt});
+      TRY_ASSIGN(const auto resident, tables_.get(Table::kResident, row.value));
+      if (!resident) continue;
+      TRY_ASSIGN(const ResidentRow decoded, decode_resident(*resident));
+      // The chunk may have moved to a newer place since.
+      if (decoded.ref.file == segment)
+        changes.push_back({Table::kResident, row.value, std::nullopt});
+    }
+    tables_.apply(changes);
+    if (rows.size() < kScanStep) return {};
+    from = rows.back().key + '\0';
+  }
+}
+
+Result<std::optional<std::string>> LiveState::state(std::string_view key) const {
+  return tables_.get(Table::kState, key);
+}
+void LiveState::put_state(std::string_view key, std::string value) {
+  tables_.apply({{Table::kState, std::string(key), std::move(value)}});
+}
+void LiveState::remove_state(std::string_view key) {
+  tables_.apply({{Table::kState, std::string(key), std::nullopt}});
+}
+
+Status LiveState::count_dirty_files() {
+  uint64_t count = 0;
+  std::string from(1, '\0');
+  while (true) {
+    TRY_ASSIGN(const auto rows, tables_.scan(Table::kFiles, from, "", kScanStep));
+    count += rows.size();
+    if (rows.size() < kScanStep) break;
+    from = rows.back().key + '\0';
+  }
+  dirty_files_ = count;
+  return {};
+}
+
+}  // namespace cairn

@@ -1,0 +1,96 @@
+// LiveState: the typed rows of the live tables, and the one place where a change becomes rows.
+//
+// `apply` is used when an operation is committed and when a record is replayed, so both give the
+// same state. Callers serialise apply, cleanup and checkpoint among themselves (the engine's
+// commit mutex); reads need no lock and see each applied change whole.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "cache/change.h"
+#include "cache/live_tables.h"
+#include "cache/remote.h"
+
+namespace cairn {
+
+// A tree key changed since the published commit: to `value`, or removed.
+struct TreeRow {
+  Lsn lsn = 0;
+  std::optional<Cid> value;
+};
+
+// Clean content of a chunk that is here.
+struct ResidentRow {
+  Digest digest;  // of the leaf it holds
+  uint32_t length = 0;
+  DataRef ref;  // always in a segment
+};
+
+class LiveState {
+ public:
+  LiveState(LiveTables& tables, uint32_t chunk_bytes) : tables_(tables), chunk_bytes_(chunk_bytes) {}
+
+  // Puts the effects of the change that got `lsn` into the tables. Content of inodes for which
+  // `keep_content` says true (removed but still open here) is not forgotten.
+  Status apply(const Change& change, Lsn lsn,
+               const std::function<bool(uint64_t inode)>& keep_content);
+  // Drops all rows of a file's unpublished content.
+  Status forget_content(uint64_t inode);
+  // Rows that a publication made superfluous: of `batch`, everything with an LSN <= batch.lsn.
+  // `begin` and `end` bound the part of the batch to do (indexes into files), so that the caller
+  // can hold its lock for short steps. Content of inodes that `keep_content` names stays.
+  Status drop_published_file(const FrozenFile& file, Lsn published);
+  Status drop_published_edits(const std::vector<TreeEdit>& edits, size_t begin, size_t end,
+                              Lsn published);
+  Status drop_published_blocks(const std::vector<std::pair<Digest, Buffer>>& blocks,
+                               Lsn published);
+
+  Result<std::optional<TreeRow>> tree_row(std::string_view key) const;
+  struct TreeRowEntry {
+    std::string key;
+    TreeRow row;
+  };
+  Result<std::vector<TreeRowEntry>> scan_tree(std::string_view from, std::string_view to,
+                                              size_t limit) const;
+  Result<std::optional<Buffer>> block(const Digest& digest) const;
+  Result<std::optional<FileState>> file_state(uint64_t inode) const;
+  Result<Extents> extents(uint64_t inode, uint64_t chunk) const;
+  // Chunks in [first, end) that have extents, in order, at most `limit`.
+  struct ChunkExtents {
+    uint64_t chunk = 0;
+    Extents extents;
+  };
+  Result<std::vector<ChunkExtents>> scan_extents(uint64_t inode, uint64_t first, uint64_t end,
+                                                 size_t limit) const;
+
+  Result<std::optional<ResidentRow>> resident(uint64_t inode, uint64_t chunk) const;
+  void put_resident(uint64_t inode, uint64_t chunk, const ResidentRow& row);
+  void drop_resident(uint64_t inode, uint64_t chunk, const ResidentRow& row);
+  // Drops the resident rows that lie in a segment.
+  Status drop_segment(uint64_t segment);
+
+  Result<std::optional<std::string>> state(std::string_view key) const;
+  void put_state(std::string_view key, std::string value);
+  void remove_state(std::string_view key);
+
+  // Files with unpublished content.
+  uint64_t dirty_files() const { return dirty_files_; }
+  Status count_dirty_files();  // once, at open
+
+  LiveTables& tables() { return tables_; }
+  uint32_t chunk_bytes() const { return chunk_bytes_; }
+
+ private:
+  // The rows one change touches, read once and written back together.
+  class Step;
+
+  LiveTables& tables_;
+  uint32_t chunk_bytes_;
+  std::atomic<uint64_t> dirty_files_{0};
+};
+
+}  // namespace cairn
