@@ -14,7 +14,8 @@ enum class Rank : uint16_t {
   kNamespace = 10,     // Volume: the tree's live state
   kFileState = 30,     // one open file
   kHandleTable = 50,   // open handles
-  kPublisher = 55,     // publish cycle state
+  kCommit = 55,        // Engine: journal order = order of the live tables
+  kEngineState = 57,   // Engine: counters, waiters, what is staged
   kMetaStore = 60,     // live tables: memtables over LMDB
   kJournal = 65,       // journal tail
   kSegments = 70,      // data segments and their live counts

@@ -1,0 +1,135 @@
+#include "cache/chunk_cache.h"
+
+#include "cache/base/log.h"
+
+namespace cairn {
+
+namespace {
+constexpr size_t kMaxVerified = 1U << 18;  // 2 MiB of memory; forgetting costs one more hash
+
+// Unique for segments below 2^34 numbers of at most 4 GiB in 4 KiB steps.
+uint64_t place_key(const DataRef& ref) { return ref.file << 20 | ref.offset >> 12; }
+}  // namespace
+
+std::optional<Buffer> ChunkCache::recent(const Digest& digest) {
+  const std::lock_guard lock(mutex_);
+  const auto it = recent_index_.find(digest);
+  if (it == recent_index_.end()) return std::nullopt;
+  recent_.splice(recent_.begin(), recent_, it->second);
+  return it->second->bytes;
+}
+
+void ChunkCache::remember(const Digest& digest, const Buffer& bytes) {
+  const std::lock_guard lock(mutex_);
+  if (recent_index_.contains(digest)) return;
+  recent_.push_front({digest, bytes});
+  recent_index_.emplace(digest, recent_.begin());
+  recent_bytes_ += bytes.size();
+  while (recent_bytes_ > memory_bytes_max_ && recent_.size() > 1) {
+    recent_bytes_ -= recent_.back().bytes.size();
+    recent_index_.erase(recent_.back().digest);
+    recent_.pop_back();
+  }
+}
+
+bool ChunkCache::is_verified(const DataRef& ref) {
+  const std::lock_guard lock(mutex_);
+  return verified_.contains(place_key(ref));
+}
+
+void ChunkCache::set_verified(const DataRef& ref) {
+  const std::lock_guard lock(mutex_);
+  if (verified_.size() >= kMaxVerified) verified_.clear();
+  verified_.insert(place_key(ref));
+}
+
+Result<std::optional<ResidentRow>> ChunkCache::row_for(uint64_t inode, uint64_t chunk,
+                                                       const Leaf& leaf) {
+  TRY_ASSIGN(auto row, live_.resident(inode, chunk));
+  if (row && (row->digest != leaf.digest || row->length != leaf.length)) row.reset();
+  return row;
+}
+
+Result<std::optional<Buffer>> ChunkCache::read_verified(uint64_t inode, uint64_t chunk,
+                                                        const ResidentRow& row) {
+  const auto file = segments_.file(row.ref.file);
+  if (file) {
+    ByteVec bytes(row.length);
+    const auto n = (*file)->read_at(row.ref.offset, bytes);
+    if (n && *n == row.length && sha256(bytes) == row.digest) {
+      set_verified(row.ref);
+      return std::optional<Buffer>(Buffer(std::move(bytes)));
+    }
+    log_once_per(std::chrono::minutes(1), "damaged chunk",
+                 "a cached chunk was damaged on the local disk and is fetched again");
+  }
+  live_.drop_resident(inode, chunk, row);
+  return std::optional<Buffer>();
+}
+
+Result<bool> ChunkCache::read(uint64_t inode, uint64_t chunk, const Leaf& leaf, uint32_t offset,
+                              MutableBytes out) {
+  if (leaf.zero) {
+    std::memset(out.data(), 0, out.size());
+    return true;
+  }
+  if (const auto bytes = recent(leaf.digest)) {
+    std::memcpy(out.data(), bytes->data() + offset, out.size());
+    return true;
+  }
+  TRY_ASSIGN(const auto row, row_for(inode, chunk, leaf));
+  if (!row) return false;
+  if (is_verified(row->ref)) {
+    const auto file = segments_.file(row->ref.file);
+    if (file) {
+      const auto n = (*file)->read_at(row->ref.offset + offset, out);
+      if (n && *n == out.size()) return true;
+    }
+    live_.drop_resident(inode, chunk, *row);
+    return false;
+  }
+  TRY_ASSIGN(const auto bytes, read_verified(inode, chunk, *row));
+  if (!bytes) return false;
+  std::memcpy(out.data(), bytes->data() + offset, out.size());
+  return true;
+}
+
+Result<bool> ChunkCache::has(uint64_t inode, uint64_t chunk, const Leaf& leaf) {
+  if (leaf.zero || recent(leaf.digest)) return true;
+  TRY_ASSIGN(const auto row, row_for(inode, chunk, leaf));
+  return row.has_value();
+}
+
+Result<std::optional<Buffer>> ChunkCache::whole(uint64_t inode, uint64_t chunk, const Leaf& leaf) {
+  if (leaf.zero) return std::optional<Buffer>(Buffer(ByteVec(leaf.length)));
+  if (auto bytes = recent(leaf.digest)) return bytes;
+  TRY_ASSIGN(const auto row, row_for(inode, chunk, leaf));
+  if (!row) return std::optional<Buffer>();
+  return read_verified(inode, chunk, *row);
+}
+
+void ChunkCache::put(uint64_t inode, uint64_t chunk, const Leaf& leaf, const Buffer& bytes,
+                     bool to_disk) {
+  if (leaf.zero) return;
+  remember(leaf.digest, bytes);
+  if (!to_disk) return;
+  const auto here = row_for(inode, chunk, leaf);
+  if (here && *here) return;
+  const auto ref = segments_.append(SegmentClass::kClean, bytes);
+  if (!ref) {
+    log_once_per(std::chrono::minutes(1), "cache fill",
+                 "a fetched chunk could not be kept in the cache: " + ref.error().message());
+    return;
+  }
+  set_verified(*ref);
+  live_.put_resident(inode, chunk, ResidentRow{leaf.digest, leaf.length, *ref});
+}
+
+void ChunkCache::adopt(uint64_t inode, uint64_t chunk, const Leaf& leaf, DataRef ref) {
+  if (leaf.zero) return;
+  live_.put_resident(inode, chunk, ResidentRow{leaf.digest, leaf.length, ref});
+}
+
+Status ChunkCache::forget_segment(uint64_t segment) { return live_.drop_segment(segment); }
+
+}  // namespace cairn

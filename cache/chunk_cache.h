@@ -1,0 +1,65 @@
+// ChunkCache: clean file content that is here: in segments (rows kResident), and the last few
+// leaves in memory.
+//
+// A chunk is found by (inode, chunk) and counts only while it holds exactly the leaf that the
+// published tree names, so a stale row is a miss, never wrong bytes. What a segment gives is
+// verified against its digest the first time in a process; a damaged one is forgotten and fetched
+// again. Eviction removes whole segments, oldest first.
+// Owner: the engine. Thread-safe. Nothing here is durable by promise: losing it costs a fetch.
+#pragma once
+
+#include <list>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "cache/base/mutex.h"
+#include "cache/live_state.h"
+#include "cache/remote.h"
+#include "cache/segments.h"
+
+namespace cairn {
+
+class ChunkCache {
+ public:
+  ChunkCache(LiveState& live, Segments& segments, uint64_t memory_bytes_max)
+      : live_(live), segments_(segments), memory_bytes_max_(memory_bytes_max) {}
+
+  // Copies [offset, offset + out.size()) of the leaf into `out`; false when it is not here.
+  Result<bool> read(uint64_t inode, uint64_t chunk, const Leaf& leaf, uint32_t offset,
+                    MutableBytes out);
+  // True when a read would find it (without verifying).
+  Result<bool> has(uint64_t inode, uint64_t chunk, const Leaf& leaf);
+  Result<std::optional<Buffer>> whole(uint64_t inode, uint64_t chunk, const Leaf& leaf);
+
+  // Keeps a leaf whose bytes were verified: in memory, and in a segment when `to_disk`. A full
+  // disk only costs the copy.
+  void put(uint64_t inode, uint64_t chunk, const Leaf& leaf, const Buffer& bytes, bool to_disk);
+  // The leaf's bytes lie at `ref` in a segment already (they were written here and published).
+  void adopt(uint64_t inode, uint64_t chunk, const Leaf& leaf, DataRef ref);
+  // Drops what lies in a segment that is about to be removed.
+  Status forget_segment(uint64_t segment);
+
+ private:
+  struct Recent {
+    Digest digest;
+    Buffer bytes;
+  };
+  std::optional<Buffer> recent(const Digest& digest);
+  void remember(const Digest& digest, const Buffer& bytes);
+  bool is_verified(const DataRef& ref);
+  void set_verified(const DataRef& ref);
+  Result<std::optional<ResidentRow>> row_for(uint64_t inode, uint64_t chunk, const Leaf& leaf);
+  Result<std::optional<Buffer>> read_verified(uint64_t inode, uint64_t chunk,
+                                              const ResidentRow& row);
+
+  LiveState& live_;
+  Segments& segments_;
+  const uint64_t memory_bytes_max_;
+  RankedMutex<Rank::kChunkCache> mutex_;
+  std::list<Recent> recent_;  // newest first
+  std::unordered_map<Digest, std::list<Recent>::iterator> recent_index_;
+  uint64_t recent_bytes_ = 0;
+  std::unordered_set<uint64_t> verified_;
+};
+
+}  // namespace cairn

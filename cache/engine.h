@@ -1,0 +1,267 @@
+// Engine: one mount's write-back core. It joins journal, live tables, segments, chunk cache and
+// remote into: a tree of keys that reads as the newest state, file content on top of what the
+// store holds, and changes that are durable here first and in the store later.
+//
+//   commit ── journal ── live tables ──(checkpoint)── MetaStore
+//                │
+//                └─(fold)── Remote.publish ── new published tree; what it contains is dropped here
+//
+// Invariants (asserted where they move): published <= durable <= appended, checkpointed <= durable.
+// Reads never touch the network: what is missing is noted in a Need and the answer is kNotLocal;
+// `satisfy` the need without holding a lock and run the operation again.
+//
+// Threads: all methods are thread-safe. `commit` must be called in the order in which the caller's
+// namespace changes (the Volume holds its lock over read-decide-commit). No method blocks on the
+// network except `flush`, `close` and `publish_once`.
+// Owner: the composition root; destroy after `close`.
+// Errors: kNotLocal (see above), kNoSpace, kFenced (another writer took over), kIo (the journal
+// failed: nothing more is acknowledged).
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cache/base/clock.h"
+#include "cache/base/env.h"
+#include "cache/base/executor.h"
+#include "cache/chunk_cache.h"
+#include "cache/fold.h"
+#include "cache/journal.h"
+#include "cache/live_state.h"
+#include "cache/remote.h"
+#include "cache/segments.h"
+#include "cache/space.h"
+
+namespace cairn {
+
+// What an operation could not find here.
+struct Need {
+  Missing blocks;
+  struct Chunk {
+    uint64_t inode = 0;
+    uint64_t chunk = 0;
+    Leaf leaf;
+  };
+  std::vector<Chunk> chunks;
+  bool space = false;  // room for new data, or for more pending work
+  bool any() const { return space || !blocks.empty() || !chunks.empty(); }
+};
+
+// A file's content in the store, and which of our records it contains.
+struct ContentBase {
+  std::optional<Cid> content;
+  uint64_t size = 0;
+  Lsn lsn = 0;
+};
+
+struct EngineSettings {
+  bool read_only = false;
+  uint32_t inline_bytes_max = 8 * 1024;  // smaller writes travel inside the journal record
+  Duration publish_interval = std::chrono::seconds(5);
+  Duration sync_interval = std::chrono::seconds(1);
+  uint64_t publish_bytes = 64ULL << 20;  // this much waiting is published without the interval
+  uint64_t pending_bytes_max = 5ULL << 30;
+  uint64_t pending_files_max = 1'000'000;
+  Duration pending_age_max = std::chrono::hours(1);
+  Duration stall_timeout = std::chrono::minutes(5);
+  Duration io_timeout = std::chrono::seconds(60);
+  uint64_t memtable_bytes = 8ULL << 20;  // a checkpoint starts behind it
+  Duration checkpoint_interval = std::chrono::seconds(30);
+  FoldLimits fold;
+};
+
+struct LsnStatus {
+  Lsn appended = 0, durable = 0, checkpointed = 0, published = 0;
+};
+struct PendingStatus {
+  uint64_t bytes = 0;
+  uint64_t files = 0;
+  int64_t oldest_age_ms = 0;
+};
+
+// How the store last answered, for status.
+struct RemoteHealth {
+  bool fenced = false;
+  bool failing = false;
+  std::string last_error;
+};
+
+class Engine final : private PublishHost {
+ public:
+  struct Components {
+    Clock& clock;
+    Executor& executor;       // completions
+    Executor& maintenance;    // one thread: sync, checkpoint, publish may block it
+    Executor& publishing;     // one thread: publish blocks it
+    std::unique_ptr<LiveTables> tables;
+    std::unique_ptr<Segments> segments;
+    std::unique_ptr<Remote> remote;
+    std::unique_ptr<Space> space;
+  };
+
+  Engine(EngineSettings settings, Components components);
+  ~Engine() override;
+  // The journal calls back into the engine while it opens (replay), so it is set afterwards.
+  void start(std::unique_ptr<Journal> journal, Lsn checkpointed, Lsn published);
+
+  // --- reading
+  // The newest value of a tree key.
+  Result<std::optional<Cid>> get(std::string_view key, Need& need);
+  // The newest entries with from <= key < to, at most `limit`, in order. `more` says whether the
+  // range goes on behind the last one.
+  struct Range {
+    std::vector<TreeEntry> entries;
+    bool more = false;
+  };
+  Result<Range> scan(std::string_view from, std::string_view to, size_t limit, Need& need);
+  // The bytes a value stands for: inside the CID, or in a small block.
+  Result<Buffer> value_bytes(const Cid& value, Need& need);
+  Result<ContentBase> base_of(uint64_t inode, Need& need);
+  // Content of a file of `size` bytes; clipped at its end.
+  Result<Buffer> read(uint64_t inode, const ContentBase& base, uint64_t size, uint64_t offset,
+                      uint64_t length, Need& need);
+  // Starts to bring chunks here that a read of the range would need; errors only cost time later.
+  void prefetch(uint64_t inode, const ContentBase& base, uint64_t size, uint64_t offset,
+                uint64_t length);
+  // First offset >= `offset` that lies in data (or in a hole); nullopt when there is none.
+  Result<std::optional<uint64_t>> seek(uint64_t inode, const ContentBase& base, uint64_t size,
+                                       uint64_t offset, bool want_data, Need& need);
+
+  // --- changing
+  // Room for `bytes` more? Otherwise need.space is set and the answer is kNotLocal. Ask before
+  // taking any lock.
+  Status admit(uint64_t bytes, Need& need);
+  // Puts written bytes where the journal may refer to them; no lock is held meanwhile.
+  Result<WriteData> place(uint64_t inode, uint64_t offset, Bytes data);
+  // Journals the change and makes it visible. When it returned, the change survives the death of
+  // the process.
+  Result<Lsn> commit(Change change);
+  // An inode whose last name goes while it is open: its content stays until `release_orphan`.
+  void add_orphan(uint64_t inode);
+  void release_orphan(uint64_t inode);
+  // Durable against power loss up to `lsn`.
+  Status sync(Lsn lsn);
+  Lsn appended() const;
+
+  // --- publishing
+  // Everything acknowledged before the call is in the store when it returns.
+  Status flush(Context context, const std::function<void(PendingStatus)>& progress);
+  // One step: folds and publishes what is waiting. False when nothing was. One at a time.
+  Result<bool> publish_once(bool close, Context context);
+  // Flushes, writes the closing commit, ends the background work. The journal keeps what could
+  // not be published, and the error says how much that is.
+  Status close(Context context, const std::function<void(PendingStatus)>& progress);
+  // Ends the background work and leaves everything as it is (as a crash would).
+  void abandon();
+  Status checkpoint();
+
+  // Fetches what `need` names, or waits until there is room; `done` runs on the executor.
+  void satisfy(Need need, Context context, Callback<void> done);
+
+  Remote& remote() { return *remote_; }
+  Clock& clock() { return clock_; }
+  LiveState& live() { return live_; }
+  const EngineSettings& settings() const { return settings_; }
+  LsnStatus lsn_status() const;
+  PendingStatus pending() const;
+  RemoteHealth health() const;
+  uint64_t uploaded_bytes() const { return uploaded_bytes_; }
+  uint64_t cache_bytes() const;
+  uint64_t cache_bytes_max() const { return space_->limit(); }
+  // Followers: what changed in the store; called on the publishing thread.
+  void on_followed(std::function<void(const Changes&)> listener);
+
+  // Used while the journal opens: decides and applies one replayed record.
+  Result<bool> replay(const JournalRecord& record, Lsn checkpointed, Lsn published);
+
+ private:
+  // PublishHost
+  Result<std::shared_ptr<File>> open_data(const DataRef& ref) override;
+  Result<std::optional<Buffer>> resident(uint64_t inode, uint64_t chunk,
+                                         const Leaf& leaf) override;
+  void chunk_staged(uint64_t inode, uint64_t chunk, const Leaf& leaf, Buffer bytes) override;
+  Status commit_intended(uint64_t seq, Bytes record) override;
+  void uploaded(uint64_t bytes) override { uploaded_bytes_ += bytes; }
+
+  struct Mark {  // a point in the journal, for pending bytes and age
+    Lsn lsn = 0;
+    uint64_t bytes_before = 0;
+    MonotonicTime time;
+  };
+  struct Staged {
+    uint64_t inode = 0;
+    uint64_t chunk = 0;
+    Leaf leaf;
+    Buffer bytes;
+  };
+
+  void note_appended(Lsn lsn, uint64_t bytes);
+  Status read_chunk(uint64_t inode, const ContentBase& base, uint64_t limit, uint64_t chunk,
+                    uint32_t offset, MutableBytes out, std::vector<Leaf>& leaves,
+                    uint64_t first_leaf, Need& need);
+  Status after_publish(const Fold& fold, const PublishedState& state);
+  void keep_staged(const FrozenFile& file);
+  Status make_room(uint64_t bytes);
+  std::set<uint64_t> orphan_segments() const;
+  Lsn orphan_floor() const;
+  bool is_orphan(uint64_t inode) const;
+  bool publish_due() const;
+  void schedule_background();
+  void background();
+  void publish_loop();
+  void follow_loop();
+  void kick_publisher();
+  void wake_waiters();
+  void note_remote(const Status& status);
+
+  const EngineSettings settings_;
+  Clock& clock_;
+  Executor& executor_;
+  Executor& maintenance_;
+  Executor& publishing_;
+  std::unique_ptr<LiveTables> tables_;
+  std::unique_ptr<Segments> segments_;
+  std::unique_ptr<Remote> remote_;
+  std::unique_ptr<Space> space_;
+  LiveState live_;
+  ChunkCache chunks_;
+  std::unique_ptr<Journal> journal_;
+
+  // Serialises commit, cleanup and the freezing part of a checkpoint.
+  RankedMutex<Rank::kCommit> commit_mutex_;
+  std::atomic<Lsn> checkpointed_{0};
+  std::atomic<Lsn> published_{0};
+  std::atomic<uint64_t> written_bytes_{0};    // by all records since the mount (and replay)
+  std::atomic<uint64_t> published_bytes_{0};  // of those, by published ones
+  std::atomic<uint64_t> uploaded_bytes_{0};
+
+  mutable RankedMutex<Rank::kEngineState> state_mutex_;
+  std::deque<Mark> marks_;
+  std::set<uint64_t> orphans_;
+  std::vector<Staged> staged_;
+  RemoteHealth health_;
+  struct SpaceWaiter {
+    Deadline deadline;
+    CancelToken cancel;
+    Callback<void> done;
+  };
+  std::vector<SpaceWaiter> space_waiters_;
+  MonotonicTime last_progress_;
+  std::function<void(const Changes&)> follow_listener_;
+  bool flush_wanted_ = false;
+  bool publish_queued_ = false;
+  bool stopping_ = false;
+  unsigned background_running_ = 0;
+  ConditionVariable idle_;
+  MonotonicTime last_checkpoint_;
+  MonotonicTime retry_at_;
+  unsigned failures_ = 0;
+
+  std::mutex publish_mutex_;  // one publish at a time; held across the network by design
+};
+
+}  // namespace cairn

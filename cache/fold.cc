@@ -1,0 +1,138 @@
+#include "cache/fold.h"
+
+#include <algorithm>
+#include <map>
+
+#include "cache/format/records.h"
+
+namespace cairn {
+
+namespace {
+
+// What the records so far did to one file's content.
+struct FoldedFile {
+  uint64_t base_limit = UINT64_MAX;
+  std::map<uint64_t, Extents> chunks;
+};
+
+class Folder {
+ public:
+  explicit Folder(uint32_t chunk_bytes) : chunk_bytes_(chunk_bytes) {}
+
+  void add(const Change& change, Lsn lsn) {
+    for (const Effect& effect : change.effects) {
+      if (const auto* put = std::get_if<PutKey>(&effect)) {
+        edits_[put->key] = put->value;
+      } else if (const auto* data = std::get_if<WriteData>(&effect)) {
+        write(data->inode, data->offset, data->length, false, data->ref, lsn);
+        written_bytes_ += data->length;
+      } else if (const auto* zero = std::get_if<ZeroRange>(&effect)) {
+        write(zero->inode, zero->offset, zero->length, true, {}, lsn);
+      } else if (const auto* cut_effect = std::get_if<CutContent>(&effect)) {
+        cut(cut_effect->inode, cut_effect->limit);
+      } else if (const auto* forget = std::get_if<ForgetContent>(&effect)) {
+        files_.erase(forget->inode);
+      } else if (const auto* block = std::get_if<AddBlock>(&effect)) {
+        blocks_.insert_or_assign(block->digest, Buffer::copy(block->bytes));
+      } else if (const auto* group = std::get_if<OpenGroup>(&effect)) {
+        groups_.push_back(group->group);
+      }
+    }
+    ++records_;
+  }
+
+  uint64_t written_bytes() const { return written_bytes_; }
+  uint64_t records() const { return records_; }
+
+  Result<Fold> finish(Lsn lsn) {
+    Fold fold;
+    fold.written_bytes = written_bytes_;
+    fold.records = records_;
+    fold.batch.lsn = lsn;
+    fold.batch.groups = std::move(groups_);
+    for (auto& [inode, file] : files_) {
+      // Content of an inode that no longer exists (or was removed while open) is nobody's.
+      const auto edit = edits_.find(inode_key(inode));
+      if (edit == edits_.end() || !edit->second) continue;
+      TRY_ASSIGN(const InodeRecord record, decode_inline_inode(*edit->second));
+      fold.batch.files.push_back(freeze(inode, record.size, file));
+    }
+    for (auto& [key, value] : edits_) fold.batch.edits.push_back({key, value});
+    for (auto& [digest, bytes] : blocks_) fold.batch.blocks.emplace_back(digest, bytes);
+    return fold;
+  }
+
+ private:
+  void write(uint64_t inode, uint64_t offset, uint64_t length, bool zero, DataRef ref, Lsn lsn) {
+    FoldedFile& file = files_[inode];
+    while (length > 0) {
+      const auto at = static_cast<uint32_t>(offset % chunk_bytes_);
+      const auto part = static_cast<uint32_t>(std::min<uint64_t>(length, chunk_bytes_ - at));
+      write_extent(file.chunks[offset / chunk_bytes_], Extent{at, part, zero, ref, lsn});
+      offset += part;
+      length -= part;
+      ref.offset += part;
+    }
+  }
+
+  void cut(uint64_t inode, uint64_t limit) {
+    FoldedFile& file = files_[inode];
+    file.base_limit = std::min(file.base_limit, limit);
+    const uint64_t boundary = limit / chunk_bytes_;
+    const auto inside = static_cast<uint32_t>(limit % chunk_bytes_);
+    auto it = file.chunks.lower_bound(boundary);
+    if (it != file.chunks.end() && it->first == boundary && inside > 0) {
+      cut_extents(it->second, inside);
+      ++it;
+    }
+    file.chunks.erase(it, file.chunks.end());
+  }
+
+  FrozenFile freeze(uint64_t inode, uint64_t size, FoldedFile& file) const {
+    FrozenFile frozen;
+    frozen.inode = inode;
+    frozen.size = size;
+    frozen.base_limit = file.base_limit;
+    for (auto& [index, extents] : file.chunks) {
+      if (extents.empty() || index * chunk_bytes_ >= size) continue;
+      frozen.chunks.push_back({index, std::move(extents)});
+    }
+    return frozen;
+  }
+
+  static Result<InodeRecord> decode_inline_inode(const Cid& value) {
+    if (!value.is_identity())
+      return fail(Errc::kCorruption, "the journal holds an inode record that is not inline");
+    return decode_inode(value.payload());
+  }
+
+  uint32_t chunk_bytes_;
+  uint64_t written_bytes_ = 0;
+  uint64_t records_ = 0;
+  std::map<std::string, std::optional<Cid>> edits_;
+  std::map<uint64_t, FoldedFile> files_;
+  std::map<Digest, Buffer> blocks_;
+  std::vector<uint32_t> groups_;
+};
+
+}  // namespace
+
+Result<Fold> fold_journal(Journal& journal, Lsn after, Lsn upto, uint32_t chunk_bytes,
+                          const FoldLimits& limits) {
+  Folder folder(chunk_bytes);
+  Lsn last = after;
+  bool full = false;
+  TRY(journal.read(after, upto, [&](const JournalRecord& record) -> Status {
+    if (full) return {};
+    if (record.type == kRecordChange) {
+      TRY_ASSIGN(const Change change, decode_change(record));
+      folder.add(change, record.lsn);
+    }
+    last = record.lsn;
+    full = folder.written_bytes() >= limits.data_bytes_max || folder.records() >= limits.records_max;
+    return {};
+  }));
+  return folder.finish(last);
+}
+
+}  // namespace cairn

@@ -1,0 +1,31 @@
+// Fold: the records (after, L] of the journal, as one PublishBatch over the tree published at
+// `after`.
+//
+// Only the journal is read, never the live tables: the batch is the state at L by construction,
+// whatever happens meanwhile. L is chosen so that the batch stays bounded: a longer backlog is
+// published in several prefixes.
+#pragma once
+
+#include "cache/change.h"
+#include "cache/journal.h"
+#include "cache/remote.h"
+
+namespace cairn {
+
+struct FoldLimits {
+  uint64_t data_bytes_max = 512ULL << 20;  // written bytes in one batch
+  uint64_t records_max = 200'000;
+};
+
+struct Fold {
+  PublishBatch batch;
+  uint64_t written_bytes = 0;  // by the records folded
+  uint64_t records = 0;
+};
+
+// Reads at most up to `upto`. `chunk_bytes` is the volume's. An empty range gives a batch with
+// lsn == after.
+Result<Fold> fold_journal(Journal& journal, Lsn after, Lsn upto, uint32_t chunk_bytes,
+                          const FoldLimits& limits);
+
+}  // namespace cairn
