@@ -20,6 +20,7 @@
 
 #include <atomic>
 #include <deque>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -48,6 +49,7 @@ struct Need {
   };
   std::vector<Chunk> chunks;
   bool space = false;  // room for new data, or for more pending work
+  uint64_t space_bytes = 0;
   bool any() const { return space || !blocks.empty() || !chunks.empty(); }
 };
 
@@ -71,6 +73,8 @@ struct EngineSettings {
   Duration io_timeout = std::chrono::seconds(60);
   uint64_t memtable_bytes = 8ULL << 20;  // a checkpoint starts behind it
   Duration checkpoint_interval = std::chrono::seconds(30);
+  Duration poll_interval = std::chrono::seconds(5);  // followers
+  uint64_t chunk_memory_bytes = 16ULL << 20;         // leaves kept in memory
   FoldLimits fold;
 };
 
@@ -100,13 +104,19 @@ class Engine final : private PublishHost {
     std::unique_ptr<LiveTables> tables;
     std::unique_ptr<Segments> segments;
     std::unique_ptr<Remote> remote;
-    std::unique_ptr<Space> space;
+    uint64_t cache_bytes_max = 0;
+    std::function<uint64_t()> disk_left_bytes;  // beyond what the disk keeps in reserve
+    // What the remote wants to be given when it is opened next; kept with each checkpoint.
+    std::function<Buffer()> bookmark;
   };
+  static constexpr const char* kBookmarkKey = "bookmark";  // its row in kState
 
   Engine(EngineSettings settings, Components components);
   ~Engine() override;
-  // The journal calls back into the engine while it opens (replay), so it is set afterwards.
-  void start(std::unique_ptr<Journal> journal, Lsn checkpointed, Lsn published);
+  // The journal calls back into the engine while it opens (replay), so it is given afterwards;
+  // readers have none. Then `start` begins the background work.
+  void attach(std::unique_ptr<Journal> journal, Lsn checkpointed, Lsn published);
+  void start();
 
   // --- reading
   // The newest value of a tree key.
@@ -116,20 +126,22 @@ class Engine final : private PublishHost {
   struct Range {
     std::vector<TreeEntry> entries;
     bool more = false;
+    std::string last_seen;  // with more: go on behind this key (it may be a removed one)
   };
   Result<Range> scan(std::string_view from, std::string_view to, size_t limit, Need& need);
   // The bytes a value stands for: inside the CID, or in a small block.
   Result<Buffer> value_bytes(const Cid& value, Need& need);
   Result<ContentBase> base_of(uint64_t inode, Need& need);
   // Content of a file of `size` bytes; clipped at its end.
-  Result<Buffer> read(uint64_t inode, const ContentBase& base, uint64_t size, uint64_t offset,
-                      uint64_t length, Need& need);
+  // `pinned` is the base of a file that was removed while open; others are looked up.
+  Result<Buffer> read(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t size,
+                      uint64_t offset, uint64_t length, Need& need);
   // Starts to bring chunks here that a read of the range would need; errors only cost time later.
-  void prefetch(uint64_t inode, const ContentBase& base, uint64_t size, uint64_t offset,
+  void prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
                 uint64_t length);
   // First offset >= `offset` that lies in data (or in a hole); nullopt when there is none.
-  Result<std::optional<uint64_t>> seek(uint64_t inode, const ContentBase& base, uint64_t size,
-                                       uint64_t offset, bool want_data, Need& need);
+  Result<std::optional<uint64_t>> seek(uint64_t inode, const std::optional<ContentBase>& pinned,
+                                       uint64_t size, uint64_t offset, bool want_data, Need& need);
 
   // --- changing
   // Room for `bytes` more? Otherwise need.space is set and the answer is kNotLocal. Ask before
@@ -139,7 +151,7 @@ class Engine final : private PublishHost {
   Result<WriteData> place(uint64_t inode, uint64_t offset, Bytes data);
   // Journals the change and makes it visible. When it returned, the change survives the death of
   // the process.
-  Result<Lsn> commit(Change change);
+  Result<Lsn> commit(const Change& change);
   // An inode whose last name goes while it is open: its content stays until `release_orphan`.
   void add_orphan(uint64_t inode);
   void release_orphan(uint64_t inode);
@@ -171,12 +183,16 @@ class Engine final : private PublishHost {
   RemoteHealth health() const;
   uint64_t uploaded_bytes() const { return uploaded_bytes_; }
   uint64_t cache_bytes() const;
-  uint64_t cache_bytes_max() const { return space_->limit(); }
+  uint64_t cache_bytes_max() const { return space_.limit(); }
+  Segments& segments() { return *segments_; }
   // Followers: what changed in the store; called on the publishing thread.
   void on_followed(std::function<void(const Changes&)> listener);
 
-  // Used while the journal opens: decides and applies one replayed record.
+  // Used while the engine is being opened (cache/recovery.cc), before `start`: decides and applies
+  // one replayed record; then drops what was published or belongs to nobody.
   Result<bool> replay(const JournalRecord& record, Lsn checkpointed, Lsn published);
+  Status drop_leftovers(Lsn published);
+  PublishHost& publish_host() { return *this; }
 
  private:
   // PublishHost
@@ -196,24 +212,38 @@ class Engine final : private PublishHost {
     uint64_t inode = 0;
     uint64_t chunk = 0;
     Leaf leaf;
-    Buffer bytes;
+    std::optional<DataRef> ref;  // where its assembled bytes were put
   };
+  struct SpaceWaiter {
+    uint64_t bytes = 0;
+    Context context;
+    Callback<void> done;
+  };
+  struct ChunkView;
+  static constexpr const char* kOrphanPrefix = "orphan/";
+  static std::string orphan_state_key(uint64_t inode);
+  static Result<uint64_t> parse_orphan_state_key(std::string_view key);
 
-  void note_appended(Lsn lsn, uint64_t bytes);
-  Status read_chunk(uint64_t inode, const ContentBase& base, uint64_t limit, uint64_t chunk,
-                    uint32_t offset, MutableBytes out, std::vector<Leaf>& leaves,
-                    uint64_t first_leaf, Need& need);
-  Status after_publish(const Fold& fold, const PublishedState& state);
+  Status refuse_when_stopped() const;
+  void note_record(const Change& change, Lsn lsn, uint64_t payload_bytes);
+  bool data_survived(const WriteData& write);
+  bool is_orphan(uint64_t inode) const;
+  Result<Buffer> read_once(uint64_t inode, const std::optional<ContentBase>& pinned,
+                           uint64_t offset, uint64_t length, Need& need);
+  Status fill(uint64_t inode, const ChunkView& view, const Leaf* leaf, uint64_t base_end,
+              MutableBytes out, Need& need);
+  Status after_publish(const Fold& fold);
   void keep_staged(const FrozenFile& file);
-  Status make_room(uint64_t bytes);
+  // Evicts until `bytes` more fit; false when what is left may not go.
+  bool make_room(uint64_t bytes);
   std::set<uint64_t> orphan_segments() const;
   Lsn orphan_floor() const;
-  bool is_orphan(uint64_t inode) const;
   bool publish_due() const;
   void schedule_background();
   void background();
+  void keep_local_state();
+  void follow();
   void publish_loop();
-  void follow_loop();
   void kick_publisher();
   void wake_waiters();
   void note_remote(const Status& status);
@@ -226,7 +256,8 @@ class Engine final : private PublishHost {
   std::unique_ptr<LiveTables> tables_;
   std::unique_ptr<Segments> segments_;
   std::unique_ptr<Remote> remote_;
-  std::unique_ptr<Space> space_;
+  Space space_;
+  std::function<Buffer()> bookmark_;
   LiveState live_;
   ChunkCache chunks_;
   std::unique_ptr<Journal> journal_;
@@ -235,33 +266,37 @@ class Engine final : private PublishHost {
   RankedMutex<Rank::kCommit> commit_mutex_;
   std::atomic<Lsn> checkpointed_{0};
   std::atomic<Lsn> published_{0};
+  // Published and said so in a finished checkpoint: the journal and the segments up to it are
+  // needed by nobody, not even after a crash.
+  std::atomic<Lsn> settled_{0};
   std::atomic<uint64_t> written_bytes_{0};    // by all records since the mount (and replay)
   std::atomic<uint64_t> published_bytes_{0};  // of those, by published ones
   std::atomic<uint64_t> uploaded_bytes_{0};
+  RankedMutex<Rank::kEviction> eviction_mutex_;
 
   mutable RankedMutex<Rank::kEngineState> state_mutex_;
   std::deque<Mark> marks_;
   std::set<uint64_t> orphans_;
-  std::vector<Staged> staged_;
+  std::map<std::pair<uint64_t, uint64_t>, Staged> staged_;  // of the publish that runs
   RemoteHealth health_;
-  struct SpaceWaiter {
-    Deadline deadline;
-    CancelToken cancel;
-    Callback<void> done;
-  };
   std::vector<SpaceWaiter> space_waiters_;
-  MonotonicTime last_progress_;
   std::function<void(const Changes&)> follow_listener_;
-  bool flush_wanted_ = false;
+  MonotonicTime last_progress_;
+  MonotonicTime last_sync_;
+  MonotonicTime last_checkpoint_;
+  MonotonicTime retry_at_;
+  MonotonicTime next_poll_;
+  unsigned failures_ = 0;
+  Lsn flush_target_ = 0;
   bool publish_queued_ = false;
   bool stopping_ = false;
   unsigned background_running_ = 0;
   ConditionVariable idle_;
-  MonotonicTime last_checkpoint_;
-  MonotonicTime retry_at_;
-  unsigned failures_ = 0;
+  CancelToken stop_token_;
 
-  std::mutex publish_mutex_;  // one publish at a time; held across the network by design
+  // Held across disk and network by design, so never taken while another lock is held.
+  std::mutex publish_mutex_;     // one publish at a time
+  std::mutex checkpoint_mutex_;  // one checkpoint at a time
 };
 
 }  // namespace cairn

@@ -103,7 +103,7 @@ class Folder {
   static Result<InodeRecord> decode_inline_inode(const Cid& value) {
     if (!value.is_identity())
       return fail(Errc::kCorruption, "the journal holds an inode record that is not inline");
-    return decode_inode(value.payload());
+    return InodeRecord::decode(value.payload());
   }
 
   uint32_t chunk_bytes_;

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "cache/base/coding.h"
+#include "cache/format/records.h"
 
 namespace cairn {
 
@@ -59,12 +60,7 @@ Result<ResidentRow> decode_resident(std::string_view in) {
   return row;
 }
 
-// The first key behind every key that starts with `prefix` (prefix is not all 0xff).
-std::string prefix_end(std::string prefix) {
-  while (!prefix.empty() && prefix.back() == '\xff') prefix.pop_back();
-  if (!prefix.empty()) prefix.back() = static_cast<char>(prefix.back() + 1);
-  return prefix;
-}
+constexpr const char* kCheckpointKey = "checkpoint";
 
 }  // namespace
 
@@ -261,6 +257,48 @@ Status LiveState::drop_published_blocks(const std::vector<std::pair<Digest, Buff
   return {};
 }
 
+Status LiveState::drop_published(Lsn published) {
+  const auto each = [this](Table table, const auto& visit) -> Status {
+    std::string from(1, '\0');
+    while (true) {
+      TRY_ASSIGN(const auto rows, tables_.scan(table, from, "", kScanStep));
+      std::vector<TableChange> changes;
+      for (const auto& row : rows) TRY(visit(row, changes));
+      tables_.apply(changes);
+      if (rows.size() < kScanStep) return {};
+      from = rows.back().key + '\0';
+    }
+  };
+  using Row = LiveTables::Row;
+  using TableChanges = std::vector<TableChange>;
+  for (const Table table : {Table::kTree, Table::kBlocks}) {
+    TRY(each(table, [&](const Row& row, TableChanges& changes) -> Status {
+      std::string_view rest = row.value;
+      TRY_ASSIGN(const Lsn lsn, take_lsn(rest, "a table of changes"));
+      if (lsn <= published) changes.push_back({table, row.key, std::nullopt});
+      return {};
+    }));
+  }
+  TRY(each(Table::kFiles, [&](const Row& row, TableChanges& changes) -> Status {
+    TRY_ASSIGN(FileState state, decode_file_state(row.value));
+    std::optional<std::string> kept;
+    if (state.last_lsn > published) {
+      state.drop_published(published);
+      kept = encode_file_state(state);
+    }
+    changes.push_back({Table::kFiles, row.key, std::move(kept)});
+    return {};
+  }));
+  return each(Table::kDirty, [&](const Row& row, TableChanges& changes) -> Status {
+    TRY_ASSIGN(Extents extents, decode_extents(row.value));
+    cairn::drop_published(extents, published);
+    std::optional<std::string> kept;
+    if (!extents.empty()) kept = encode_extents(extents);
+    changes.push_back({Table::kDirty, row.key, std::move(kept)});
+    return {};
+  });
+}
+
 Result<std::optional<TreeRow>> LiveState::tree_row(std::string_view key) const {
   TRY_ASSIGN(const auto row, tables_.get(Table::kTree, key));
   if (!row) return std::optional<TreeRow>();
@@ -365,6 +403,27 @@ void LiveState::put_state(std::string_view key, std::string value) {
 }
 void LiveState::remove_state(std::string_view key) {
   tables_.apply({{Table::kState, std::string(key), std::nullopt}});
+}
+
+void LiveState::put_checkpoint_marks(Lsn checkpointed, Lsn published,
+                                     uint64_t segment_numbers_end) {
+  ByteVec row;
+  put_le(row, checkpointed);
+  put_le(row, published);
+  put_le(row, segment_numbers_end);
+  put_state(kCheckpointKey, to_string(row));
+}
+
+Result<LiveState::CheckpointMarks> LiveState::checkpoint_marks() const {
+  CheckpointMarks marks;
+  TRY_ASSIGN(const auto row, state(kCheckpointKey));
+  if (!row) return marks;
+  if (row->size() != 24) return fail(Errc::kCorruption, "the checkpoint's own row is damaged");
+  const std::byte* in = as_bytes(*row).data();
+  marks.checkpointed = get_le<uint64_t>(in);
+  marks.published = get_le<uint64_t>(in + 8);
+  marks.segment_numbers_end = get_le<uint64_t>(in + 16);
+  return marks;
 }
 
 Status LiveState::count_dirty_files() {

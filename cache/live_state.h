@@ -5,6 +5,7 @@
 // commit mutex); reads need no lock and see each applied change whole.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <optional>
 #include <string>
@@ -49,6 +50,9 @@ class LiveState {
   Status drop_published_blocks(const std::vector<std::pair<Digest, Buffer>>& blocks,
                                Lsn published);
 
+  // All of the above for the whole state (at open, when a commit turned out to be there).
+  Status drop_published(Lsn published);
+
   Result<std::optional<TreeRow>> tree_row(std::string_view key) const;
   struct TreeRowEntry {
     std::string key;
@@ -76,6 +80,14 @@ class LiveState {
   Result<std::optional<std::string>> state(std::string_view key) const;
   void put_state(std::string_view key, std::string value);
   void remove_state(std::string_view key);
+  // What a checkpoint contains; part of the checkpoint itself.
+  void put_checkpoint_marks(Lsn checkpointed, Lsn published, uint64_t segment_numbers_end);
+  struct CheckpointMarks {
+    Lsn checkpointed = 0;
+    Lsn published = 0;
+    uint64_t segment_numbers_end = 0;
+  };
+  Result<CheckpointMarks> checkpoint_marks() const;
 
   // Files with unpublished content.
   uint64_t dirty_files() const { return dirty_files_; }

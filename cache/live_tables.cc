@@ -160,14 +160,24 @@ Status LiveTables::update(
   }
 }
 
+void LiveTables::freeze() {
+  const std::lock_guard lock(mutex_);
+  if (frozen_ || active_.empty()) return;
+  frozen_ = std::make_unique<Memtable>(std::move(active_));
+  active_ = {};
+  ++freezes_;
+}
+
 Status LiveTables::checkpoint() {
   const std::lock_guard one_at_a_time(checkpoint_mutex_);
+  freeze();
+  return write_frozen();
+}
+
+Status LiveTables::write_frozen() {
   {
     const std::lock_guard lock(mutex_);
-    if (active_.empty()) return {};
-    frozen_ = std::make_unique<Memtable>(std::move(active_));
-    active_ = {};
-    ++freezes_;
+    if (!frozen_) return {};
   }
   // Nobody changes the frozen memtable while it is being written.
   std::vector<TableChange> changes;

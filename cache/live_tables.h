@@ -42,8 +42,13 @@ class LiveTables {
       Table table, std::string_view key,
       const std::function<std::optional<std::string>(std::optional<std::string>)>& change);
 
-  // Writes everything applied before the call to the store. One at a time; a second caller waits.
-  // On failure the changes stay in memory and the next checkpoint writes them.
+  // The two halves of a checkpoint. `freeze` sets apart what was applied so far; it is quick, so
+  // that the caller can hold the lock that orders its changes. `write_frozen` writes that to the
+  // store; changes go on meanwhile. On failure they stay in memory and the next checkpoint writes
+  // them. One checkpoint at a time: a freeze while one is set apart changes nothing.
+  void freeze();
+  Status write_frozen();
+  // Both: everything applied before the call is in the store. A second caller waits.
   Status checkpoint();
   // Memory held by the memtables, estimated.
   uint64_t memory_bytes() const;

@@ -1,0 +1,214 @@
+#include "cache/cache_dir.h"
+
+#include <algorithm>
+
+#include "cache/base/log.h"
+
+namespace cairn {
+
+namespace {
+
+constexpr uint64_t kMaxIdentity = 4096;
+
+Result<CacheIdentity> parse_identity(const ByteVec& bytes, const std::string& path) {
+  const std::string_view text = as_chars(bytes);
+  const size_t line = text.find('\n');
+  const auto id = from_hex(text.substr(0, line));
+  if (line == std::string_view::npos || !id || id->size() != 16 || text.back() != '\n')
+    return fail(Errc::kCorruption, path + " is damaged; remove the cache directory if nothing in "
+                                          "it is unpublished");
+  CacheIdentity identity;
+  std::copy(id->begin(), id->end(), identity.cache_id.begin());
+  identity.remote = std::string(text.substr(line + 1, text.size() - line - 2));
+  return identity;
+}
+
+Result<CacheIdentity> make_identity(Env& env, Rng& rng, const std::string& path,
+                                    const std::string& remote) {
+  CacheIdentity identity{make_uuid(rng), remote};
+  const std::string text = to_hex(identity.cache_id) + "\n" + remote + "\n";
+  TRY(replace_file(env, path, as_bytes(text)));
+  return identity;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<CacheDir>> CacheDir::open(Env& env, Rng& rng, const std::string& path,
+                                                 const std::string& remote) {
+  if (auto made = env.make_dirs(path); !made)
+    return tl::unexpected<Error>(std::move(made).error().wrap("cache directory"));
+  auto lock = env.lock_file(path + "/lock");
+  if (!lock) {
+    if (lock.error().code() != Errc::kExists)
+      return tl::unexpected<Error>(std::move(lock).error().wrap("cache directory"));
+    return fail(Errc::kExists, "the cache directory " + path +
+                                   " is in use by another mount; unmount that one first or give "
+                                   "this one its own --cache-dir (" +
+                                   lock.error().message() + ")",
+                EBUSY);
+  }
+  const std::string identity_path = path + "/identity";
+  CacheIdentity identity;
+  if (env.stat(identity_path)) {
+    TRY_ASSIGN(const ByteVec bytes, read_file(env, identity_path, kMaxIdentity));
+    TRY_ASSIGN(identity, parse_identity(bytes, identity_path));
+  } else {
+    TRY_ASSIGN(identity, make_identity(env, rng, identity_path, remote));
+  }
+  if (identity.remote != remote)
+    return fail(Errc::kInvalid, "the cache directory " + path + " belongs to " + identity.remote +
+                                    "; give " + remote + " another --cache-dir");
+  return std::unique_ptr<CacheDir>(new CacheDir(path, std::move(*lock), std::move(identity)));
+}
+
+namespace {
+
+class Opening {
+ public:
+  Opening(CacheDir& dir, const MountEnvironment& environment, const MountOptions& options,
+          Context context)
+      : dir_(dir), e_(environment), options_(options), context_(std::move(context)) {}
+
+  Result<OpenedMount> run() {
+    if (options_.cache_bytes_max < Space::kSmallestCache)
+      return fail(Errc::kInvalid, "--cache-size is below the smallest cache, 64M");
+    TRY(open_tables());
+    TRY(open_remote());
+    TRY(open_segments());
+    if (options_.engine.read_only) return finish_reader();
+    return finish_writer();
+  }
+
+ private:
+  Status open_tables() {
+    const uint64_t bytes_max = Space::meta_store_share(options_.cache_bytes_max);
+    TRY(e_.env.make_dirs(dir_.sub("meta")));
+    TRY_ASSIGN(auto store, e_.open_meta_store(dir_.sub("meta"), bytes_max));
+    tables_ = std::make_unique<LiveTables>(std::move(store));
+    LiveState state(*tables_, 4096);  // the chunk size does not matter for these rows
+    TRY_ASSIGN(marks_, state.checkpoint_marks());
+    TRY_ASSIGN(const auto commit, state.state(Engine::kBookmarkKey));
+    if (commit) last_commit_ = Buffer::copy(*commit);
+    return {};
+  }
+
+  Status open_remote() {
+    TreeRemote::Options options;
+    options.mode = options_.engine.read_only ? TreeRemote::Mode::kFollower
+                                             : TreeRemote::Mode::kWriter;
+    options.cache_id = dir_.identity().cache_id;
+    options.host = options_.host;
+    options.metadata_dir = dir_.sub("packs");
+    options.metadata_cache_bytes = Space::metadata_pack_share(options_.cache_bytes_max);
+    options.takeover = options_.takeover;
+    options.last_commit_record = last_commit_;
+    options.io_timeout = options_.engine.io_timeout;
+    TRY_ASSIGN(auto remote,
+               TreeRemote::open({e_.store, e_.env, e_.clock, e_.rng, e_.executor}, options,
+                                context_));
+    remote_ = remote.get();
+    owned_remote_ = std::move(remote);
+    return {};
+  }
+
+  Status open_segments() {
+    Segments::Options options;
+    options.dir = dir_.sub("segments");
+    options.segment_bytes = Space::segment_bytes(options_.cache_bytes_max);
+    TRY(e_.env.make_dirs(options.dir));
+    TRY_ASSIGN(segments_, Segments::open(e_.env, options, marks_.segment_numbers_end));
+    return {};
+  }
+
+  std::unique_ptr<Engine> make_engine() {
+    Engine::Components components{e_.clock,
+                                  e_.executor,
+                                  e_.maintenance,
+                                  e_.publishing,
+                                  std::move(tables_),
+                                  std::move(segments_),
+                                  std::move(owned_remote_),
+                                  options_.cache_bytes_max,
+                                  {},
+                                  {}};
+    components.disk_left_bytes = [env = &e_.env, path = dir_.path(),
+                                  reserve = options_.disk_reserve_bytes]() -> uint64_t {
+      const auto space = env->disk_space(path);
+      if (!space) return UINT64_MAX;
+      return space->free_bytes > reserve ? space->free_bytes - reserve : 0;
+    };
+    components.bookmark = [remote = remote_] { return remote->commit_record(); };
+    return std::make_unique<Engine>(options_.engine, std::move(components));
+  }
+
+  Result<OpenedMount> finish_reader() {
+    OpenedMount mount;
+    mount.engine = make_engine();
+    mount.remote = remote_;
+    mount.engine->start();
+    return mount;
+  }
+
+  Result<OpenedMount> finish_writer() {
+    const bool ours = remote_->state().head.ours;
+    // What the head does not tell (another writer's commit), our own last checkpoint does.
+    const Lsn published = std::max(ours ? remote_->published().lsn : 0, marks_.published);
+    OpenedMount mount;
+    mount.remote = remote_;
+    mount.engine = make_engine();
+    Engine& engine = *mount.engine;
+
+    Journal::Options journal_options;
+    journal_options.dir = dir_.sub("journal");
+    journal_options.cache_id = dir_.identity().cache_id;
+    Segments* segments = &engine.segments();
+    journal_options.sync_data = [segments] { return segments->sync(); };
+    TRY(e_.env.make_dirs(journal_options.dir));
+    TRY_ASSIGN(auto journal,
+               Journal::open(e_.env, journal_options, std::min(published, marks_.checkpointed),
+                             marks_.checkpointed, [&](const JournalRecord& record) {
+                               if (record.lsn > published && record.type == kRecordChange)
+                                 ++mount.replayed;
+                               return engine.replay(record, marks_.checkpointed, published);
+                             }));
+    if (mount.replayed > 0 && !ours && !options_.discard_local) return passed_by(mount.replayed);
+    Lsn done = std::max(published, journal->trimmed());
+    if (options_.discard_local) done = journal->appended();
+    TRY(engine.drop_leftovers(done));
+    engine.attach(std::move(journal), marks_.checkpointed, done);
+    TRY_ASSIGN(mount.slot, remote_->begin_writing(engine.publish_host(), context_));
+    TRY(engine.checkpoint());
+    engine.start();
+    return mount;
+  }
+
+  tl::unexpected<Error> passed_by(uint64_t changes) const {
+    return fail(Errc::kFenced,
+                "the cache " + dir_.path() + " holds " + std::to_string(changes) +
+                    " changes that are not in the store, and another node (" +
+                    remote_->state().head.host +
+                    ") wrote to the volume since; take them out with 'cairn recover " +
+                    dir_.path() + " --to DIR', or mount with --discard-local to give them up",
+                EROFS);
+  }
+
+  CacheDir& dir_;
+  const MountEnvironment& e_;
+  const MountOptions& options_;
+  Context context_;
+  std::unique_ptr<LiveTables> tables_;
+  LiveState::CheckpointMarks marks_;
+  Buffer last_commit_;
+  TreeRemote* remote_ = nullptr;
+  std::unique_ptr<Remote> owned_remote_;
+  std::unique_ptr<Segments> segments_;
+};
+
+}  // namespace
+
+Result<OpenedMount> open_mount(CacheDir& dir, const MountEnvironment& environment,
+                               const MountOptions& options, Context context) {
+  return Opening(dir, environment, options, std::move(context)).run();
+}
+
+}  // namespace cairn

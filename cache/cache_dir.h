@@ -1,0 +1,78 @@
+// CacheDir: the directory of one remote on this node, and how a mount begins on it.
+//
+//   lock               held while a mount (or a tool that changes the cache) runs
+//   identity           uuid of this cache, the remote it belongs to; never changes
+//   journal/  segments/  meta/ (LMDB)  packs/ (metadata packs)
+//
+// Opening, in order: lock; identity; live tables as of the last checkpoint; the remote (what is
+// published of ours); segments; journal replay from there; then, for a writer, the commit that
+// makes us the writer. Nothing is published or overwritten before all of it succeeded.
+// Errors are sentences for the person who typed `mount`.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "cache/engine.h"
+#include "cache/tree_remote.h"
+
+namespace cairn {
+
+struct CacheIdentity {
+  Uuid cache_id{};
+  std::string remote;
+};
+
+class CacheDir {
+ public:
+  // Locks the directory (0700, made when missing; refused when others can write it) and reads or
+  // makes its identity. kExists: another mount uses it. kInvalid: it belongs to another remote.
+  static Result<std::unique_ptr<CacheDir>> open(Env& env, Rng& rng, const std::string& path,
+                                                const std::string& remote);
+  const std::string& path() const { return path_; }
+  const CacheIdentity& identity() const { return identity_; }
+  std::string sub(const char* name) const { return path_ + "/" + name; }
+
+ private:
+  CacheDir(std::string path, std::unique_ptr<FileLock> lock, CacheIdentity identity)
+      : path_(std::move(path)), lock_(std::move(lock)), identity_(std::move(identity)) {}
+
+  std::string path_;
+  std::unique_ptr<FileLock> lock_;
+  CacheIdentity identity_;
+};
+
+struct MountOptions {
+  EngineSettings engine;
+  uint64_t cache_bytes_max = 10ULL << 30;
+  uint64_t disk_reserve_bytes = 1ULL << 30;
+  std::string host;  // for people, in the commits
+  bool takeover = false;
+  bool discard_local = false;  // throw unpublished work of this cache away
+};
+
+struct MountEnvironment {
+  ObjectStore& store;
+  Env& env;
+  Clock& clock;
+  Rng& rng;
+  Executor& executor;
+  Executor& maintenance;
+  Executor& publishing;
+  // LMDB in production; tests and simulations bring their own.
+  std::function<Result<std::unique_ptr<MetaStore>>(const std::string& dir, uint64_t bytes_max)>
+      open_meta_store;
+};
+
+struct OpenedMount {
+  std::unique_ptr<Engine> engine;
+  TreeRemote* remote = nullptr;  // owned by the engine
+  TreeRemote::Slot slot;         // writers: what new inodes are numbered with
+  Lsn replayed = 0;              // records that were only here, for a line in the log
+};
+
+Result<OpenedMount> open_mount(CacheDir& dir, const MountEnvironment& environment,
+                               const MountOptions& options, Context context);
+
+}  // namespace cairn

@@ -1,0 +1,234 @@
+#include "cache/engine.h"
+
+#include <algorithm>
+
+#include "cache/base/log.h"
+#include "cache/format/records.h"
+
+namespace cairn {
+
+Engine::Engine(EngineSettings settings, Components components)
+    : settings_(settings),
+      clock_(components.clock),
+      executor_(components.executor),
+      maintenance_(components.maintenance),
+      publishing_(components.publishing),
+      tables_(std::move(components.tables)),
+      segments_(std::move(components.segments)),
+      remote_(std::move(components.remote)),
+      space_(components.cache_bytes_max,
+             [this] { return segments_->allocated_bytes() + (journal_ ? journal_->bytes() : 0); },
+             std::move(components.disk_left_bytes)),
+      bookmark_(std::move(components.bookmark)),
+      live_(*tables_, remote_->params().chunk_bytes),
+      chunks_(live_, *segments_, settings.chunk_memory_bytes),
+      last_progress_(clock_.now()),
+      last_checkpoint_(clock_.now()),
+      retry_at_(clock_.now()) {}
+
+Engine::~Engine() { abandon(); }
+
+void Engine::attach(std::unique_ptr<Journal> journal, Lsn checkpointed, Lsn published) {
+  journal_ = std::move(journal);
+  checkpointed_ = checkpointed;
+  published_ = published;
+  settled_ = std::min(checkpointed, published);
+}
+
+void Engine::start() { schedule_background(); }
+
+// ---- changing
+
+Status Engine::admit(uint64_t bytes, Need& need) {
+  TRY(refuse_when_stopped());
+  const PendingStatus waiting = pending();
+  const bool over = waiting.bytes + bytes > settings_.pending_bytes_max ||
+                    waiting.files >= settings_.pending_files_max;
+  if (!over && make_room(bytes)) return {};
+  need.space = true;
+  need.space_bytes = bytes;
+  return fail(Errc::kNotLocal, "the cache has no room until more is in the store");
+}
+
+Status Engine::refuse_when_stopped() const {
+  if (settings_.read_only) return fail(Errc::kInvalid, "the mount is read-only", EROFS);
+  const std::lock_guard lock(state_mutex_);
+  if (!health_.fenced) return {};
+  return fail(Errc::kFenced, "another writer took this volume over; this mount only reads", EROFS);
+}
+
+Result<WriteData> Engine::place(uint64_t inode, uint64_t offset, Bytes data) {
+  WriteData write;
+  write.inode = inode;
+  write.offset = offset;
+  write.length = static_cast<uint32_t>(data.size());
+  write.crc = crc32c(data);
+  if (data.size() <= settings_.inline_bytes_max) {
+    write.ref.kind = DataRef::Kind::kJournal;
+    write.inline_bytes = data;
+    return write;
+  }
+  TRY_ASSIGN(write.ref, segments_->append(SegmentClass::kWritten, data));
+  return write;
+}
+
+Result<Lsn> Engine::commit(const Change& change) {
+  const ByteVec payload = encode_change(change);
+  const Bytes parts[] = {payload};
+  const std::lock_guard lock(commit_mutex_);
+  TRY(refuse_when_stopped());
+  TRY_ASSIGN(const Journal::Appended at, journal_->append(kRecordChange, parts));
+  // What is applied is what a replay of the record would apply.
+  const JournalRecord record{at.lsn, kRecordChange, payload, at.file, at.payload_offset};
+  TRY_ASSIGN(const Change placed, decode_change(record));
+  note_record(placed, at.lsn, payload.size());
+  TRY(live_.apply(placed, at.lsn, [this](uint64_t inode) { return is_orphan(inode); }));
+  return at.lsn;
+}
+
+void Engine::note_record(const Change& change, Lsn lsn, uint64_t payload_bytes) {
+  uint64_t bytes = payload_bytes;
+  for (const Effect& effect : change.effects) {
+    const auto* write = std::get_if<WriteData>(&effect);
+    if (write == nullptr || write->ref.kind != DataRef::Kind::kSegment) continue;
+    segments_->note_lsn(write->ref.file, lsn);
+    bytes += write->length;
+  }
+  const std::lock_guard lock(state_mutex_);
+  const uint64_t before = written_bytes_.fetch_add(bytes);
+  const MonotonicTime now = clock_.now();
+  constexpr uint64_t kMarkBytes = 1U << 20;
+  constexpr Duration kMarkTime = std::chrono::milliseconds(100);
+  if (marks_.empty() || before - marks_.back().bytes_before >= kMarkBytes ||
+      now - marks_.back().time >= kMarkTime)
+    marks_.push_back({lsn, before, now});
+}
+
+void Engine::add_orphan(uint64_t inode) {
+  const std::lock_guard lock(state_mutex_);
+  orphans_.insert(inode);
+  live_.put_state(orphan_state_key(inode), "");
+}
+
+void Engine::release_orphan(uint64_t inode) {
+  const std::lock_guard lock(commit_mutex_);
+  {
+    const std::lock_guard state_lock(state_mutex_);
+    if (orphans_.erase(inode) == 0) return;
+  }
+  live_.remove_state(orphan_state_key(inode));
+  const Status forgotten = live_.forget_content(inode);
+  if (!forgotten) log_warn("content of a removed file stays: {}", forgotten.error().message());
+}
+
+bool Engine::is_orphan(uint64_t inode) const {
+  const std::lock_guard lock(state_mutex_);
+  return orphans_.contains(inode);
+}
+
+Status Engine::sync(Lsn lsn) {
+  if (settings_.read_only) return {};
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (health_.fenced)
+      return fail(Errc::kFenced, "another writer took this volume over: not published", EIO);
+  }
+  return journal_->sync(lsn);
+}
+
+Lsn Engine::appended() const { return journal_ ? journal_->appended() : 0; }
+
+// ---- status
+
+LsnStatus Engine::lsn_status() const {
+  // Read in the order that keeps the inequalities true while they all grow.
+  LsnStatus status;
+  status.published = published_;
+  status.checkpointed = checkpointed_;
+  if (journal_) {
+    status.durable = journal_->durable();
+    status.appended = journal_->appended();
+  }
+  return status;
+}
+
+PendingStatus Engine::pending() const {
+  PendingStatus status;
+  const Lsn appended = this->appended();
+  if (appended <= published_) return status;
+  status.files = live_.dirty_files();
+  const std::lock_guard lock(state_mutex_);
+  status.bytes = written_bytes_ - published_bytes_;
+  if (!marks_.empty()) {
+    const Duration age = clock_.now() - marks_.front().time;
+    status.oldest_age_ms = std::chrono::duration_cast<std::chrono::milliseconds>(age).count();
+  }
+  return status;
+}
+
+RemoteHealth Engine::health() const {
+  const std::lock_guard lock(state_mutex_);
+  return health_;
+}
+
+uint64_t Engine::cache_bytes() const {
+  return segments_->allocated_bytes() + (journal_ ? journal_->bytes() : 0) +
+         tables_->store().bytes();
+}
+
+void Engine::on_followed(std::function<void(const Changes&)> listener) {
+  const std::lock_guard lock(state_mutex_);
+  follow_listener_ = std::move(listener);
+}
+
+// ---- replay
+
+Result<bool> Engine::replay(const JournalRecord& record, Lsn checkpointed, Lsn published) {
+  if (record.type != kRecordChange || record.lsn <= published) return true;
+  TRY_ASSIGN(const Change change, decode_change(record));
+  if (record.lsn > checkpointed) {
+    for (const Effect& effect : change.effects) {
+      const auto* write = std::get_if<WriteData>(&effect);
+      if (write == nullptr || write->ref.kind != DataRef::Kind::kSegment) continue;
+      if (!data_survived(*write)) return false;
+    }
+  }
+  note_record(change, record.lsn, record.payload.size());
+  if (record.lsn > checkpointed)
+    TRY(live_.apply(change, record.lsn, [](uint64_t) { return false; }));
+  return true;
+}
+
+bool Engine::data_survived(const WriteData& write) {
+  const auto file = segments_->file(write.ref.file);
+  if (!file) return false;
+  ByteVec bytes(write.length);
+  const auto n = (*file)->read_at(write.ref.offset, bytes);
+  return n && *n == bytes.size() && crc32c(bytes) == write.crc;
+}
+
+Status Engine::drop_leftovers(Lsn published) {
+  // Content of files that were removed while open: nobody has them open any more.
+  std::vector<uint64_t> inodes;
+  TRY_ASSIGN(const auto orphans, tables_->scan(Table::kState, kOrphanPrefix,
+                                               prefix_end(kOrphanPrefix), SIZE_MAX));
+  for (const auto& row : orphans) {
+    TRY_ASSIGN(const auto inode, parse_orphan_state_key(row.key));
+    TRY(live_.forget_content(inode));
+    live_.remove_state(row.key);
+  }
+  TRY(live_.drop_published(published));
+  return live_.count_dirty_files();
+}
+
+std::string Engine::orphan_state_key(uint64_t inode) {
+  return std::string(kOrphanPrefix) + file_key(inode);
+}
+
+Result<uint64_t> Engine::parse_orphan_state_key(std::string_view key) {
+  const size_t prefix = std::string_view(kOrphanPrefix).size();
+  if (key.size() != prefix + 8) return fail(Errc::kCorruption, "a damaged row of a removed file");
+  return get_be64(as_bytes(key).data() + prefix);
+}
+
+}  // namespace cairn

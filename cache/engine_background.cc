@@ -1,0 +1,243 @@
+// Background work: local syncs, checkpoints, the publisher's pace, waiting for room.
+#include <algorithm>
+
+#include "cache/base/log.h"
+#include "cache/engine.h"
+
+namespace cairn {
+
+namespace {
+constexpr Duration kTick = std::chrono::milliseconds(200);
+constexpr Duration kRetryFirst = std::chrono::milliseconds(500);
+constexpr Duration kRetryMax = std::chrono::seconds(30);
+}  // namespace
+
+void Engine::schedule_background() {
+  const std::lock_guard lock(state_mutex_);
+  if (stopping_) return;
+  ++background_running_;
+  maintenance_.submit_at(clock_.now() + kTick, [this] { background(); });
+}
+
+void Engine::background() {
+  bool stop = false;
+  {
+    const std::lock_guard lock(state_mutex_);
+    stop = stopping_;
+  }
+  if (!stop) {
+    if (settings_.read_only) {
+      follow();
+    } else {
+      keep_local_state();
+      if (publish_due()) kick_publisher();
+      wake_waiters();
+    }
+    schedule_background();
+  }
+  const std::lock_guard lock(state_mutex_);
+  --background_running_;
+  idle_.notify_all();
+}
+
+void Engine::keep_local_state() {
+  const MonotonicTime now = clock_.now();
+  bool sync_due = false;
+  bool checkpoint_due = tables_->memory_bytes() >= settings_.memtable_bytes;
+  {
+    const std::lock_guard lock(state_mutex_);
+    sync_due = now - last_sync_ >= settings_.sync_interval;
+    if (sync_due) last_sync_ = now;
+    checkpoint_due |= now - last_checkpoint_ >= settings_.checkpoint_interval;
+  }
+  const Lsn appended = journal_->appended();
+  Status status;
+  if (sync_due && journal_->durable() < appended) status = journal_->sync(appended);
+  if (status && checkpoint_due && (checkpointed_ < appended || tables_->memory_bytes() > 0))
+    status = checkpoint();
+  if (!status)
+    log_once_per(std::chrono::minutes(1), "local state",
+                 "the local cache cannot be written: " + status.error().message());
+}
+
+void Engine::follow() {
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (clock_.now() < next_poll_) return;
+    next_poll_ = clock_.now() + settings_.poll_interval;
+  }
+  Context context;
+  context.deadline = Deadline::after(clock_, settings_.io_timeout);
+  const auto changes = remote_->follow(context);
+  note_remote(changes ? Status() : Status(tl::unexpected<Error>(changes.error())));
+  if (!changes || !changes->moved) return;
+  std::function<void(const Changes&)> listener;
+  {
+    const std::lock_guard lock(state_mutex_);
+    listener = follow_listener_;
+  }
+  if (listener) listener(*changes);
+}
+
+bool Engine::publish_due() const {
+  const Lsn appended = journal_->appended();
+  const std::lock_guard lock(state_mutex_);
+  if (health_.fenced || clock_.now() < retry_at_ || appended <= published_) return false;
+  if (flush_target_ > published_ || !space_waiters_.empty()) return true;
+  if (marks_.empty()) return false;  // only our own bookkeeping
+  if (written_bytes_ - published_bytes_ >= settings_.publish_bytes) return true;
+  return clock_.now() - marks_.front().time >= settings_.publish_interval;
+}
+
+void Engine::kick_publisher() {
+  const std::lock_guard lock(state_mutex_);
+  if (publish_queued_ || stopping_) return;
+  publish_queued_ = true;
+  publishing_.submit([this] { publish_loop(); });
+}
+
+void Engine::publish_loop() {
+  while (publish_due()) {
+    Context context;  // each request has its own timeout; the whole takes what it takes
+    context.cancel = stop_token_;
+    const auto done = publish_once(false, context);
+    const std::lock_guard lock(state_mutex_);
+    idle_.notify_all();
+    if (stopping_) break;
+    if (done) {
+      failures_ = 0;
+      continue;
+    }
+    const Duration pause = std::min(kRetryFirst * (1 << std::min(failures_++, 6U)), kRetryMax);
+    retry_at_ = clock_.now() + pause;
+  }
+  const std::lock_guard lock(state_mutex_);
+  publish_queued_ = false;
+  idle_.notify_all();
+}
+
+void Engine::note_remote(const Status& status) {
+  bool fenced = false;
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (status) {
+      if (health_.failing) log_info("the store answers again");
+      health_.failing = false;
+      health_.last_error.clear();
+      return;
+    }
+    fenced = status.error().code() == Errc::kFenced && !health_.fenced;
+    health_.failing = true;
+    health_.last_error = status.error().message();
+    if (fenced) health_.fenced = true;
+  }
+  if (fenced) {
+    log_error("another writer took this volume over: nothing more is published from here. Reads "
+              "go on; unpublished files can be taken out with 'cairn recover CACHE-DIR --to DIR'. "
+              "({})", status.error().message());
+    wake_waiters();
+    return;
+  }
+  log_once_per(std::chrono::minutes(1), "store",
+               "the store cannot be written, what is written stays in the cache and is tried "
+               "again: " + status.error().message());
+}
+
+void Engine::abandon() {
+  stop_token_.cancel();
+  {
+    std::unique_lock lock(state_mutex_);
+    stopping_ = true;
+    // The timed background task that is not due yet is waited for: it is at most one tick away.
+    idle_.wait(lock, [this] { return background_running_ == 0 && !publish_queued_; });
+  }
+  wake_waiters();
+}
+
+// ---- needs
+
+void Engine::satisfy(Need need, Context context, Callback<void> done) {
+  struct Join {
+    RankedMutex<Rank::kLeaf> mutex;
+    size_t left = 0;
+    Status status;
+    Callback<void> done;
+  };
+  auto join = std::make_shared<Join>();
+  join->done = std::move(done);
+  join->left = (need.space ? 1U : 0U) + (need.blocks.empty() ? 0U : 1U) +
+               (need.chunks.empty() ? 0U : 1U);
+  if (join->left == 0) {
+    executor_.submit([join] { join->done({}); });
+    return;
+  }
+  const auto finish = [join](Status status) {
+    bool last = false;
+    {
+      const std::lock_guard lock(join->mutex);
+      if (!status && join->status) join->status = std::move(status);
+      last = --join->left == 0;
+    }
+    if (last) join->done(std::move(join->status));
+  };
+  if (!need.blocks.empty()) remote_->fetch(need.blocks, context, finish);
+  if (!need.chunks.empty()) {
+    std::vector<Leaf> leaves;
+    for (const Need::Chunk& chunk : need.chunks) leaves.push_back(chunk.leaf);
+    remote_->fetch_leaves(
+        std::move(leaves), context,
+        [this, finish, chunks = std::move(need.chunks)](Result<std::vector<Buffer>> fetched) {
+          if (!fetched) return finish(tl::unexpected<Error>(fetched.error()));
+          for (size_t i = 0; i < chunks.size(); ++i) {
+            const bool to_disk = make_room((*fetched)[i].size());
+            chunks_.put(chunks[i].inode, chunks[i].chunk, chunks[i].leaf, (*fetched)[i], to_disk);
+          }
+          finish({});
+        });
+  }
+  if (need.space) {
+    {
+      const std::lock_guard lock(state_mutex_);
+      space_waiters_.push_back({need.space_bytes, context, finish});
+    }
+    kick_publisher();
+  }
+}
+
+void Engine::wake_waiters() {
+  std::vector<SpaceWaiter> waiting;
+  Duration stalled{};
+  bool fenced = false;
+  bool stopping = false;
+  {
+    const std::lock_guard lock(state_mutex_);
+    waiting.swap(space_waiters_);
+    stalled = clock_.now() - last_progress_;
+    fenced = health_.fenced;
+    stopping = stopping_;
+  }
+  if (waiting.empty()) return;
+  std::vector<SpaceWaiter> still_waiting;
+  for (SpaceWaiter& waiter : waiting) {
+    Status answer;
+    Need need;
+    if (stopping || waiter.context.cancel.cancelled()) {
+      answer = fail(Errc::kCancelled, "the wait for room in the cache was interrupted", EINTR);
+    } else if (fenced) {
+      answer = fail(Errc::kFenced, "another writer took this volume over", EROFS);
+    } else if (!admit(waiter.bytes, need)) {
+      if (stalled < settings_.stall_timeout) {
+        still_waiting.push_back(std::move(waiter));
+        continue;
+      }
+      answer = fail(Errc::kNoSpace,
+                    "the cache is full and the store has taken nothing for the stall timeout",
+                    ENOSPC);
+    }
+    executor_.submit([done = std::move(waiter.done), answer = std::move(answer)] { done(answer); });
+  }
+  const std::lock_guard lock(state_mutex_);
+  std::move(still_waiting.begin(), still_waiting.end(), std::back_inserter(space_waiters_));
+}
+
+}  // namespace cairn

@@ -1,0 +1,257 @@
+// Publishing: from the journal to the store, and giving back what the store then holds.
+#include <algorithm>
+
+#include "cache/base/log.h"
+#include "cache/engine.h"
+
+namespace cairn {
+
+Result<std::shared_ptr<File>> Engine::open_data(const DataRef& ref) {
+  if (ref.kind == DataRef::Kind::kJournal) return journal_->file(ref.file);
+  return segments_->file(ref.file);
+}
+
+Result<std::optional<Buffer>> Engine::resident(uint64_t inode, uint64_t chunk, const Leaf& leaf) {
+  return chunks_.whole(inode, chunk, leaf);
+}
+
+void Engine::chunk_staged(uint64_t inode, uint64_t chunk, const Leaf& leaf, Buffer bytes) {
+  Staged staged{inode, chunk, leaf, std::nullopt};
+  if (!bytes.empty() && !leaf.zero && make_room(bytes.size())) {
+    // Only kept, not named yet: the row is made when the commit is there.
+    if (auto ref = segments_->append(SegmentClass::kClean, bytes)) staged.ref = *ref;
+  }
+  const std::lock_guard lock(state_mutex_);
+  staged_.emplace(std::pair(inode, chunk), std::move(staged));
+}
+
+Status Engine::commit_intended(uint64_t seq, Bytes record) {
+  ByteVec head;
+  put_le(head, seq);
+  const Bytes parts[] = {head, record};
+  TRY_ASSIGN(const auto at, journal_->append(kRecordCommitIntent, parts));
+  return journal_->sync(at.lsn);
+}
+
+Result<bool> Engine::publish_once(bool close, Context context) {
+  const std::lock_guard one_at_a_time(publish_mutex_);
+  TRY(refuse_when_stopped());
+  const Lsn after = published_;
+  const Lsn upto = journal_->appended();
+  TRY_ASSIGN(Fold fold,
+             fold_journal(*journal_, after, upto, live_.chunk_bytes(), settings_.fold));
+  fold.batch.close = close && fold.batch.lsn == upto;
+  if (fold.batch.lsn == after && !fold.batch.close) return false;
+  TRY(journal_->sync(fold.batch.lsn));
+  {
+    const std::lock_guard lock(state_mutex_);
+    staged_.clear();
+  }
+  auto state = remote_->publish(fold.batch, *this, context);
+  if (!state) {
+    note_remote(tl::unexpected<Error>(state.error()));
+    return tl::unexpected<Error>(std::move(state).error().wrap("publish"));
+  }
+  note_remote({});
+  TRY(after_publish(fold));
+  return true;
+}
+
+Status Engine::after_publish(const Fold& fold) {
+  const PublishBatch& batch = fold.batch;
+  // First what is here is known as clean content, then the written extents go: a reader finds
+  // one or the other.
+  for (const FrozenFile& file : batch.files) keep_staged(file);
+  constexpr size_t kStep = 256;  // rows changed under one hold of the lock
+  for (size_t i = 0; i < batch.files.size(); ++i) {
+    const std::lock_guard lock(commit_mutex_);
+    if (is_orphan(batch.files[i].inode)) continue;
+    TRY(live_.drop_published_file(batch.files[i], batch.lsn));
+  }
+  for (size_t i = 0; i < batch.edits.size(); i += kStep) {
+    const std::lock_guard lock(commit_mutex_);
+    TRY(live_.drop_published_edits(batch.edits, i, std::min(i + kStep, batch.edits.size()),
+                                   batch.lsn));
+  }
+  {
+    const std::lock_guard lock(commit_mutex_);
+    TRY(live_.drop_published_blocks(batch.blocks, batch.lsn));
+  }
+  {
+    const std::lock_guard lock(state_mutex_);
+    staged_.clear();
+    // The mark that the first unpublished record belongs to stays: it says how much came before
+    // (rounded down to the mark) and since when it waits.
+    while (marks_.size() > 1 && marks_[1].lsn <= batch.lsn + 1) marks_.pop_front();
+    if (batch.lsn >= journal_->appended()) marks_.clear();
+    published_bytes_ = marks_.empty() ? written_bytes_.load() : marks_.front().bytes_before;
+    last_progress_ = clock_.now();
+  }
+  published_ = batch.lsn;
+  TRY(checkpoint());
+  wake_waiters();
+  return {};
+}
+
+void Engine::keep_staged(const FrozenFile& file) {
+  for (const FrozenFile::Chunk& chunk : file.chunks) {
+    Staged staged;
+    {
+      const std::lock_guard lock(state_mutex_);
+      const auto it = staged_.find({file.inode, chunk.index});
+      if (it == staged_.end()) continue;
+      staged = it->second;
+    }
+    if (staged.ref) {
+      chunks_.adopt(file.inode, chunk.index, staged.leaf, *staged.ref);
+      continue;
+    }
+    // Written in one piece: it lies where it was written.
+    if (chunk.extents.size() != 1 || chunk.extents[0].zero ||
+        chunk.extents[0].length < staged.leaf.length || chunk.extents[0].offset != 0)
+      continue;
+    const DataRef& ref = chunk.extents[0].ref;
+    if (ref.kind == DataRef::Kind::kSegment) {
+      chunks_.adopt(file.inode, chunk.index, staged.leaf, ref);
+      continue;
+    }
+    // Inside the journal, which will be trimmed: copy it.
+    const auto in_journal = journal_->file(ref.file);
+    if (!in_journal || !make_room(staged.leaf.length)) continue;
+    ByteVec bytes(staged.leaf.length);
+    const auto n = (*in_journal)->read_at(ref.offset, bytes);
+    if (n && *n == bytes.size())
+      chunks_.put(file.inode, chunk.index, staged.leaf, Buffer(std::move(bytes)), true);
+  }
+}
+
+Status Engine::checkpoint() {
+  const std::lock_guard one_at_a_time(checkpoint_mutex_);
+  Lsn cut = 0;
+  Lsn published = 0;
+  {
+    const std::lock_guard lock(commit_mutex_);
+    cut = journal_->appended();
+    published = published_;
+    live_.put_checkpoint_marks(cut, published, segments_->numbers_end());
+    live_.put_state(kBookmarkKey, to_string(bookmark_()));
+    tables_->freeze();
+  }
+  // What the checkpoint contains must be in the journal for good before it is.
+  TRY(journal_->sync(cut));
+  TRY(tables_->write_frozen());
+  checkpointed_ = std::max(checkpointed_.load(), cut);
+  settled_ = std::max(settled_.load(), std::min(cut, published));
+  {
+    const std::lock_guard lock(state_mutex_);
+    last_checkpoint_ = clock_.now();
+  }
+  return journal_->trim(std::min(settled_.load(), orphan_floor()));
+}
+
+Lsn Engine::orphan_floor() const {
+  std::set<uint64_t> orphans;
+  {
+    const std::lock_guard lock(state_mutex_);
+    orphans = orphans_;
+  }
+  Lsn floor = UINT64_MAX;
+  for (const uint64_t inode : orphans) {
+    const auto rows = live_.scan_extents(inode, 0, UINT64_MAX, SIZE_MAX);
+    if (!rows) return 0;
+    for (const auto& row : *rows)
+      for (const Extent& extent : row.extents)
+        if (extent.ref.kind == DataRef::Kind::kJournal && !extent.zero)
+          floor = std::min(floor, extent.ref.file - 1);
+  }
+  return floor;
+}
+
+std::set<uint64_t> Engine::orphan_segments() const {
+  std::set<uint64_t> orphans;
+  {
+    const std::lock_guard lock(state_mutex_);
+    orphans = orphans_;
+  }
+  std::set<uint64_t> segments;
+  for (const uint64_t inode : orphans) {
+    const auto rows = live_.scan_extents(inode, 0, UINT64_MAX, SIZE_MAX);
+    if (!rows) continue;
+    for (const auto& row : *rows)
+      for (const Extent& extent : row.extents)
+        if (extent.ref.kind == DataRef::Kind::kSegment && !extent.zero)
+          segments.insert(extent.ref.file);
+  }
+  return segments;
+}
+
+bool Engine::make_room(uint64_t bytes) {
+  // An append may begin a new segment, which is preallocated.
+  const uint64_t wanted = bytes + Space::segment_bytes(space_.limit());
+  if (space_.shortage(wanted) == 0) return true;
+  const std::lock_guard lock(eviction_mutex_);
+  const std::set<uint64_t> pinned = orphan_segments();
+  for (int round = 0; round < 2; ++round) {
+    for (const SegmentInfo& segment : segments_->list()) {
+      if (space_.shortage(wanted) == 0) return true;
+      if (segment.open || segment.last_lsn > settled_ || pinned.contains(segment.number)) continue;
+      if (!live_.drop_segment(segment.number) || !segments_->remove(segment.number)) continue;
+    }
+    // Only the segments that are being written to are left: end them.
+    if (space_.shortage(wanted) == 0) return true;
+    if (round == 0 && !segments_->seal()) break;
+  }
+  return space_.shortage(wanted) == 0;
+}
+
+Status Engine::flush(Context context, const std::function<void(PendingStatus)>& progress) {
+  const Lsn target = appended();
+  if (settings_.read_only || published_ >= target) return {};
+  {
+    const std::lock_guard lock(state_mutex_);
+    flush_target_ = std::max(flush_target_, target);
+    retry_at_ = clock_.now();
+  }
+  kick_publisher();
+  std::unique_lock lock(state_mutex_);
+  while (published_ < target) {
+    if (health_.fenced)
+      return fail(Errc::kFenced, "another writer took this volume over; what is left here can be "
+                                 "taken out with 'cairn recover'");
+    if (stopping_ || context.cancel.cancelled())
+      return fail(Errc::kCancelled, "the flush was interrupted");
+    if (context.deadline.passed(clock_)) {
+      std::string why = health_.last_error.empty() ? "" : " (" + health_.last_error + ")";
+      lock.unlock();
+      return fail(Errc::kTimeout, std::to_string(pending().bytes) + " bytes in " +
+                                      std::to_string(pending().files) +
+                                      " files are not in the store yet" + why);
+    }
+    idle_.wait_for(lock, std::chrono::milliseconds(200));
+    if (progress) {
+      lock.unlock();
+      progress(pending());
+      lock.lock();
+    }
+  }
+  return {};
+}
+
+Status Engine::close(Context context, const std::function<void(PendingStatus)>& progress) {
+  if (settings_.read_only) {
+    abandon();
+    return {};
+  }
+  Status flushed = flush(context, progress);
+  abandon();
+  if (flushed) {
+    const auto closed = publish_once(true, context);
+    if (!closed) flushed = tl::unexpected<Error>(closed.error());
+  }
+  // Whatever happened in the store, what is here must survive.
+  TRY(journal_->sync(journal_->appended()));
+  TRY(checkpoint());
+  return flushed;
+}
+
+}  // namespace cairn

@@ -1,0 +1,270 @@
+// Reading: the live state over the published tree, and written extents over published content.
+#include <algorithm>
+
+#include "cache/base/log.h"
+#include "cache/engine.h"
+#include "cache/format/records.h"
+
+namespace cairn {
+
+namespace {
+
+constexpr int kMaxRetries = 16;
+
+tl::unexpected<Error> not_local() {
+  return fail(Errc::kNotLocal, "the answer needs blocks that are not here");
+}
+
+}  // namespace
+
+// The live row is read before the published tree: a publication puts its keys into the tree first
+// and drops the rows afterwards, so in this order no change can be missed.
+Result<std::optional<Cid>> Engine::get(std::string_view key, Need& need) {
+  TRY_ASSIGN(auto row, live_.tree_row(key));
+  if (row) return row->value;
+  return remote_->find(key, need.blocks);
+}
+
+Result<Engine::Range> Engine::scan(std::string_view from, std::string_view to, size_t limit,
+                                   Need& need) {
+  TRY_ASSIGN(const auto rows, live_.scan_tree(from, to, limit));
+  TRY_ASSIGN(auto stored, remote_->scan(from, to, limit, need.blocks));
+  // Behind the last key of a source that was cut at the limit, that source is unknown.
+  std::string_view end;
+  const auto cut_at = [&end](std::string_view last) { end = end.empty() ? last : std::min(end, last); };
+  if (rows.size() == limit) cut_at(rows.back().key);
+  if (stored.size() == limit) cut_at(stored.back().key);
+
+  Range out;
+  out.more = !end.empty();
+  auto row = rows.begin();
+  auto entry = stored.begin();
+  const auto beyond = [&end](std::string_view key) { return !end.empty() && key > end; };
+  while (row != rows.end() || entry != stored.end()) {
+    const bool take_row =
+        entry == stored.end() || (row != rows.end() && row->key <= entry->key);
+    const std::string& key = take_row ? row->key : entry->key;
+    if (beyond(key)) break;
+    if (take_row) {
+      if (entry != stored.end() && entry->key == row->key) ++entry;
+      if (row->row.value) out.entries.push_back({row->key, *row->row.value});
+      ++row;
+    } else {
+      out.entries.push_back(std::move(*entry));
+      ++entry;
+    }
+  }
+  if (out.more) out.last_seen = std::string(end);
+  return out;
+}
+
+Result<Buffer> Engine::value_bytes(const Cid& value, Need& need) {
+  if (value.is_identity()) return Buffer::copy(value.payload());
+  TRY_ASSIGN(auto live, live_.block(value.digest()));
+  if (live) return *live;
+  return remote_->block(value.digest(), need.blocks);
+}
+
+Result<ContentBase> Engine::base_of(uint64_t inode, Need& need) {
+  for (int attempt = 0; attempt < kMaxRetries; ++attempt) {
+    const PublishedState before = remote_->published();
+    TRY_ASSIGN(const auto value, remote_->find(inode_key(inode), need.blocks));
+    ContentBase base;
+    base.lsn = before.lsn;
+    if (value) {
+      Buffer bytes;
+      if (value->is_identity()) {
+        bytes = Buffer::copy(value->payload());
+      } else {
+        TRY_ASSIGN(bytes, remote_->block(value->digest(), need.blocks));
+      }
+      TRY_ASSIGN(const InodeRecord record, InodeRecord::decode(bytes));
+      base.size = record.size;
+      if (const auto* content = std::get_if<Cid>(&record.body)) base.content = *content;
+    }
+    if (remote_->published().seq == before.seq) return base;
+  }
+  return fail(Errc::kTransient, "the published tree changes faster than it can be read");
+}
+
+// What one read needs of a chunk, taken before the base is looked at (see `get`).
+struct Engine::ChunkView {
+  uint64_t chunk = 0;
+  uint32_t offset = 0;
+  uint32_t length = 0;
+  std::vector<Piece> pieces;
+};
+
+Result<Buffer> Engine::read(uint64_t inode, const std::optional<ContentBase>& pinned,
+                            uint64_t size, uint64_t offset, uint64_t length, Need& need) {
+  if (offset >= size) return Buffer();
+  length = std::min(length, size - offset);
+  for (int attempt = 0; attempt < kMaxRetries; ++attempt) {
+    auto bytes = read_once(inode, pinned, offset, length, need);
+    // A segment or journal file that was let go of between looking and reading: the data is now
+    // found elsewhere.
+    if (bytes || bytes.error().code() != Errc::kNotFound) return bytes;
+  }
+  return fail(Errc::kIo, "inode " + std::to_string(inode) + ": its data moves too fast to be read");
+}
+
+Result<Buffer> Engine::read_once(uint64_t inode, const std::optional<ContentBase>& pinned,
+                                 uint64_t offset, uint64_t length, Need& need) {
+  const uint32_t chunk_bytes = live_.chunk_bytes();
+  TRY_ASSIGN(const auto state, live_.file_state(inode));
+  const uint64_t first = offset / chunk_bytes;
+  const uint64_t last = (offset + length - 1) / chunk_bytes;
+  std::vector<ChunkView> views;
+  bool wants_base = false;
+  std::vector<LiveState::ChunkExtents> written;
+  if (state) {
+    TRY_ASSIGN(written, live_.scan_extents(inode, first, last + 1, SIZE_MAX));
+  }
+  auto next_written = written.begin();
+  for (uint64_t chunk = first; chunk <= last; ++chunk) {
+    ChunkView view;
+    view.chunk = chunk;
+    const uint64_t start = chunk * chunk_bytes;
+    view.offset = static_cast<uint32_t>(std::max(offset, start) - start);
+    view.length = static_cast<uint32_t>(std::min(offset + length, start + chunk_bytes) - start) -
+                  view.offset;
+    const bool has_extents = next_written != written.end() && next_written->chunk == chunk;
+    view.pieces = resolve(has_extents ? next_written->extents : Extents(), view.offset, view.length);
+    if (has_extents) ++next_written;
+    for (const Piece& piece : view.pieces) wants_base |= piece.kind == Piece::Kind::kBase;
+    views.push_back(std::move(view));
+  }
+
+  uint64_t base_end = 0;
+  std::vector<Leaf> leaves;
+  if (wants_base) {
+    ContentBase base;
+    if (pinned) {
+      base = *pinned;
+    } else {
+      TRY_ASSIGN(base, base_of(inode, need));
+    }
+    base_end = std::min(base.size, state ? state->base_limit(base.lsn) : UINT64_MAX);
+    if (base.content && offset < base_end) {
+      const uint64_t leaf_end = std::min(last, (base_end - 1) / chunk_bytes);
+      TRY_ASSIGN(leaves, remote_->leaves(*base.content, base.size, first, leaf_end - first + 1,
+                                         need.blocks));
+    } else {
+      base_end = 0;
+    }
+  }
+
+  ByteVec out(length);
+  uint64_t filled = 0;
+  for (const ChunkView& view : views) {
+    const uint64_t index = view.chunk - first;
+    const Leaf* leaf = index < leaves.size() ? &leaves[index] : nullptr;
+    const MutableBytes target = MutableBytes(out).subspan(filled, view.length);
+    TRY(fill(inode, view, leaf, base_end, target, need));
+    filled += view.length;
+  }
+  if (need.any()) return not_local();
+  return Buffer(std::move(out));
+}
+
+Status Engine::fill(uint64_t inode, const ChunkView& view, const Leaf* leaf, uint64_t base_end,
+                    MutableBytes out, Need& need) {
+  const uint64_t start = view.chunk * live_.chunk_bytes();
+  for (const Piece& piece : view.pieces) {
+    const MutableBytes target = out.subspan(piece.offset - view.offset, piece.length);
+    if (piece.kind == Piece::Kind::kZero) continue;
+    if (piece.kind == Piece::Kind::kData) {
+      TRY_ASSIGN(const auto file, open_data(piece.ref));
+      TRY_ASSIGN(const size_t n, file->read_at(piece.ref.offset, target));
+      if (n != target.size())
+        return fail(Errc::kCorruption, "a cache segment is shorter than what was written to it");
+      continue;
+    }
+    const uint64_t at = start + piece.offset;
+    if (leaf == nullptr || at >= base_end) continue;  // a hole, or behind the published content
+    const uint64_t usable = std::min<uint64_t>(piece.length, base_end - at);
+    if (piece.offset >= leaf->length) continue;
+    const auto part = static_cast<size_t>(std::min<uint64_t>(usable, leaf->length - piece.offset));
+    TRY_ASSIGN(const bool here,
+               chunks_.read(inode, view.chunk, *leaf, piece.offset, target.first(part)));
+    if (!here) {
+      need.chunks.push_back({inode, view.chunk, *leaf});
+      break;
+    }
+  }
+  return {};
+}
+
+void Engine::prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
+                      uint64_t length) {
+  const uint32_t chunk_bytes = live_.chunk_bytes();
+  Need need;
+  ContentBase base;
+  if (pinned) {
+    base = *pinned;
+  } else {
+    auto found = base_of(inode, need);
+    if (!found) return;
+    base = *found;
+  }
+  if (!base.content || offset >= base.size) return;
+  const uint64_t end = std::min(base.size, offset + length);
+  const uint64_t first = offset / chunk_bytes;
+  const auto leaves = remote_->leaves(*base.content, base.size, first,
+                                      (end - 1) / chunk_bytes - first + 1, need.blocks);
+  if (leaves) {
+    for (size_t i = 0; i < leaves->size(); ++i) {
+      const auto here = chunks_.has(inode, first + i, (*leaves)[i]);
+      if (here && !*here) need.chunks.push_back({inode, first + i, (*leaves)[i]});
+    }
+  }
+  if (!need.any()) return;
+  Context context;
+  context.deadline = Deadline::after(clock_, settings_.io_timeout);
+  satisfy(std::move(need), context, [](Status) {});
+}
+
+Result<std::optional<uint64_t>> Engine::seek(uint64_t inode,
+                                             const std::optional<ContentBase>& pinned,
+                                             uint64_t size, uint64_t offset, bool want_data,
+                                             Need& need) {
+  if (offset >= size) return std::optional<uint64_t>();
+  const uint32_t chunk_bytes = live_.chunk_bytes();
+  constexpr uint64_t kStep = 1024;  // chunks looked at together
+  for (uint64_t first = offset / chunk_bytes; first * chunk_bytes < size; first += kStep) {
+    const uint64_t end = std::min<uint64_t>(first + kStep, (size - 1) / chunk_bytes + 1);
+    TRY_ASSIGN(const auto state, live_.file_state(inode));
+    TRY_ASSIGN(const auto written, live_.scan_extents(inode, first, end, SIZE_MAX));
+    ContentBase base;
+    if (pinned) {
+      base = *pinned;
+    } else {
+      TRY_ASSIGN(base, base_of(inode, need));
+    }
+    const uint64_t base_end = std::min(base.size, state ? state->base_limit(base.lsn) : UINT64_MAX);
+    std::vector<Leaf> leaves;
+    if (base.content && first * chunk_bytes < base_end) {
+      TRY_ASSIGN(leaves, remote_->leaves(*base.content, base.size, first, end - first, need.blocks));
+    }
+    auto row = written.begin();
+    for (uint64_t chunk = first; chunk < end; ++chunk) {
+      const bool has_row = row != written.end() && row->chunk == chunk;
+      const bool stored = chunk - first < leaves.size() && !leaves[chunk - first].zero &&
+                          chunk * chunk_bytes < base_end;
+      const auto pieces = resolve(has_row ? row->extents : Extents(), 0, chunk_bytes);
+      if (has_row) ++row;
+      for (const Piece& piece : pieces) {
+        const uint64_t at = chunk * chunk_bytes + piece.offset;
+        if (at + piece.length <= offset) continue;
+        if (at >= size) break;
+        const bool is_data = piece.kind == Piece::Kind::kData ||
+                             (piece.kind == Piece::Kind::kBase && stored && at < base_end);
+        if (is_data == want_data) return std::optional<uint64_t>(std::max(at, offset));
+      }
+    }
+  }
+  // The end of the file is a hole.
+  return want_data ? std::optional<uint64_t>() : std::optional<uint64_t>(size);
+}
+
+}  // namespace cairn
