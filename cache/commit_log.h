@@ -8,12 +8,13 @@
 // Ordering: everything that a record names is durable before `create` is called; when it returned,
 // the commit is durable and is the volume's new head.
 // Errors: kNotFound (no volume there, no such commit), kCorruption (a record or the chain is not
-// what it says; the store went back in time), kPrecondition (somebody else made this commit),
-// kFenced (another writer took the volume over), kExists (another writer has it open), kTimeout,
-// kCancelled and kTransient (outcome unknown: call again with the same bytes), kUnsupported.
-// Format: FORMAT.md, "Commit records".
+// what it says; the store went back in time), kPrecondition (somebody else made this commit, or has
+// the volume open), kFenced (another writer took the volume over), kTimeout, kCancelled and
+// kTransient (outcome unknown: call again with the same bytes), kUnsupported. Format: FORMAT.md,
+// "Commit records".
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,7 +34,8 @@ struct CommitRecord;  // cache/format/commit.h
 // A commit that is in the store, decoded and checked against its number.
 struct StoredCommit {
   std::shared_ptr<const CommitRecord> record;
-  Digest digest;  // of the record's bytes: the next one's `previous`
+  Buffer bytes;   // the record as it is in the store
+  Digest digest;  // of `bytes`: the next one's `previous`
 };
 
 // The newest commit that this cache has seen. Kept durably by the caller.
@@ -47,6 +49,8 @@ struct WriterOptions {
   std::string host;       // for messages on other nodes
   bool takeover = false;  // fence a writer that has the volume open
   std::optional<LastSeen> last_seen;
+  // Called with the opening record before it is sent, to keep it durably. May be empty.
+  std::function<Status(uint64_t seq, Bytes record)> intended;
 };
 
 struct OpenedWriter {
@@ -61,6 +65,7 @@ class CommitLog {
   struct Options {
     // The store does not honour conditional creates and the user said so: look, write, read back.
     bool unsafe_single_writer = false;
+    Duration attempt_timeout = std::chrono::seconds(30);  // of one request of a create
     Duration head_hint_interval = std::chrono::seconds(60);
     Duration backoff_first = std::chrono::milliseconds(100);
     Duration backoff_max = std::chrono::seconds(5);
@@ -88,24 +93,31 @@ class CommitLog {
   Error lost_to(uint64_t seq, Context context);
 
   // Opens the volume for writing: creates a commit with the next epoch when the head is closed or
-  // our own. kExists when another cache has it open: the message names the host and how long ago
-  // and what can be done.
+  // our own. kPrecondition when another cache has it open: the message names the host and how long
+  // ago and what can be done.
   Result<OpenedWriter> open_writer(const WriterOptions& options, Context context);
 
   // Writes the hint where the head is, when the last one is old enough or `now`; returns at once.
   void hint_head(uint64_t seq, bool now = false);
 
  private:
-  struct Shared;  // outlives the log while a hint is on its way
-
-  Result<std::optional<uint64_t>> read_number(std::string key, Context context);
+  Result<std::optional<uint64_t>> read_number(std::string_view key, const Context& context);
+  std::pair<Result<std::optional<uint64_t>>, Result<std::optional<uint64_t>>>
+  read_hint_and_boundary(const Context& context);
   Result<bool> exists(uint64_t seq, Context context);
   Result<std::optional<StoredCommit>> try_read(uint64_t seq, Context context);
   Result<StoredCommit> gallop(StoredCommit known, Context context);
   Status check_not_rolled_back(const StoredCommit& head, const LastSeen& last_seen,
                                uint64_t boundary, Context context);
-  Status create_once(uint64_t seq, const Buffer& record, Context context);
-  Status check_boundary(uint64_t seq, Context context);
+
+  Context attempt_context(const Context& context);
+  Result<std::string> send(uint64_t seq, const Buffer& record, const Context& context);
+  // Whether c/<seq> is there as `record`; kPrecondition when it is another one.
+  Result<std::optional<StoredCommit>> decide(uint64_t seq, const Buffer& record,
+                                             const Context& context);
+  Status create_once(uint64_t seq, const Buffer& record, const Context& context);
+  Status check_boundary(uint64_t seq, const Context& context);
+  Result<CommitRecord> opening_record(const StoredCommit& before, const WriterOptions& options);
   bool head_is_fresh();
   void note_head_seen();
 
@@ -115,6 +127,7 @@ class CommitLog {
   Rng& rng_;
   const Options options_;
   RankedMutex<Rank::kBlockCache> mutex_;
+  // When the head was last known, by both clocks.
   std::optional<std::pair<MonotonicTime, int64_t>> head_seen_at_;
   std::optional<MonotonicTime> hinted_at_;
 };
