@@ -23,18 +23,20 @@
 #include "cache/base/clock.h"
 #include "cache/base/digest.h"
 #include "cache/base/executor.h"
+#include "cache/format/pack.h"
 #include "cache/object_store.h"
 
 namespace cairn {
 
 // A pack as a commit names it.
 struct PackName {
-  Digest digest;          // also its key
-  uint64_t size = 0;      // bytes of the object
-  uint64_t blocks = 0;    // entries of its tail
-  bool metadata = false;  // tree and file nodes; else raw leaves
+  Digest digest;        // of its tail; also its key
+  uint64_t size = 0;    // bytes of the object
+  uint64_t blocks = 0;  // entries of its tail
+  PackKind kind = PackKind::kData;
   bool operator==(const PackName&) const = default;
 };
+PackName name_of(const PackTail& tail);
 
 struct SegmentName {
   Digest digest;
@@ -45,12 +47,6 @@ struct SegmentName {
 // Where a block's bytes are (behind its CID, as they are hashed).
 struct BlockPlace {
   Digest pack;
-  uint64_t offset = 0;
-  uint32_t length = 0;
-};
-
-struct PackBlock {
-  Digest digest;
   uint64_t offset = 0;
   uint32_t length = 0;
 };
@@ -78,27 +74,27 @@ class PackStore {
   // Nothing is deduplicated against these from now on.
   virtual void set_condemned(std::vector<Digest> packs) = 0;
 
-  // Puts an immutable object under its name; finding an equal one there is success. `blocks` is
-  // what its tail says: from success on they can be read and `contains` knows them.
-  virtual void put_pack(PackName pack, Body body, std::vector<PackBlock> blocks, Context context,
-                        Callback<void> done) = 0;
+  // Puts an immutable object under its name; finding an equal one there is success. From success
+  // on its blocks can be read and `contains` knows them.
+  virtual void put_pack(PackTail tail, Body body, Context context, Callback<void> done) = 0;
   virtual void put_segment(SegmentName segment, Body body, Context context,
                            Callback<void> done) = 0;
 
-  // True when the block is surely in a pack that is not condemned. Never asks the network; false
-  // only means that nothing here knows.
+  // True when the block is surely in a pack that is not condemned: one that the head names, or one
+  // that was put since (which the next commit must name). Never asks the network; false only means
+  // that nothing here knows.
   virtual bool contains(const Digest& digest) = 0;
 
-  // Places in the order asked for; kNotFound names the first block that is nowhere.
-  virtual void locate(std::vector<Digest> digests, Context context,
+  // Places in the order asked for; kNotFound names the first block that is nowhere. Packs of
+  // `kind` are asked first.
+  virtual void locate(std::vector<Digest> digests, PackKind kind, Context context,
                       Callback<std::vector<BlockPlace>> done) = 0;
   // Bytes in the order asked for. Neighbours in one pack come with one request; a block that is
   // already on its way is waited for.
-  virtual void read_blocks(std::vector<BlockWant> wants, Context context,
+  virtual void read_blocks(std::vector<BlockWant> wants, PackKind kind, Context context,
                            Callback<std::vector<Buffer>> done) = 0;
   // What a pack's tail says, from memory or with one request (two when the tail is large).
-  virtual void read_tail(PackName pack, Context context,
-                         Callback<std::shared_ptr<const std::vector<PackBlock>>> done) = 0;
+  virtual void read_tail(PackName pack, Context context, Callback<PackTail> done) = 0;
   // Bytes of a pack as they are in the store (nothing verified).
   virtual void read_range(const Digest& pack, ByteRange range, Context context,
                           Callback<Buffer> done) = 0;

@@ -1,0 +1,60 @@
+// PackStoreCore: the state that PackStore and its operations share. Only pack_store*.cc include it.
+//
+// An operation (a look-up, a read) is an object of its own that lives as long as its callbacks; it
+// keeps the core alive, so the PackStore may go while requests are under way.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+#include "cache/get_limiter.h"
+#include "cache/pack_store.h"
+#include "cache/pack_tails.h"
+#include "cache/segment_index.h"
+
+namespace cairn {
+
+class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
+ public:
+  using Waiter = std::function<void(const Result<Buffer>&)>;
+
+  PackStoreCore(ObjectStore& object_store, Executor& run_on, PackStore::Options opts)
+      : store(object_store),
+        executor(run_on),
+        options(opts),
+        gets(std::make_shared<GetLimiter>(object_store, opts.requests_max)),
+        tails(std::make_shared<PackTails>(gets, opts.tail_bytes)),
+        segments(SegmentIndex::make(gets, opts.page_bytes)) {}
+
+  // Places of all `digests`; may complete on the calling stack.
+  void locate(std::vector<Digest> digests, PackKind kind, Context context,
+              Callback<std::vector<BlockPlace>> done);
+  void read(std::vector<BlockWant> wants, PackKind kind, Context context,
+            Callback<std::vector<Buffer>> done);
+
+  // Joins the block's flight (false), or begins one (true): then the caller must `land` it.
+  bool join_flight(const Digest& digest, Waiter waiter);
+  void land(const Digest& digest, const Result<Buffer>& result);
+
+  // Named and own packs whose tails are not here, the newest first.
+  std::vector<PackName> packs_without_tail(PackKind kind) const;
+
+  ObjectStore& store;
+  Executor& executor;
+  const PackStore::Options options;
+  const std::shared_ptr<GetLimiter> gets;
+  const std::shared_ptr<PackTails> tails;
+  const std::shared_ptr<SegmentIndex> segments;
+
+  mutable RankedMutex<Rank::kBlockCache> mutex;
+  std::vector<PackName> named;  // by the head, oldest first
+  std::vector<PackName> own;    // put since and not named yet, oldest first
+  std::shared_ptr<const std::set<Digest>> condemned = std::make_shared<std::set<Digest>>();
+
+ private:
+  std::unordered_map<Digest, std::vector<Waiter>> flights_;
+};
+
+}  // namespace cairn

@@ -1,0 +1,132 @@
+// Finding blocks: tails that are here, index segments, then tails that are not here yet.
+#include <fmt/format.h>
+
+#include <atomic>
+
+#include "cache/pack_store_core.h"
+
+namespace cairn {
+namespace {
+// One locate call. Its steps run one after the other, each for what is still unknown.
+class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
+ public:
+  LocateOperation(std::shared_ptr<PackStoreCore> core, std::vector<Digest> digests, PackKind kind,
+                  Context context, Callback<std::vector<BlockPlace>> done)
+      : core_(std::move(core)),
+        digests_(std::move(digests)),
+        kind_(kind),
+        context_(std::move(context)),
+        done_(std::move(done)),
+        places_(digests_.size()) {}
+
+  void start() {
+    look_in_tails();
+    if (all_known()) return finish();
+    ask_segments();
+  }
+
+ private:
+  void look_in_tails() {
+    for (size_t i = 0; i < digests_.size(); ++i)
+      if (!places_[i]) places_[i] = core_->tails->find(digests_[i]);
+  }
+
+  bool all_known() const {
+    for (const auto& place : places_)
+      if (!place) return false;
+    return true;
+  }
+
+  void ask_segments() {
+    std::vector<Digest> unknown;
+    std::vector<size_t> indexes;
+    for (size_t i = 0; i < digests_.size(); ++i) {
+      if (places_[i]) continue;
+      unknown.push_back(digests_[i]);
+      indexes.push_back(i);
+    }
+    core_->segments->find(std::move(unknown), context_,
+                          [self = shared_from_this(), indexes = std::move(indexes)](
+                              Result<std::vector<std::optional<BlockPlace>>> found) {
+                            if (found) {
+                              for (size_t i = 0; i < indexes.size(); ++i)
+                                self->places_[indexes[i]] = (*found)[i];
+                            } else {
+                              self->error_ = std::move(found).error();
+                            }
+                            self->ask_tails(self->kind_, /*last=*/false);
+                          });
+  }
+
+  void ask_tails(PackKind kind, bool last) {
+    if (all_known()) return finish();
+    const std::vector<PackName> packs = core_->packs_without_tail(kind);
+    if (packs.empty()) return tails_are_here(kind, last);
+    const auto left = std::make_shared<std::atomic<size_t>>(packs.size());
+    for (const PackName& pack : packs)
+      core_->tails->fetch(
+          pack, context_,
+          [self = shared_from_this(), left, kind, last](const Result<PackTail>& tail) {
+            if (!tail) self->note(tail.error());
+            if (left->fetch_sub(1) == 1) self->tails_are_here(kind, last);
+          });
+  }
+
+  void tails_are_here(PackKind kind, bool last) {
+    look_in_tails();
+    if (last) return finish();
+    ask_tails(kind == PackKind::kData ? PackKind::kMeta : PackKind::kData, /*last=*/true);
+  }
+
+  void note(const Error& error) {
+    const std::lock_guard lock(mutex_);
+    if (!error_) error_ = error;
+  }
+
+  void finish() {
+    std::vector<BlockPlace> places;
+    places.reserve(places_.size());
+    for (size_t i = 0; i < places_.size(); ++i) {
+      if (!places_[i]) {
+        // What could not be asked may have had it: then that is the answer.
+        if (error_) return done_(tl::unexpected<Error>(*error_));
+        return done_(
+            fail(Errc::kNotFound, fmt::format("{}: no pack that the volume names has the block {}",
+                                              core_->store.description(), digests_[i].hex())));
+      }
+      places.push_back(*places_[i]);
+    }
+    done_(std::move(places));
+  }
+
+  const std::shared_ptr<PackStoreCore> core_;
+  const std::vector<Digest> digests_;
+  const PackKind kind_;
+  const Context context_;
+  const Callback<std::vector<BlockPlace>> done_;
+  std::vector<std::optional<BlockPlace>> places_;
+  RankedMutex<Rank::kLeaf> mutex_;
+  std::optional<Error> error_;  // the first of a step
+};
+}  // namespace
+
+void PackStoreCore::locate(std::vector<Digest> digests, PackKind kind, Context context,
+                           Callback<std::vector<BlockPlace>> done) {
+  std::make_shared<LocateOperation>(shared_from_this(), std::move(digests), kind,
+                                    std::move(context), std::move(done))
+      ->start();
+}
+
+std::vector<PackName> PackStoreCore::packs_without_tail(PackKind kind) const {
+  std::vector<PackName> candidates;
+  {
+    const std::lock_guard lock(mutex);
+    for (const auto* list : {&own, &named})
+      for (auto it = list->rbegin(); it != list->rend(); ++it)
+        if (it->kind == kind) candidates.push_back(*it);
+  }
+  std::erase_if(candidates, [&](const PackName& pack) { return tails->has(pack.digest); });
+  return candidates;
+}
+
+}  // namespace cairn

@@ -1,0 +1,228 @@
+// Reading blocks: single flight, few requests, everything verified.
+#include <fmt/format.h>
+
+#include <atomic>
+
+#include "cache/pack_store_core.h"
+#include "cache/read_plan.h"
+#include "cache/store_keys.h"
+
+namespace cairn {
+namespace {
+constexpr uint64_t kVerifyBytesPerTask = 1ULL << 20;
+
+// One read_blocks call.
+class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
+ public:
+  ReadOperation(std::shared_ptr<PackStoreCore> core, std::vector<BlockWant> wants, PackKind kind,
+                Context context, Callback<std::vector<Buffer>> done)
+      : core_(std::move(core)),
+        wants_(std::move(wants)),
+        kind_(kind),
+        context_(std::move(context)),
+        done_(std::move(done)),
+        blocks_(wants_.size()),
+        missing_(wants_.size()) {}
+
+  void start() {
+    if (wants_.empty()) return complete({});
+    std::vector<size_t> all(wants_.size());
+    for (size_t i = 0; i < all.size(); ++i) all[i] = i;
+    begin(all, /*again=*/false);
+  }
+
+ private:
+  struct Wanted {  // a block that this operation fetches for all who wait for it
+    Digest digest;
+    BlockPlace place;
+  };
+
+  // Waits for each block; those that nobody fetches yet are fetched here.
+  void begin(const std::vector<size_t>& indexes, bool again) {
+    std::vector<BlockWant> mine;
+    bool joined = false;
+    for (const size_t index : indexes) {
+      const auto waiter = [self = shared_from_this(), index, again](const Result<Buffer>& block) {
+        self->arrived(index, block, again);
+      };
+      if (core_->join_flight(wants_[index].digest, waiter))
+        mine.push_back(wants_[index]);
+      else
+        joined = true;
+    }
+    if (joined) watch_context();
+    if (!mine.empty()) find_places(std::move(mine));
+  }
+
+  // A block that another operation fetches comes with that one's deadline and token; ours count
+  // too.
+  void watch_context() {
+    const auto give_up = [weak = weak_from_this()](Errc code, const char* why) {
+      if (const auto self = weak.lock()) self->complete(fail(code, why));
+    };
+    Executor& executor = core_->executor;
+    if (context_.deadline.at() != MonotonicTime::max())
+      executor.submit_at(context_.deadline.at(), [give_up] {
+        give_up(Errc::kTimeout, "the deadline passed while waiting for a block on its way");
+      });
+    auto listener = context_.cancel.on_cancel([give_up, &executor] {
+      executor.submit(
+          [give_up] { give_up(Errc::kCancelled, "cancelled while waiting for a block"); });
+    });
+    const std::lock_guard lock(mutex_);
+    listener_.swap(listener);  // an older one goes after the lock
+  }
+
+  void find_places(std::vector<BlockWant> wants) {
+    std::vector<Wanted> placed;
+    std::vector<Digest> unknown;
+    for (const BlockWant& want : wants) {
+      if (want.hint)
+        placed.push_back({want.digest, *want.hint});
+      else
+        unknown.push_back(want.digest);
+    }
+    if (unknown.empty()) return read(std::move(placed), /*last_try=*/false);
+    locate(std::move(unknown), std::move(placed), /*last_try=*/false);
+  }
+
+  void locate(std::vector<Digest> digests, std::vector<Wanted> placed, bool last_try) {
+    auto list = digests;
+    core_->locate(std::move(digests), kind_, context_,
+                  [self = shared_from_this(), list = std::move(list), placed = std::move(placed),
+                   last_try](Result<std::vector<BlockPlace>> places) mutable {
+                    if (!places) {
+                      for (const Digest& digest : list)
+                        self->core_->land(digest, tl::unexpected<Error>(places.error()));
+                    } else {
+                      for (size_t i = 0; i < list.size(); ++i)
+                        placed.push_back({list[i], (*places)[i]});
+                    }
+                    self->read(std::move(placed), last_try);
+                  });
+  }
+
+  void read(std::vector<Wanted> wanted, bool last_try) {
+    std::vector<BlockPlace> places;
+    places.reserve(wanted.size());
+    for (const Wanted& want : wanted) places.push_back(want.place);
+    const auto& options = core_->options;
+    for (PlannedRead& plan : plan_reads(places, options.gap_bytes_max, options.request_bytes_max)) {
+      std::vector<Wanted> parts;
+      parts.reserve(plan.wants.size());
+      for (const size_t index : plan.wants) parts.push_back(wanted[index]);
+      core_->gets->get(pack_key(plan.pack), GetRange::from(plan.range.offset, plan.range.length),
+                       context_,
+                       [self = shared_from_this(), pack = plan.pack, start = plan.range.offset,
+                        parts = std::move(parts), last_try](Result<GetResult> got) {
+                         self->take(pack, start, parts, last_try, std::move(got));
+                       });
+    }
+  }
+
+  void take(const Digest& pack, uint64_t start, const std::vector<Wanted>& parts, bool last_try,
+            Result<GetResult> got) {
+    if (!got && got.error().code() == Errc::kNotFound) {
+      core_->tails->erase(pack);
+      if (!last_try) return relocate(parts);
+    }
+    if (!got) {
+      for (const Wanted& part : parts)
+        core_->land(part.digest, tl::unexpected<Error>(Error(got.error())));
+      return;
+    }
+    // Hashing is spread over the executor; what is small is done here.
+    std::vector<Wanted> group;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      group.push_back(parts[i]);
+      bytes += parts[i].place.length;
+      if (i + 1 == parts.size()) break;
+      if (bytes < kVerifyBytesPerTask) continue;
+      core_->executor.submit([self = shared_from_this(), start, group = std::move(group), last_try,
+                              bytes = got->bytes] { self->verify(start, group, last_try, bytes); });
+      group.clear();
+      bytes = 0;
+    }
+    verify(start, group, last_try, got->bytes);
+  }
+
+  void verify(uint64_t start, const std::vector<Wanted>& parts, bool last_try,
+              const Buffer& bytes) {
+    std::vector<Wanted> wrong;
+    for (const Wanted& part : parts) {
+      const uint64_t offset = part.place.offset - start;
+      const bool inside = offset <= bytes.size() && part.place.length <= bytes.size() - offset;
+      if (inside) {
+        Buffer block = bytes.slice(static_cast<size_t>(offset), part.place.length);
+        if (sha256(block) == part.digest) {
+          core_->land(part.digest, block);
+          continue;
+        }
+      }
+      wrong.push_back(part);
+    }
+    if (wrong.empty()) return;
+    if (!last_try) return relocate(wrong);
+    for (const Wanted& part : wrong)
+      core_->land(part.digest,
+                  fail(Errc::kCorruption,
+                       fmt::format("{}: {}, {} bytes at {}, are not the block {}",
+                                   core_->store.description(), pack_key(part.place.pack),
+                                   part.place.length, part.place.offset, part.digest.hex())));
+  }
+
+  void relocate(const std::vector<Wanted>& parts) {
+    std::vector<Digest> digests;
+    digests.reserve(parts.size());
+    for (const Wanted& part : parts) digests.push_back(part.digest);
+    locate(std::move(digests), {}, /*last_try=*/true);
+  }
+
+  void arrived(size_t index, const Result<Buffer>& block, bool again) {
+    if (!block) {
+      // The one who fetched it gave up; that is no reason for us to.
+      const bool gave_up =
+          block.error().code() == Errc::kCancelled || block.error().code() == Errc::kTimeout;
+      if (gave_up && !again && !context_.cancel.cancelled()) return begin({index}, /*again=*/true);
+      return complete(tl::unexpected<Error>(Error(block.error())));
+    }
+    blocks_[index] = *block;
+    if (missing_.fetch_sub(1) == 1) complete({});
+  }
+
+  void complete(Status status) {
+    Callback<std::vector<Buffer>> done;
+    CancelToken::Listener listener;
+    {
+      const std::lock_guard lock(mutex_);
+      done.swap(done_);
+      listener.swap(listener_);
+    }
+    if (!done) return;
+    if (status)
+      done(std::move(blocks_));
+    else
+      done(tl::unexpected<Error>(std::move(status).error()));
+  }
+
+  const std::shared_ptr<PackStoreCore> core_;
+  const std::vector<BlockWant> wants_;
+  const PackKind kind_;
+  const Context context_;
+  RankedMutex<Rank::kLeaf> mutex_;
+  Callback<std::vector<Buffer>> done_;  // empty once called
+  CancelToken::Listener listener_;
+  std::vector<Buffer> blocks_;  // each written by the task that brings it
+  std::atomic<size_t> missing_;
+};
+}  // namespace
+
+void PackStoreCore::read(std::vector<BlockWant> wants, PackKind kind, Context context,
+                         Callback<std::vector<Buffer>> done) {
+  std::make_shared<ReadOperation>(shared_from_this(), std::move(wants), kind, std::move(context),
+                                  std::move(done))
+      ->start();
+}
+
+}  // namespace cairn
