@@ -1,0 +1,317 @@
+#include "cache/meta_blocks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+#include "cache/base/log.h"
+#include "cache/meta_files.h"
+#include "cache/pack_file.h"
+#include "cache/store_keys.h"
+
+namespace cairn {
+namespace {
+constexpr uint64_t kMemoryBytesMax = 4ULL << 20;  // of blocks just fetched
+constexpr Duration kLogInterval = std::chrono::minutes(1);
+
+// Bytes of a unit as they came from the store.
+struct Fetched {
+  Buffer bytes;
+  uint64_t start = 0;  // offset of bytes[0] in the pack
+};
+
+class MetaCore : public std::enable_shared_from_this<MetaCore> {
+ public:
+  MetaCore(Env& env, Executor& run_on, PackStore& pack_store, const MetaBlocks::Options& opts)
+      : executor(run_on),
+        packs(pack_store),
+        options(opts),
+        files(env, opts.dir, opts.disk_bytes_max, kMemoryBytesMax) {}
+
+  // Fetches a unit, or waits for whoever does, and keeps it on disk.
+  void fetch_unit(const MetaUnit& unit, uint64_t pack_size, Context context,
+                  Callback<Fetched> done);
+  std::optional<PackName> find_name(const Digest& pack) const;
+
+  Executor& executor;
+  PackStore& packs;
+  const MetaBlocks::Options options;
+  MetaFiles files;
+
+ private:
+  void fetch_whole(const MetaUnit& unit, uint64_t pack_size, Context context);
+  void fetch_window(const MetaUnit& unit, Context context);
+  void keep(const MetaUnit& unit, const Fetched& fetched, const std::vector<PackEntry>& blocks);
+  void land(const MetaUnit& unit, const Result<Fetched>& result);
+
+  RankedMutex<Rank::kBlockCache> mutex_;
+  std::map<MetaUnit, std::vector<Callback<Fetched>>> flights_;
+};
+
+std::optional<PackName> MetaCore::find_name(const Digest& pack) const {
+  for (const PackName& name : packs.packs())
+    if (name.digest == pack) return name;
+  return std::nullopt;
+}
+
+void MetaCore::fetch_unit(const MetaUnit& unit, uint64_t pack_size, Context context,
+                          Callback<Fetched> done) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto [it, begun] = flights_.try_emplace(unit);
+    it->second.push_back(std::move(done));
+    if (!begun) return;
+  }
+  if (unit.window == MetaUnit::kWhole)
+    fetch_whole(unit, pack_size, std::move(context));
+  else
+    fetch_window(unit, std::move(context));
+}
+
+void MetaCore::fetch_whole(const MetaUnit& unit, uint64_t pack_size, Context context) {
+  packs.read_range(unit.pack, {0, pack_size}, std::move(context),
+                   [self = shared_from_this(), unit](Result<Buffer> bytes) {
+                     if (!bytes) return self->land(unit, tl::unexpected<Error>(bytes.error()));
+                     const Fetched fetched{*bytes, 0};
+                     MemorySource source(*bytes);
+                     const auto tail = read_pack_tail(source, unit.pack);
+                     // A damaged tail does not make every block wrong; it is just not kept.
+                     if (tail)
+                       self->keep(unit, fetched, entries_of(*tail));
+                     else
+                       log_once_per(kLogInterval, "metadata-tail", tail.error().message());
+                     self->land(unit, fetched);
+                   });
+}
+
+// A window is the sections that begin in it, so that every block is in exactly one.
+void MetaCore::fetch_window(const MetaUnit& unit, Context context) {
+  const auto name = find_name(unit.pack).value_or(PackName{.digest = unit.pack});
+  packs.read_tail(
+      name, context, [self = shared_from_this(), unit, context](const Result<PackTail>& tail) {
+        if (!tail) return self->land(unit, tl::unexpected<Error>(tail.error()));
+        std::vector<PackEntry> blocks;
+        ByteRange range{UINT64_MAX, 0};
+        uint64_t end = 0;
+        for (const PackEntry& block : entries_of(*tail)) {
+          const uint64_t start = section_start(block.offset, block.length);
+          if (start / MetaUnit::kWindowBytes != unit.window) continue;
+          range.offset = std::min(range.offset, start);
+          end = std::max(end, uint64_t{block.offset} + block.length);
+          blocks.push_back(block);
+        }
+        if (blocks.empty())
+          return self->land(
+              unit, fail(Errc::kCorruption, pack_key(unit.pack) + ": its tail changed meanwhile"));
+        range.length = end - range.offset;
+        for (PackEntry& block : blocks)
+          block.offset = static_cast<uint32_t>(block.offset - range.offset);
+        self->packs.read_range(
+            unit.pack, range, context,
+            [self, unit, range, blocks = std::move(blocks)](Result<Buffer> bytes) {
+              if (!bytes) return self->land(unit, tl::unexpected<Error>(bytes.error()));
+              const Fetched fetched{*bytes, range.offset};
+              self->keep(unit, fetched, blocks);
+              self->land(unit, fetched);
+            });
+      });
+}
+
+void MetaCore::keep(const MetaUnit& unit, const Fetched& fetched,
+                    const std::vector<PackEntry>& blocks) {
+  const Status stored = files.store(unit, fetched.bytes, blocks);
+  // Reading goes on without the disk: what is wanted now stays in memory.
+  if (!stored) log_once_per(kLogInterval, "metadata-cache", stored.error().message());
+}
+
+void MetaCore::land(const MetaUnit& unit, const Result<Fetched>& result) {
+  std::vector<Callback<Fetched>> waiters;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = flights_.find(unit);
+    waiters = std::move(it->second);
+    flights_.erase(it);
+  }
+  for (const auto& waiter : waiters) waiter(result);
+}
+
+// One fetch call: places, then units, then the wanted blocks out of them.
+class FetchOperation : public std::enable_shared_from_this<FetchOperation> {
+ public:
+  FetchOperation(std::shared_ptr<MetaCore> core, Context context, Callback<void> done)
+      : core_(std::move(core)), context_(std::move(context)), done_(std::move(done)) {}
+
+  void start(const std::vector<Digest>& digests) {
+    const std::set<Digest> unique(digests.begin(), digests.end());
+    for (const Digest& digest : unique)
+      if (!core_->files.get(digest)) wanted_.push_back(digest);
+    if (wanted_.empty()) return done_({});
+    core_->packs.locate(wanted_, PackKind::kMeta, context_,
+                        [self = shared_from_this()](Result<std::vector<BlockPlace>> places) {
+                          if (!places) return self->done_(tl::unexpected<Error>(places.error()));
+                          self->fetch(*places);
+                        });
+  }
+
+ private:
+  struct Wanted {
+    Digest digest;
+    BlockPlace place;
+  };
+
+  void fetch(const std::vector<BlockPlace>& places) {
+    std::map<Digest, uint64_t> sizes;
+    for (const PackName& pack : core_->packs.packs()) sizes[pack.digest] = pack.size;
+    std::map<MetaUnit, std::vector<Wanted>> units;
+    for (size_t i = 0; i < places.size(); ++i) {
+      const auto size = sizes.find(places[i].pack);
+      const bool whole = size != sizes.end() && size->second <= core_->options.whole_pack_bytes_max;
+      const uint64_t start = section_start(places[i].offset, places[i].length);
+      const MetaUnit unit{
+          places[i].pack,
+          whole ? MetaUnit::kWhole : static_cast<uint32_t>(start / MetaUnit::kWindowBytes)};
+      units[unit].push_back({wanted_[i], places[i]});
+    }
+    left_ = units.size();
+    for (auto& [unit, wanted] : units)
+      fetch_unit(unit, sizes[unit.pack], std::move(wanted), /*again=*/false);
+  }
+
+  void fetch_unit(const MetaUnit& unit, uint64_t pack_size, std::vector<Wanted> wanted,
+                  bool again) {
+    core_->fetch_unit(unit, pack_size, context_,
+                      [self = shared_from_this(), unit, pack_size, wanted = std::move(wanted),
+                       again](const Result<Fetched>& fetched) {
+                        self->arrived(unit, pack_size, wanted, again, fetched);
+                      });
+  }
+
+  void arrived(const MetaUnit& unit, uint64_t pack_size, const std::vector<Wanted>& wanted,
+               bool again, const Result<Fetched>& fetched) {
+    Status status;
+    if (fetched)
+      status = take(*fetched, wanted);
+    else
+      status = tl::unexpected<Error>(fetched.error());
+    // Wrong bytes may have come from the way here; and who fetched for us may have given up.
+    const bool try_again =
+        !status && !again && !context_.cancel.cancelled() &&
+        (status.error().code() == Errc::kCorruption || status.error().code() == Errc::kCancelled ||
+         status.error().code() == Errc::kTimeout);
+    if (try_again) return fetch_unit(unit, pack_size, wanted, /*again=*/true);
+    if (!status) note(status.error());
+    if (left_.fetch_sub(1) == 1) finish();
+  }
+
+  Status take(const Fetched& fetched, const std::vector<Wanted>& wanted) {
+    for (const Wanted& want : wanted) {
+      const uint64_t offset = want.place.offset - fetched.start;
+      const bool inside = want.place.offset >= fetched.start && offset <= fetched.bytes.size() &&
+                          want.place.length <= fetched.bytes.size() - offset;
+      if (inside) {
+        const Buffer block = fetched.bytes.slice(static_cast<size_t>(offset), want.place.length);
+        if (sha256(block) == want.digest) {
+          core_->files.remember(want.digest, block);
+          continue;
+        }
+      }
+      return fail(Errc::kCorruption,
+                  fmt::format("{}: {} bytes at {} are not the block {}", pack_key(want.place.pack),
+                              want.place.length, want.place.offset, want.digest.hex()));
+    }
+    return {};
+  }
+
+  void note(const Error& error) {
+    const std::lock_guard lock(mutex_);
+    if (!error_) error_ = error;
+  }
+
+  void finish() {
+    if (error_) return done_(tl::unexpected<Error>(*error_));
+    done_({});
+  }
+
+  const std::shared_ptr<MetaCore> core_;
+  const Context context_;
+  const Callback<void> done_;
+  std::vector<Digest> wanted_;
+  std::atomic<size_t> left_{0};
+  RankedMutex<Rank::kLeaf> mutex_;
+  std::optional<Error> error_;
+};
+
+class MetaBlocksImpl final : public MetaBlocks {
+ public:
+  explicit MetaBlocksImpl(std::shared_ptr<MetaCore> core) : core_(std::move(core)) {}
+
+  Result<Buffer> get(const Digest& digest, Missing& missing) override {
+    if (auto block = core_->files.get(digest)) return *std::move(block);
+    missing.add(digest);
+    return fail(Errc::kNotLocal, "block " + digest.hex() + " is not here");
+  }
+
+  void fetch(std::vector<Digest> digests, Context context, Callback<void> done) override {
+    core_->executor.submit([core = core_, digests = std::move(digests),
+                            context = std::move(context), done = std::move(done)]() mutable {
+      std::make_shared<FetchOperation>(core, std::move(context), std::move(done))->start(digests);
+    });
+  }
+
+  Status add_local(const PackName& pack, const Body& body) override {
+    TRY_ASSIGN(const Buffer bytes, body.to_buffer());
+    MemorySource source(bytes);
+    TRY_ASSIGN(const PackTail tail, read_pack_tail(source, pack.digest));
+    if (pack.size > core_->options.whole_pack_bytes_max) return {};  // comes in windows
+    return core_->files.store({pack.digest, MetaUnit::kWhole}, bytes, entries_of(tail));
+  }
+
+  void prefetch(std::vector<PackName> packs, uint64_t bytes_max, Context context,
+                Callback<void> done) override {
+    uint64_t bytes = 0;
+    for (const PackName& pack : packs) bytes += pack.size;
+    const auto not_wanted = [&](const PackName& pack) {
+      return core_->files.has({pack.digest, MetaUnit::kWhole}) ||
+             pack.size > core_->options.whole_pack_bytes_max;
+    };
+    std::erase_if(packs, not_wanted);
+    if (bytes > bytes_max || packs.empty()) return core_->executor.submit([done] { done({}); });
+    struct State {
+      std::atomic<size_t> left;
+      RankedMutex<Rank::kLeaf> mutex;
+      std::optional<Error> error;
+    };
+    const auto state = std::make_shared<State>();
+    state->left = packs.size();
+    for (const PackName& pack : packs)
+      core_->fetch_unit({pack.digest, MetaUnit::kWhole}, pack.size, context,
+                        [state, done](const Result<Fetched>& fetched) {
+                          if (!fetched) {
+                            const std::lock_guard lock(state->mutex);
+                            if (!state->error) state->error = fetched.error();
+                          }
+                          if (state->left.fetch_sub(1) != 1) return;
+                          if (state->error) return done(tl::unexpected<Error>(*state->error));
+                          done({});
+                        });
+  }
+
+  uint64_t disk_bytes() const override { return core_->files.disk_bytes(); }
+
+ private:
+  const std::shared_ptr<MetaCore> core_;
+};
+}  // namespace
+
+Result<std::unique_ptr<MetaBlocks>> MetaBlocks::open(Env& env, Executor& executor, PackStore& packs,
+                                                     Options options) {
+  auto core = std::make_shared<MetaCore>(env, executor, packs, options);
+  TRY(core->files.open());
+  return std::make_unique<MetaBlocksImpl>(std::move(core));
+}
+
+}  // namespace cairn
