@@ -53,7 +53,7 @@ struct AddBlock {
   Digest digest;
   Bytes bytes;
 };
-// A row of this cache's own bookkeeping (table kState).
+// A row of this cache's own bookkeeping (table kState); an empty value removes it.
 struct PutState {
   std::string key;
   std::string value;

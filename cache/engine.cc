@@ -107,8 +107,9 @@ void Engine::note_record(const Change& change, Lsn lsn, uint64_t payload_bytes) 
 void Engine::add_orphan(uint64_t inode) {
   const std::lock_guard lock(state_mutex_);
   orphans_.insert(inode);
-  live_.put_state(orphan_state_key(inode), "");
 }
+
+Effect Engine::orphan_row(uint64_t inode) { return PutState{orphan_state_key(inode), "1"}; }
 
 void Engine::release_orphan(uint64_t inode) {
   const std::lock_guard lock(commit_mutex_);

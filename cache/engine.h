@@ -153,7 +153,10 @@ class Engine final : private PublishHost {
   // the process.
   Result<Lsn> commit(const Change& change);
   // An inode whose last name goes while it is open: its content stays until `release_orphan`.
+  // Called before the change that removes it is committed; that change carries `orphan_row`, by
+  // which the next mount finds content that a crash left behind.
   void add_orphan(uint64_t inode);
+  static Effect orphan_row(uint64_t inode);
   void release_orphan(uint64_t inode);
   // Durable against power loss up to `lsn`.
   Status sync(Lsn lsn);

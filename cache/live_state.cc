@@ -116,7 +116,11 @@ class LiveState::Step {
     changes_.push_back({Table::kBlocks, to_string(e.digest.view()),
                         lsn_prefix(lsn_).append(as_chars(e.bytes))});
   }
-  void put_state(const PutState& e) { changes_.push_back({Table::kState, e.key, e.value}); }
+  void put_state(const PutState& e) {
+    std::optional<std::string> value;
+    if (!e.value.empty()) value = e.value;
+    changes_.push_back({Table::kState, e.key, std::move(value)});
+  }
 
   void finish() {
     for (auto& [inode, file] : files_)

@@ -1,0 +1,187 @@
+#include "fs/volume.h"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace cairn {
+
+Attr attr_of(Ino ino, const InodeRecord& record) {
+  Attr attr;
+  attr.ino = ino;
+  attr.mode = record.mode;
+  attr.uid = record.uid;
+  attr.gid = record.gid;
+  attr.nlink = record.nlink;
+  attr.size = record.size;
+  attr.allocated = record.allocated;
+  if (const auto type = record.type();
+      type == FileType::kCharDevice || type == FileType::kBlockDevice) {
+    if (const auto* rdev = std::get_if<uint64_t>(&record.body)) attr.rdev = *rdev;
+  }
+  attr.mtime = record.mtime;
+  attr.ctime = record.ctime;
+  attr.atime = record.atime;
+  attr.btime = record.btime;
+  return attr;
+}
+
+Result<std::unique_ptr<Volume>> Volume::open(Engine& engine, uint16_t slot, uint32_t next_group) {
+  TRY_ASSIGN(auto numbers, InodeNumbers::open(engine.live(), slot, next_group));
+  return std::unique_ptr<Volume>(new Volume(engine, std::move(numbers)));
+}
+
+// ---- what operations are made of
+
+Result<InodeRecord> Volume::load(Ino ino, Need& need) {
+  if (auto orphan = orphan_of(ino)) return orphan->record;
+  TRY_ASSIGN(const auto value, engine_.get(inode_key(ino), need));
+  if (!value) return fail_errno(ENOENT, "inode " + std::to_string(ino));
+  TRY_ASSIGN(const Buffer bytes, engine_.value_bytes(*value, need));
+  return InodeRecord::decode(bytes);
+}
+
+Result<InodeRecord> Volume::load_dir(Ino ino, Need& need) {
+  TRY_ASSIGN(InodeRecord record, load(ino, need));
+  if (record.type() != FileType::kDirectory)
+    return fail_errno(ENOTDIR, "inode " + std::to_string(ino));
+  return record;
+}
+
+Result<std::optional<Dirent>> Volume::find_dirent(Ino parent, std::string_view name, Need& need) {
+  if (name.size() > kMaxName) return fail_errno(ENAMETOOLONG, "a name of more than 255 bytes");
+  if (!valid_name(name)) return fail_errno(EINVAL, "a name that cannot stand in a directory");
+  TRY_ASSIGN(const auto value, engine_.get(dirent_key(parent, name), need));
+  if (!value) return std::optional<Dirent>();
+  TRY_ASSIGN(const Buffer bytes, engine_.value_bytes(*value, need));
+  TRY_ASSIGN(Dirent dirent, Dirent::decode(bytes));
+  return std::optional<Dirent>(std::move(dirent));
+}
+
+Status Volume::expect_absent(Ino parent, std::string_view name, Need& need) {
+  TRY_ASSIGN(const auto dirent, find_dirent(parent, name, need));
+  if (dirent) return fail_errno(EEXIST, std::string(name));
+  return {};
+}
+
+Result<bool> Volume::is_empty_dir(Ino ino, Need& need) {
+  const std::string prefix = dirent_prefix(ino);
+  const std::string end = prefix_end(prefix);
+  std::string from = prefix;
+  while (true) {
+    TRY_ASSIGN(const auto range, engine_.scan(from, end, 16, need));
+    if (!range.entries.empty()) return false;
+    if (!range.more) return true;
+    from = range.last_seen + '\0';
+  }
+}
+
+void Volume::put_inode(Change& change, Ino ino, const InodeRecord& record) {
+  InodeRecord stored = record;
+  // The content of a regular file is the publisher's to say.
+  if (stored.type() == FileType::kRegular) stored.body = std::monostate{};
+  change.effects.emplace_back(
+      PutKey{inode_key(ino), Cid::identity(Codec::kDagCbor, stored.encode())});
+}
+
+void Volume::put_dirent(Change& change, Ino parent, std::string_view name, Ino ino,
+                        FileType type) {
+  Dirent dirent;
+  dirent.ino = ino;
+  dirent.type = type;
+  change.effects.emplace_back(
+      PutKey{dirent_key(parent, name), Cid::identity(Codec::kDagCbor, dirent.encode())});
+}
+
+void Volume::touch_dir(Change& change, Ino ino, InodeRecord& record, int64_t now) {
+  record.mtime = now;
+  record.ctime = now;
+  put_inode(change, ino, record);
+}
+
+// ---- handles
+
+HandleId Volume::add_handle(Ino ino) {
+  const std::lock_guard lock(handles_mutex_);
+  const HandleId id = next_handle_++;
+  files_[id].ino = ino;
+  ++open_inodes_[ino].handles;
+  return id;
+}
+
+Result<Volume::OpenFile> Volume::file_of(HandleId handle) {
+  const std::lock_guard lock(handles_mutex_);
+  const auto it = files_.find(handle);
+  if (it == files_.end()) return fail_errno(EBADF, "file handle " + std::to_string(handle));
+  return it->second;
+}
+
+bool Volume::is_open(Ino ino) const {
+  const std::lock_guard lock(handles_mutex_);
+  return open_inodes_.contains(ino);
+}
+
+std::optional<Volume::Orphan> Volume::orphan_of(Ino ino) const {
+  const std::lock_guard lock(handles_mutex_);
+  const auto it = open_inodes_.find(ino);
+  if (it == open_inodes_.end()) return std::nullopt;
+  return it->second.orphan;
+}
+
+void Volume::set_orphan_record(Ino ino, const InodeRecord& record) {
+  const std::lock_guard lock(handles_mutex_);
+  const auto it = open_inodes_.find(ino);
+  if (it != open_inodes_.end() && it->second.orphan) it->second.orphan->record = record;
+}
+
+Result<HandleId> Volume::open_file(Ino ino, Need& need) {
+  // Exclusive: an unlink must see the handle or come before it.
+  const std::lock_guard lock(mutex_);
+  TRY_ASSIGN(const InodeRecord record, load(ino, need));
+  if (record.type() == FileType::kDirectory)
+    return fail_errno(EISDIR, "inode " + std::to_string(ino));
+  return add_handle(ino);
+}
+
+void Volume::release_file(HandleId handle) {
+  bool orphan_gone = false;
+  Ino ino = 0;
+  {
+    const std::lock_guard lock(handles_mutex_);
+    const auto file = files_.find(handle);
+    if (file == files_.end()) return;
+    ino = file->second.ino;
+    files_.erase(file);
+    const auto open = open_inodes_.find(ino);
+    if (--open->second.handles > 0) return;
+    orphan_gone = open->second.orphan.has_value();
+    open_inodes_.erase(open);
+  }
+  if (orphan_gone) engine_.release_orphan(ino);
+}
+
+Status Volume::sync() { return engine_.sync(engine_.appended()); }
+
+Result<VolumeSpace> Volume::statfs() {
+  constexpr uint64_t kUnlimited = 1ULL << 50;  // 1 PiB: what df shows when there is no quota
+  constexpr uint64_t kInodes = 1ULL << 40;
+  const PublishedState state = engine_.remote().published();
+  const uint64_t used = state.live_bytes + engine_.pending().bytes;
+  VolumeSpace space;
+  const uint64_t quota = engine_.remote().params().quota_bytes;
+  space.total_bytes = quota > 0 ? quota : kUnlimited;
+  space.free_bytes = space.total_bytes > used ? space.total_bytes - used : 0;
+  space.total_inodes = kInodes;
+  space.free_inodes = kInodes - std::min(kInodes, state.inodes);
+  return space;
+}
+
+Status Volume::check_quota(uint64_t more_bytes) {
+  const uint64_t quota = engine_.remote().params().quota_bytes;
+  if (quota == 0) return {};
+  const uint64_t used = engine_.remote().published().live_bytes + engine_.pending().bytes;
+  if (used + more_bytes <= quota) return {};
+  return fail(Errc::kNoSpace, "the volume's quota of " + std::to_string(quota) + " bytes is used up",
+              ENOSPC);
+}
+
+}  // namespace cairn

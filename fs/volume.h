@@ -1,0 +1,200 @@
+// Volume: a mounted volume as a POSIX filesystem, without FUSE: what the FUSE session, property
+// tests and simulations drive.
+//
+// Every operation takes a Need. When it answers kNotLocal, nothing happened yet: satisfy the need
+// (Engine::satisfy) without holding anything and call the operation again with a fresh Need.
+// Permissions are the kernel's business (default_permissions); rules that only the filesystem can
+// keep (emptiness, types, names, link counts) are kept here.
+// Threads: all methods are thread-safe. One shared mutex orders the namespace: operations that
+// change it hold it over read, decide, commit, and never across the network, a sync or a reply.
+// Durability: an operation that succeeded survives the death of the process; `sync` makes
+// everything acknowledged before it survive power loss. SEMANTICS.md is the authority.
+// Errors carry the errno of the POSIX rule; fs/errno_map.h turns the rest into one.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "cache/base/mutex.h"
+#include "cache/engine.h"
+#include "cache/format/records.h"
+#include "fs/inode_numbers.h"
+
+namespace cairn {
+
+struct Attr {
+  Ino ino = 0;
+  uint32_t mode = 0;  // type and permissions
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint32_t nlink = 0;
+  uint64_t size = 0;
+  uint64_t allocated = 0;  // bytes
+  uint64_t rdev = 0;
+  int64_t mtime = 0, ctime = 0, atime = 0, btime = 0;  // nanoseconds since 1970
+};
+
+struct Caller {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+};
+
+// What setattr changes; unset fields stay.
+struct AttrChange {
+  std::optional<uint32_t> mode;  // permission bits
+  std::optional<uint32_t> uid, gid;
+  std::optional<uint64_t> size;
+  std::optional<int64_t> atime, mtime, ctime;
+};
+
+struct DirEntry {
+  std::string name;
+  Ino ino = 0;
+  FileType type = FileType::kRegular;
+  uint64_t cookie = 0;       // pass as `after` to go on behind this entry
+  std::optional<Attr> attr;  // with `plus`, except for "." and ".."
+};
+
+struct VolumeSpace {
+  uint64_t total_bytes = 0, free_bytes = 0;
+  uint64_t total_inodes = 0, free_inodes = 0;
+};
+
+using HandleId = uint64_t;
+
+class Volume {
+ public:
+  static constexpr uint64_t kMaxFileBytes = 16ULL << 40;  // 16 TiB
+
+  // `slot` and `next_group` number new inodes; a read-only mount gives none. The engine outlives
+  // the volume.
+  static Result<std::unique_ptr<Volume>> open(Engine& engine, uint16_t slot, uint32_t next_group);
+
+  // --- namespace
+  Result<Attr> lookup(Ino parent, std::string_view name, Need& need);
+  // mode holds the type: regular, fifo, socket, device.
+  Result<Attr> mknod(Ino parent, std::string_view name, uint32_t mode, uint64_t rdev,
+                     const Caller& caller, Need& need);
+  Result<Attr> mkdir(Ino parent, std::string_view name, uint32_t mode, const Caller& caller,
+                     Need& need);
+  Result<Attr> symlink(Ino parent, std::string_view name, std::string_view target,
+                       const Caller& caller, Need& need);
+  Result<Attr> link(Ino ino, Ino new_parent, std::string_view new_name, Need& need);
+  Status unlink(Ino parent, std::string_view name, Need& need);
+  Status rmdir(Ino parent, std::string_view name, Need& need);
+  // flags: RENAME_NOREPLACE, RENAME_EXCHANGE.
+  Status rename(Ino parent, std::string_view name, Ino new_parent, std::string_view new_name,
+                unsigned flags, Need& need);
+  Result<std::string> readlink(Ino ino, Need& need);
+
+  // --- attributes
+  Result<Attr> getattr(Ino ino, Need& need);
+  Result<Attr> setattr(Ino ino, const AttrChange& change, Need& need);
+  Result<VolumeSpace> statfs();
+
+  // --- extended attributes; errors ENODATA, EEXIST, ENOTSUP, E2BIG/ENOSPC as setxattr(2)
+  Result<Buffer> getxattr(Ino ino, std::string_view name, Need& need);
+  Status setxattr(Ino ino, std::string_view name, Bytes value, int flags, Need& need);
+  Status removexattr(Ino ino, std::string_view name, Need& need);
+  Result<std::vector<std::string>> listxattr(Ino ino, Need& need);
+
+  // --- files
+  Result<HandleId> open_file(Ino ino, Need& need);
+  struct Created {
+    Attr attr;
+    HandleId handle = 0;
+  };
+  Result<Created> create(Ino parent, std::string_view name, uint32_t mode, const Caller& caller,
+                         Need& need);
+  void release_file(HandleId handle);
+  Result<Buffer> read(HandleId handle, uint64_t offset, uint64_t length, Need& need);
+  Status write(HandleId handle, uint64_t offset, Bytes data, Need& need);
+  // mode as fallocate(2): 0, KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE, ZERO_RANGE (| KEEP_SIZE).
+  Status fallocate(HandleId handle, int mode, uint64_t offset, uint64_t length, Need& need);
+  // whence SEEK_DATA or SEEK_HOLE; ENXIO as lseek(2).
+  Result<uint64_t> seek(HandleId handle, uint64_t offset, int whence, Need& need);
+  // Everything acknowledged so far survives power loss (and, when the mount was told
+  // --durability=remote, the loss of this node).
+  Status sync();
+
+  // --- directories
+  Result<HandleId> open_dir(Ino ino, Need& need);
+  void release_dir(HandleId handle);
+  // At most `limit` entries behind the cookie `after` (0: from the start). Cookies stay good while
+  // the handle is open, whatever is created or removed meanwhile.
+  Result<std::vector<DirEntry>> readdir(HandleId handle, uint64_t after, size_t limit, bool plus,
+                                        Need& need);
+
+  Engine& engine() { return engine_; }
+
+ private:
+  struct Orphan {
+    InodeRecord record;
+    ContentBase base;
+  };
+  struct OpenInode {
+    uint64_t handles = 0;
+    std::optional<Orphan> orphan;  // removed while open
+  };
+  struct OpenFile {
+    Ino ino = 0;
+    // Read-ahead: where the stream goes on, how far was asked for, how wide the window is.
+    uint64_t next_offset = 0;
+    uint64_t ahead_until = 0;
+    uint64_t window_bytes = 0;
+  };
+  struct OpenDir {
+    Ino ino = 0;
+    Ino parent = 0;
+    std::map<uint64_t, std::string> emitted;  // cookie -> name, thinned out behind the front
+  };
+
+  Volume(Engine& engine, InodeNumbers numbers) : engine_(engine), numbers_(std::move(numbers)) {}
+
+  // Helpers; the caller holds mutex_ (shared suffices for the reading ones).
+  Result<InodeRecord> load(Ino ino, Need& need);
+  Result<InodeRecord> load_dir(Ino ino, Need& need);
+  Result<std::optional<Dirent>> find_dirent(Ino parent, std::string_view name, Need& need);
+  Status expect_absent(Ino parent, std::string_view name, Need& need);
+  Result<bool> is_empty_dir(Ino ino, Need& need);
+  Result<Attr> make_node(Ino parent, std::string_view name, InodeRecord record,
+                         const Caller& caller, std::vector<Effect> extra, Need& need);
+  // Takes one name of `ino` away; the inode goes with the last one.
+  Status drop_link(Change& change, Ino ino, InodeRecord record, int64_t now, Need& need);
+  void put_inode(Change& change, Ino ino, const InodeRecord& record);
+  void put_dirent(Change& change, Ino parent, std::string_view name, Ino ino, FileType type);
+  void touch_dir(Change& change, Ino ino, InodeRecord& record, int64_t now);
+  Result<Attr> resize(Ino ino, InodeRecord& record, uint64_t size, Change& change);
+  Result<std::vector<DirEntry>> list(const OpenDir& dir, uint64_t after, size_t limit, bool plus,
+                                     Need& need);
+  Status add_attrs(std::vector<DirEntry>& entries, Need& need);
+  Result<Buffer> virtual_xattr(Ino ino, std::string_view name, Need& need);
+  Status check_quota(uint64_t more_bytes);
+
+  Result<OpenFile> file_of(HandleId handle);
+  std::optional<Orphan> orphan_of(Ino ino) const;
+  void set_orphan_record(Ino ino, const InodeRecord& record);
+  bool is_open(Ino ino) const;
+  HandleId add_handle(Ino ino);
+  void read_ahead(HandleId handle, const OpenFile& file, uint64_t size, uint64_t offset,
+                  uint64_t length, const std::optional<ContentBase>& pinned);
+
+  Engine& engine_;
+  RankedSharedMutex<Rank::kNamespace> mutex_;
+  InodeNumbers numbers_;  // under mutex_, exclusively
+
+  mutable RankedMutex<Rank::kHandleTable> handles_mutex_;
+  HandleId next_handle_ = 1;
+  std::unordered_map<HandleId, OpenFile> files_;
+  std::unordered_map<HandleId, OpenDir> dirs_;
+  std::unordered_map<Ino, OpenInode> open_inodes_;
+};
+
+Attr attr_of(Ino ino, const InodeRecord& record);
+
+}  // namespace cairn
