@@ -12,6 +12,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "cache/base/bytes.h"
 #include "cache/base/result.h"
@@ -123,6 +125,14 @@ struct CborKeyLess {
 // so that a newer writer's fields survive an older one.
 using CborFields = std::map<std::string, ByteVec, CborKeyLess>;
 void write_cbor_map(CborWriter& out, const CborFields& fields);
+// Sets one pair; write(CborWriter&) writes its value.
+template <class Write>
+void put_cbor_field(CborFields& fields, std::string_view key, const Write& write) {
+  ByteVec value;
+  CborWriter writer(value);
+  write(writer);
+  fields.insert_or_assign(std::string(key), std::move(value));
+}
 
 bool is_utf8(std::string_view text);
 

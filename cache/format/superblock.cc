@@ -13,14 +13,6 @@ bool known_feature(std::string_view) {
 
 constexpr size_t kMaxPolicyName = 64;
 
-template <class Write>
-void put_field(CborFields& fields, std::string_view key, const Write& write) {
-  ByteVec value;
-  CborWriter writer(value);
-  write(writer);
-  fields.insert_or_assign(std::string(key), std::move(value));
-}
-
 Result<std::string> short_text(CborReader& in) {
   TRY_ASSIGN(const std::string_view text, in.text());
   if (text.empty() || text.size() > kMaxPolicyName) return in.bad("a name too long or empty");
@@ -108,19 +100,19 @@ Result<std::vector<std::string>> read_feature_set(CborReader& in) {
 ByteVec Superblock::encode() const {
   CborFields fields = unknown;
   const auto uint = [&](std::string_view key, uint64_t value) {
-    put_field(fields, key, [&](CborWriter& w) { w.uint(value); });
+    put_cbor_field(fields, key, [&](CborWriter& w) { w.uint(value); });
   };
   const auto text = [&](std::string_view key, std::string_view value) {
-    put_field(fields, key, [&](CborWriter& w) { w.text(value); });
+    put_cbor_field(fields, key, [&](CborWriter& w) { w.text(value); });
   };
   const auto set = [&](std::string_view key, const std::vector<std::string>& names) {
-    put_field(fields, key, [&](CborWriter& w) { write_feature_set(w, names); });
+    put_cbor_field(fields, key, [&](CborWriter& w) { write_feature_set(w, names); });
   };
   uint("format", format);
   set("compat", features.compat);
   set("ro_compat", features.ro_compat);
   set("incompat", features.incompat);
-  put_field(fields, "uuid", [&](CborWriter& w) { w.bytes(uuid); });
+  put_cbor_field(fields, "uuid", [&](CborWriter& w) { w.bytes(uuid); });
   uint("chunk_size", chunk_size);
   uint("links_per_node", links_per_node);
   uint("fanout_bits", fanout_bits);
