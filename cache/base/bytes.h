@@ -42,7 +42,8 @@ class Buffer {
   static Buffer copy(std::string_view s) { return copy(as_bytes(s)); }
 
   Bytes view() const { return view_; }
-  operator Bytes() const { return view_; }  // NOLINT(google-explicit-constructor): a Buffer is bytes
+  // NOLINTNEXTLINE(google-explicit-constructor): a Buffer is bytes
+  operator Bytes() const { return view_; }
   size_t size() const { return view_.size(); }
   bool empty() const { return view_.empty(); }
   const std::byte* data() const { return view_.data(); }
