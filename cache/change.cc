@@ -192,7 +192,8 @@ class Decoder {
     TRY_ASSIGN(e.length, fixed<uint32_t>());
     TRY_ASSIGN(e.crc, fixed<uint32_t>());
     if (e.length == 0) return damaged("an empty write");
-    if (e.offset > static_cast<uint64_t>(INT64_MAX) - e.length) return damaged("a write beyond the largest file");
+    if (e.offset > static_cast<uint64_t>(INT64_MAX) - e.length)
+      return damaged("a write beyond the largest file");
     if (is_inline) {
       e.ref.kind = DataRef::Kind::kJournal;
       e.ref.file = record_.file;

@@ -31,7 +31,9 @@ Result<Engine::Range> Engine::scan(std::string_view from, std::string_view to, s
   TRY_ASSIGN(auto stored, remote_->scan(from, to, limit, need.blocks));
   // Behind the last key of a source that was cut at the limit, that source is unknown.
   std::string_view end;
-  const auto cut_at = [&end](std::string_view last) { end = end.empty() ? last : std::min(end, last); };
+  const auto cut_at = [&end](std::string_view last) {
+    end = end.empty() ? last : std::min(end, last);
+  };
   if (rows.size() == limit) cut_at(rows.back().key);
   if (stored.size() == limit) cut_at(stored.back().key);
 
@@ -129,7 +131,8 @@ Result<Buffer> Engine::read_once(uint64_t inode, const std::optional<ContentBase
     view.length = static_cast<uint32_t>(std::min(offset + length, start + chunk_bytes) - start) -
                   view.offset;
     const bool has_extents = next_written != written.end() && next_written->chunk == chunk;
-    view.pieces = resolve(has_extents ? next_written->extents : Extents(), view.offset, view.length);
+    view.pieces =
+        resolve(has_extents ? next_written->extents : Extents(), view.offset, view.length);
     if (has_extents) ++next_written;
     for (const Piece& piece : view.pieces) wants_base |= piece.kind == Piece::Kind::kBase;
     views.push_back(std::move(view));
@@ -244,7 +247,8 @@ Result<std::optional<uint64_t>> Engine::seek(uint64_t inode,
     const uint64_t base_end = std::min(base.size, state ? state->base_limit(base.lsn) : UINT64_MAX);
     std::vector<Leaf> leaves;
     if (base.content && first * chunk_bytes < base_end) {
-      TRY_ASSIGN(leaves, remote_->leaves(*base.content, base.size, first, end - first, need.blocks));
+      TRY_ASSIGN(leaves,
+                 remote_->leaves(*base.content, base.size, first, end - first, need.blocks));
     }
     auto row = written.begin();
     for (uint64_t chunk = first; chunk < end; ++chunk) {

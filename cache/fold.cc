@@ -129,7 +129,8 @@ Result<Fold> fold_journal(Journal& journal, Lsn after, Lsn upto, uint32_t chunk_
       folder.add(change, record.lsn);
     }
     last = record.lsn;
-    full = folder.written_bytes() >= limits.data_bytes_max || folder.records() >= limits.records_max;
+    full =
+        folder.written_bytes() >= limits.data_bytes_max || folder.records() >= limits.records_max;
     return {};
   }));
   return folder.finish(last);

@@ -99,7 +99,8 @@ class LiveState::Step {
       TRY_ASSIGN(const auto rows, state_.scan_extents(inode, first, UINT64_MAX, kScanStep));
       for (const auto& row : rows) {
         TRY_ASSIGN(Extents * extents, this->extents(inode, row.chunk));
-        cut_extents(*extents, row.chunk == boundary ? static_cast<uint32_t>(limit % chunk_bytes) : 0);
+        cut_extents(*extents,
+                    row.chunk == boundary ? static_cast<uint32_t>(limit % chunk_bytes) : 0);
       }
       if (rows.size() < kScanStep) break;
       first = rows.back().chunk + 1;

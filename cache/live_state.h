@@ -33,7 +33,8 @@ struct ResidentRow {
 
 class LiveState {
  public:
-  LiveState(LiveTables& tables, uint32_t chunk_bytes) : tables_(tables), chunk_bytes_(chunk_bytes) {}
+  LiveState(LiveTables& tables, uint32_t chunk_bytes)
+      : tables_(tables), chunk_bytes_(chunk_bytes) {}
 
   // Puts the effects of the change that got `lsn` into the tables. Content of inodes for which
   // `keep_content` says true (removed but still open here) is not forgotten.

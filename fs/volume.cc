@@ -180,8 +180,8 @@ Status Volume::check_quota(uint64_t more_bytes) {
   if (quota == 0) return {};
   const uint64_t used = engine_.remote().published().live_bytes + engine_.pending().bytes;
   if (used + more_bytes <= quota) return {};
-  return fail(Errc::kNoSpace, "the volume's quota of " + std::to_string(quota) + " bytes is used up",
-              ENOSPC);
+  return fail(Errc::kNoSpace,
+              "the volume's quota of " + std::to_string(quota) + " bytes is used up", ENOSPC);
 }
 
 }  // namespace cairn

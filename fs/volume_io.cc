@@ -150,8 +150,8 @@ Status Volume::fallocate(HandleId handle, int mode, uint64_t offset, uint64_t le
     const uint64_t last = std::min(end, round_up(record.size)) / kBlock * kBlock;
     if (last > first) record.allocated -= std::min(record.allocated, last - first);
   } else {
-    record.allocated = std::min(round_up(record.size),
-                                std::max(record.allocated, allocated_after(record, offset, length)));
+    record.allocated = std::min(
+        round_up(record.size), std::max(record.allocated, allocated_after(record, offset, length)));
   }
   record.mtime = change.time_ns;
   record.ctime = change.time_ns;
