@@ -9,7 +9,9 @@
 // share one round (group commit): first `sync_data` of Options (the data segments), then
 // fdatasync of the journal, so no record outlives its data. New files are made with their
 // directory synced. After any failed write or sync the journal is poisoned: every later append
-// and sync fails with kIo, because the kernel may have dropped what it could not write.
+// and sync fails with kIo, because the kernel may have dropped what it could not write. A full
+// disk is not that: the append that met it fails with kNoSpace and takes no LSN, and later ones
+// work when there is space again.
 // Invariant: trimmed <= durable <= appended.
 #pragma once
 
@@ -57,7 +59,9 @@ class Journal {
   // Opens or makes the journal, gives every record behind `replay_after` to `replay` in order, and
   // cuts the log off at the first record that is torn or that `replay` refused. Damage at or
   // below `durable_at_least`, or below a point that a later intact record says was durable, is
-  // not a torn tail: it is kCorruption and nothing is cut off.
+  // not a torn tail: it is kCorruption and nothing is cut off. When it returns, everything that was
+  // replayed is durable (`sync_data` was called for what it refers to).
+  // Records up to `replay_after` may be missing as after a trim; `trimmed` then says so.
   static Result<std::unique_ptr<Journal>> open(Env& env, Options options, Lsn replay_after,
                                                Lsn durable_at_least, const Replay& replay);
   virtual ~Journal() = default;
