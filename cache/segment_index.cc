@@ -1,0 +1,285 @@
+#include "cache/segment_index.h"
+
+#include <algorithm>
+#include <atomic>
+#include <list>
+#include <map>
+#include <set>
+
+#include "cache/format/index.h"
+#include "cache/store_keys.h"
+
+namespace cairn {
+namespace {
+constexpr uint64_t kPageBytes = 16 << 10;
+// The first touch of a segment brings its footer, pack names and fan-out table at once.
+constexpr uint64_t kEndBytes = 320 << 10;
+constexpr uint64_t kGapPagesMax = 4;
+constexpr size_t kBatchMax = 256;  // digests of one pass, each of which may need a page
+// Every pass brings a page that was missing; a look-up touches far fewer.
+constexpr int kPassesMax = 64;
+
+struct PageId {
+  Digest segment;
+  uint64_t page = 0;
+  auto operator<=>(const PageId&) const = default;
+};
+
+class Pages {
+ public:
+  explicit Pages(uint64_t bytes_max) : bytes_max_(bytes_max) {}
+
+  std::optional<Buffer> find(const PageId& id) {
+    const std::lock_guard lock(mutex_);
+    const auto it = by_id_.find(id);
+    if (it == by_id_.end()) return std::nullopt;
+    entries_.splice(entries_.begin(), entries_, it->second);
+    return it->second->second;
+  }
+
+  void insert(const PageId& id, const Buffer& page) {
+    const std::lock_guard lock(mutex_);
+    if (by_id_.contains(id)) return;
+    entries_.emplace_front(id, page);
+    by_id_.emplace(id, entries_.begin());
+    bytes_ += page.size();
+    while (bytes_ > bytes_max_ && entries_.size() > 1) {
+      bytes_ -= entries_.back().second.size();
+      by_id_.erase(entries_.back().first);
+      entries_.pop_back();
+    }
+  }
+
+ private:
+  using Entries = std::list<std::pair<PageId, Buffer>>;
+  const uint64_t bytes_max_;
+  RankedMutex<Rank::kBlockCache> mutex_;
+  Entries entries_;
+  std::map<PageId, Entries::iterator> by_id_;
+  uint64_t bytes_ = 0;
+};
+
+// A segment as far as its pages are here. Notes the pages that were asked for in vain.
+class PagedSource final : public ByteSource {
+ public:
+  PagedSource(Pages& pages, std::map<PageId, Buffer>& held, std::set<PageId>& missing,
+              const SegmentName& segment)
+      : pages_(pages), held_(held), missing_(missing), segment_(segment) {}
+
+  uint64_t size() const override { return segment_.size; }
+
+  Result<size_t> read_at(uint64_t offset, MutableBytes out) override {
+    if (offset >= segment_.size) return size_t{0};
+    const uint64_t end = std::min<uint64_t>(segment_.size, offset + out.size());
+    bool complete = true;
+    for (uint64_t page = offset / kPageBytes; page * kPageBytes < end; ++page)
+      complete = copy(page, offset, end, out) && complete;
+    if (!complete) return fail(Errc::kNotLocal, "a page of an index segment is not here");
+    return static_cast<size_t>(end - offset);
+  }
+
+ private:
+  bool copy(uint64_t page, uint64_t offset, uint64_t end, MutableBytes out) {
+    const PageId id{segment_.digest, page};
+    auto it = held_.find(id);
+    if (it == held_.end()) {
+      auto cached = pages_.find(id);
+      if (!cached) {
+        missing_.insert(id);
+        return false;
+      }
+      it = held_.emplace(id, *std::move(cached)).first;
+    }
+    const uint64_t start = page * kPageBytes;
+    const uint64_t from = std::max(start, offset);
+    const uint64_t to = std::min(end, start + it->second.size());
+    if (from < to)
+      std::memcpy(out.data() + (from - offset), it->second.data() + (from - start),
+                  static_cast<size_t>(to - from));
+    return to == std::min(end, start + kPageBytes);
+  }
+
+  Pages& pages_;
+  std::map<PageId, Buffer>& held_;
+  std::set<PageId>& missing_;
+  const SegmentName& segment_;
+};
+
+using Places = std::vector<std::optional<BlockPlace>>;
+
+// One find call: passes over what is here, with the pages each pass missed fetched in between.
+class Lookup : public std::enable_shared_from_this<Lookup> {
+ public:
+  Lookup(std::shared_ptr<GetLimiter> gets, std::shared_ptr<Pages> pages,
+         std::vector<SegmentName> newest_first, std::vector<Digest> digests, Context context,
+         Callback<Places> done)
+      : gets_(std::move(gets)),
+        pages_(std::move(pages)),
+        segments_(std::move(newest_first)),
+        digests_(std::move(digests)),
+        context_(std::move(context)),
+        done_(std::move(done)),
+        places_(digests_.size()) {}
+
+  void run() {
+    while (batch_ < digests_.size()) {
+      std::set<PageId> missing;
+      const Status status = pass(missing);
+      if (!status) return done_(tl::unexpected<Error>(status.error()));
+      if (!missing.empty()) {
+        if (++passes_ > kPassesMax)
+          return done_(fail(Errc::kCorruption, "an index segment leads nowhere"));
+        return fetch(missing);
+      }
+      batch_ += kBatchMax;
+      passes_ = 0;
+      held_.clear();
+    }
+    done_(std::move(places_));
+  }
+
+ private:
+  Status pass(std::set<PageId>& missing) {
+    const size_t end = std::min(digests_.size(), batch_ + kBatchMax);
+    for (const SegmentName& segment : segments_) {
+      PagedSource source(*pages_, held_, missing, segment);
+      const auto view = IndexSegmentView::open(source);
+      if (!view) {
+        if (view.error().code() == Errc::kNotLocal) continue;
+        return wrong(segment, view.error());
+      }
+      for (size_t i = batch_; i < end; ++i) {
+        if (places_[i]) continue;
+        const auto found = view->find(digests_[i], /*use_filter=*/false);
+        if (!found && found.error().code() == Errc::kNotLocal) continue;
+        if (!found) return wrong(segment, found.error());
+        if (*found) places_[i] = BlockPlace{(*found)->pack, (*found)->offset, (*found)->length};
+      }
+    }
+    return {};
+  }
+
+  Status wrong(const SegmentName& segment, Error error) {
+    return tl::unexpected<Error>(
+        std::move(error).wrap(gets_->store().description() + ": " + index_key(segment.digest)));
+  }
+
+  struct PageRun {
+    Digest segment;
+    uint64_t first = 0;
+    uint64_t last = 0;
+  };
+
+  std::vector<PageRun> runs_of(const std::set<PageId>& missing) const {
+    std::vector<PageRun> runs;
+    for (const PageId& id : missing) {
+      if (!runs.empty() && runs.back().segment == id.segment &&
+          id.page <= runs.back().last + kGapPagesMax)
+        runs.back().last = id.page;
+      else
+        runs.push_back({id.segment, id.page, id.page});
+    }
+    for (PageRun& run : runs) {
+      const uint64_t size = size_of(run.segment);
+      const uint64_t end_first = (size - std::min(size, kEndBytes)) / kPageBytes;
+      const uint64_t end_last = (size - 1) / kPageBytes;
+      if (run.last == end_last && run.first > end_first) run.first = end_first;
+    }
+    return runs;
+  }
+
+  uint64_t size_of(const Digest& segment) const {
+    for (const SegmentName& name : segments_)
+      if (name.digest == segment) return name.size;
+    return 0;
+  }
+
+  void fetch(const std::set<PageId>& missing) {
+    const std::vector<PageRun> runs = runs_of(missing);
+    left_ = runs.size();
+    for (const PageRun& run : runs) {
+      const ByteRange range{run.first * kPageBytes, (run.last - run.first + 1) * kPageBytes};
+      gets_->get(index_key(run.segment), GetRange::from(range.offset, range.length), context_,
+                 [self = shared_from_this(), run](Result<GetResult> got) {
+                   self->arrived(run, std::move(got));
+                 });
+    }
+  }
+
+  void arrived(const PageRun& run, Result<GetResult> got) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!got) {
+        if (!error_) error_ = got.error();
+      } else {
+        for (uint64_t page = run.first; page <= run.last; ++page) {
+          const uint64_t start = (page - run.first) * kPageBytes;
+          if (start >= got->bytes.size()) break;
+          const auto length =
+              static_cast<size_t>(std::min<uint64_t>(kPageBytes, got->bytes.size() - start));
+          arrived_.emplace(PageId{run.segment, page},
+                           Buffer::copy(got->bytes.view().subspan(start, length)));
+        }
+      }
+    }
+    if (left_.fetch_sub(1) != 1) return;
+    if (error_) return done_(tl::unexpected<Error>(*error_));
+    for (const auto& [id, page] : arrived_) pages_->insert(id, page);
+    held_.merge(arrived_);
+    arrived_.clear();
+    this->run();
+  }
+
+  const std::shared_ptr<GetLimiter> gets_;
+  const std::shared_ptr<Pages> pages_;
+  const std::vector<SegmentName> segments_;  // newest first
+  const std::vector<Digest> digests_;
+  const Context context_;
+  const Callback<Places> done_;
+  Places places_;
+  size_t batch_ = 0;  // the first digest of the batch that is looked up
+  int passes_ = 0;
+  std::map<PageId, Buffer> held_;  // of this batch, whatever the cache drops meanwhile
+  RankedMutex<Rank::kLeaf> mutex_;
+  std::map<PageId, Buffer> arrived_;
+  std::optional<Error> error_;
+  std::atomic<size_t> left_{0};
+};
+
+class SegmentIndexImpl final : public SegmentIndex {
+ public:
+  SegmentIndexImpl(std::shared_ptr<GetLimiter> gets, uint64_t page_bytes_max)
+      : gets_(std::move(gets)), pages_(std::make_shared<Pages>(page_bytes_max)) {}
+
+  void set_segments(std::vector<SegmentName> segments) override {
+    std::reverse(segments.begin(), segments.end());
+    const std::lock_guard lock(mutex_);
+    newest_first_ = std::move(segments);
+  }
+
+  void find(std::vector<Digest> digests, Context context, Callback<Places> done) override {
+    std::vector<SegmentName> segments;
+    {
+      const std::lock_guard lock(mutex_);
+      segments = newest_first_;
+    }
+    if (segments.empty()) return done(Places(digests.size()));
+    std::make_shared<Lookup>(gets_, pages_, std::move(segments), std::move(digests),
+                             std::move(context), std::move(done))
+        ->run();
+  }
+
+ private:
+  const std::shared_ptr<GetLimiter> gets_;
+  const std::shared_ptr<Pages> pages_;
+  RankedMutex<Rank::kBlockCache> mutex_;
+  std::vector<SegmentName> newest_first_;
+};
+}  // namespace
+
+std::shared_ptr<SegmentIndex> SegmentIndex::make(std::shared_ptr<GetLimiter> gets,
+                                                 uint64_t page_bytes_max) {
+  return std::make_shared<SegmentIndexImpl>(std::move(gets), page_bytes_max);
+}
+
+}  // namespace cairn
