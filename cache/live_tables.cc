@@ -162,6 +162,10 @@ Status LiveTables::update(
 
 void LiveTables::freeze() {
   const std::lock_guard lock(mutex_);
+  if (frozen_ && !is_writing_) {
+    active_.put_under(*frozen_);  // set apart by an attempt that went no further
+    frozen_.reset();
+  }
   if (frozen_ || active_.empty()) return;
   frozen_ = std::make_unique<Memtable>(std::move(active_));
   active_ = {};
@@ -177,7 +181,8 @@ Status LiveTables::checkpoint() {
 Status LiveTables::write_frozen() {
   {
     const std::lock_guard lock(mutex_);
-    if (!frozen_) return {};
+    if (!frozen_ || is_writing_) return {};
+    is_writing_ = true;
   }
   // Nobody changes the frozen memtable while it is being written.
   std::vector<TableChange> changes;
@@ -190,6 +195,7 @@ Status LiveTables::write_frozen() {
   const std::lock_guard lock(mutex_);
   if (!written) active_.put_under(*frozen_);
   done = std::move(frozen_);
+  is_writing_ = false;
   return written;
 }
 

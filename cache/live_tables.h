@@ -45,7 +45,8 @@ class LiveTables {
   // The two halves of a checkpoint. `freeze` sets apart what was applied so far; it is quick, so
   // that the caller can hold the lock that orders its changes. `write_frozen` writes that to the
   // store; changes go on meanwhile. On failure they stay in memory and the next checkpoint writes
-  // them. One checkpoint at a time: a freeze while one is set apart changes nothing.
+  // them; so they do when a freeze is never followed by its write. One checkpoint at a time: while
+  // one is being written, both do nothing.
   void freeze();
   Status write_frozen();
   // Both: everything applied before the call is in the store. A second caller waits.
@@ -78,7 +79,8 @@ class LiveTables {
   // everything written since lies in the active memtable.
   mutable RankedMutex<Rank::kMetaStore> mutex_;
   Memtable active_;
-  std::unique_ptr<Memtable> frozen_;  // read without the lock by the checkpoint that made it
+  std::unique_ptr<Memtable> frozen_;  // read without the lock while is_writing_
+  bool is_writing_ = false;
   uint64_t freezes_ = 0;
   // Serialises checkpoints; taken before mutex_ and held across the store's transaction, which is
   // why nothing else may wait on it while holding another lock.

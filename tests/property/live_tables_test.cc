@@ -286,6 +286,24 @@ TEST_CASE("updates of many threads are not lost while checkpoints run") {
   CHECK(tables.get(Table::kState, "n").value() == std::to_string(kThreads * kSteps));
 }
 
+TEST_CASE("a freeze that was not written goes into the next one, under what came later") {
+  auto rows = make_memory_rows();
+  LiveTables tables(make_memory_meta_store(rows));
+  tables.apply({{Table::kState, "mark", "1"}, {Table::kTree, "old", "x"}});
+  tables.freeze();
+  tables.apply({{Table::kState, "mark", "2"}});
+  tables.freeze();
+  tables.apply({{Table::kState, "mark", "3"}});
+  CHECK(tables.get(Table::kState, "mark").value() == "3");
+  REQUIRE(tables.write_frozen());
+  const auto store = make_memory_meta_store(rows);
+  CHECK(store->get(Table::kState, "mark").value() == "2");
+  CHECK(store->get(Table::kTree, "old").value() == "x");
+  CHECK(tables.get(Table::kState, "mark").value() == "3");
+  REQUIRE(tables.checkpoint());
+  CHECK(store->get(Table::kState, "mark").value() == "3");
+}
+
 TEST_CASE("a refused checkpoint says so, and one with nothing to write does not write") {
   int writes = 0;
   WriteFate fate = WriteFate::kRefused;
