@@ -166,7 +166,7 @@ void FileStore::Directory::sweep() {
     if (clock_.wall_ns() - info->mtime_ns < kTemporaryAgeNs) continue;
     if (env_.remove(path)) ++removed;
   }
-  if (removed > 0) log_info("file://{}: removed {} stale temporary files", root_, removed);
+  if (removed > 0) log_debug("file://{}: removed {} stale temporary files", root_, removed);
 }
 
 Result<GetResult> FileStore::Directory::get(const std::string& key, const GetRange& range,

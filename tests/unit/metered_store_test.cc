@@ -1,0 +1,39 @@
+#include "s3/metered_store.h"
+
+#include <doctest/doctest.h>
+
+#include "s3/memory_store.h"
+#include "tests/support/faulty_store.h"
+#include "tests/support/object_store_suite.h"
+
+using namespace cairn;
+using namespace cairn::test;
+
+TEST_CASE("a metered store counts requests, bytes and failures") {
+  ThreadExecutor executor("store", 2);
+  const auto rng = make_seeded_rng(1);
+  const auto faulty =
+      std::make_shared<FaultyStore>(std::make_shared<MemoryStore>(executor, system_clock()),
+                                    FaultyStore::Parts{executor, system_clock(), *rng});
+  MeteredStore store(faulty);
+  const Body body(Buffer::copy("12345"));
+  REQUIRE(put_sync(store, "a", body, PutCondition::kIfAbsent, {}));
+  CHECK_FALSE(put_sync(store, "a", body, PutCondition::kIfAbsent, {}));
+  REQUIRE(get_sync(store, "a", GetRange::suffix(2), {}));
+  CHECK_FALSE(get_sync(store, "b", GetRange::all(), {}));
+  REQUIRE(list_sync(store, "", "", 10, {}));
+  REQUIRE(remove_sync(store, "a", {}));
+  faulty->add({.kind = FaultKind::kFail, .code = Errc::kPermission});
+  CHECK_FALSE(remove_sync(store, "a", {}));
+
+  const RequestCounts counts = store.counts();
+  CHECK(counts.put == 2);
+  CHECK(counts.get == 2);
+  CHECK(counts.list == 1);
+  CHECK(counts.remove == 2);
+  CHECK(counts.total() == 7);
+  CHECK(counts.bytes_written == 5);
+  CHECK(counts.bytes_read == 2);
+  CHECK(counts.failed == 1);  // a lost race and a missing key are answers
+  CHECK(counts.in_flight == 0);
+}
