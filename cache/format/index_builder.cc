@@ -100,10 +100,13 @@ Status IndexSegmentBuilder::close_entries() {
   TRY(close_partitions(uint32_t{1} << partition_bits_));
   entries_closed_ = true;
   fan_out_offset_ = size_;
-  ByteVec table;
-  table.reserve(kFanOutSize);
+  ByteVec table(kFanOutSize);
   uint32_t sum = 0;
-  for (const uint32_t count : fan_out_) put_le(table, sum += count);
+  for (size_t i = 0; i < fan_out_.size(); ++i) {
+    sum += fan_out_[i];
+    for (size_t byte = 0; byte < 4; ++byte)
+      table[i * 4 + byte] = static_cast<std::byte>(sum >> (8 * byte));
+  }
   fan_out_crc_ = crc32c(table);
   return write(table);
 }

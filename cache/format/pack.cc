@@ -317,8 +317,10 @@ ByteVec PackBuilder::encode_hints(const std::vector<PackEntry>& sorted) const {
   for (const Digest* pack : packs) append(out, pack->view());
   std::vector<const NodeRuns*> nodes;
   for (const NodeRuns& node : runs_) nodes.push_back(&node);
-  std::stable_sort(nodes.begin(), nodes.end(),
-                   [](const auto* a, const auto* b) { return a->node < b->node; });
+  // By node, then as they were given: a lower address in runs_.
+  std::sort(nodes.begin(), nodes.end(), [](const NodeRuns* a, const NodeRuns* b) {
+    return a->node != b->node ? a->node < b->node : a < b;
+  });
   for (const NodeRuns* node : nodes) {
     const auto entry = std::lower_bound(
         sorted.begin(), sorted.end(), node->node,
