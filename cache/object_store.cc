@@ -40,6 +40,22 @@ Result<size_t> Body::read_at(uint64_t offset, MutableBytes out) const {
   return done;
 }
 
+Body Body::slice(ByteRange range) const {
+  Body part;
+  for (const Piece& piece : pieces_) {
+    const uint64_t from = std::max(range.offset, piece.start);
+    const uint64_t to = std::min(range.end(), piece.start + piece.length());
+    if (from >= to) continue;
+    const uint64_t inside = from - piece.start;
+    if (piece.file) {
+      part.add(piece.file, {piece.range.offset + inside, to - from});
+    } else {
+      part.add(piece.bytes.slice(static_cast<size_t>(inside), static_cast<size_t>(to - from)));
+    }
+  }
+  return part;
+}
+
 Result<Buffer> Body::to_buffer() const {
   if (pieces_.size() == 1 && !pieces_.front().file) return pieces_.front().bytes;
   ByteVec out(size_);

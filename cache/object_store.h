@@ -49,6 +49,8 @@ class Body {
   // Fills `out` from `offset`; returns how much was read, less than out.size() only at the end.
   // A file that is shorter than its range is kCorruption.
   Result<size_t> read_at(uint64_t offset, MutableBytes out) const;
+  // A part of this body that shares its memory and files. Requires range.end() <= size().
+  Body slice(ByteRange range) const;
   // The whole body in memory.
   Result<Buffer> to_buffer() const;
 
