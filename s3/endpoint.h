@@ -1,0 +1,39 @@
+// Endpoint: where a bucket lives and how its objects are addressed. Pure.
+//
+// Path style: https://host/bucket/key. Virtual-host style: https://bucket.host/key. AWS wants the
+// second, most other stores the first; a bucket name that is no host name (or has dots, which no
+// wildcard certificate covers) gets the first anywhere.
+// Errors: kInvalid with what is wrong about the URL or the name.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "cache/base/result.h"
+
+namespace cairn {
+
+struct BucketUrl {
+  std::string bucket;
+  std::string prefix;  // without slashes at its ends; may be empty
+};
+// "s3://bucket[/prefix]", "bucket[:prefix]".
+Result<BucketUrl> parse_bucket_url(std::string_view text);
+
+struct Endpoint {
+  bool tls = true;
+  bool aws = false;
+  std::string host;    // with the port when it is not the scheme's own, ready for a Host header
+  std::string path;    // percent-encoded, without '/' at the end; mostly empty
+  std::string bucket;  // percent-encoded; empty in virtual-host style
+  std::string scheme_and_host() const { return (tls ? "https://" : "http://") + host; }
+  // The path of a request for `key` (empty: for the bucket), percent-encoded.
+  std::string object_path(std::string_view key) const;
+};
+
+// `url` empty: AWS in `region`.
+Result<Endpoint> make_endpoint(const std::string& url, const std::string& region,
+                               const std::string& bucket, std::optional<bool> path_style);
+
+}  // namespace cairn
