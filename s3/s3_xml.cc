@@ -1,0 +1,221 @@
+#include "s3/s3_xml.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <pugixml.hpp>
+
+namespace cairn {
+
+namespace {
+
+// A page of 1,000 keys has some 25,000 tags; each costs the parser about 64 bytes.
+constexpr size_t kMaxMarks = 200'000;
+constexpr size_t kMaxKeyBytes = 4096;
+constexpr size_t kMaxTextBytes = 4096;
+
+tl::unexpected<Error> not_s3(std::string_view why) {
+  return fail(Errc::kIo, fmt::format("not an S3 answer: {}", why));
+}
+
+Status load(pugi::xml_document& document, Bytes xml) {
+  if (xml.size() > kMaxXmlBytes) return not_s3("the XML is too long");
+  const auto mark = [](std::byte b) {
+    const char c = static_cast<char>(b);
+    return c == '<' || c == '"' || c == '\'';
+  };
+  if (static_cast<size_t>(std::count_if(xml.begin(), xml.end(), mark)) > kMaxMarks)
+    return not_s3("the XML has too many elements");
+  const auto parsed = document.load_buffer(
+      xml.data(), xml.size(),
+      pugi::parse_minimal | pugi::parse_escapes | pugi::parse_cdata | pugi::parse_eol,
+      pugi::encoding_utf8);
+  if (!parsed) return not_s3(parsed.description());
+  return {};
+}
+
+std::string_view text_of(const pugi::xml_node& parent, const char* name) {
+  return parent.child(name).text().get();
+}
+
+std::string bounded(std::string_view text) {
+  return std::string(text.substr(0, kMaxTextBytes));
+}
+
+bool parse_u64(std::string_view text, uint64_t& out) {
+  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), out);
+  return ec == std::errc() && end == text.data() + text.size() && !text.empty();
+}
+
+int hex_value(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+Result<S3ListedObject> parse_contents(const pugi::xml_node& node, bool encoded) {
+  S3ListedObject object;
+  const std::string_view key = text_of(node, "Key");
+  if (encoded) {
+    TRY_ASSIGN(object.key, url_decode(key));
+  } else {
+    object.key = std::string(key);
+  }
+  if (object.key.empty() || object.key.size() > kMaxKeyBytes)
+    return not_s3("a listed object has no usable key");
+  if (!parse_u64(text_of(node, "Size"), object.size))
+    return not_s3("a listed object has no usable size");
+  object.etag = bounded(text_of(node, "ETag"));
+  TRY_ASSIGN(object.mtime_ns, parse_iso8601(text_of(node, "LastModified")));
+  return object;
+}
+
+void append_escaped(std::string& out, std::string_view text) {
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out.push_back(c);
+    }
+  }
+}
+
+S3ErrorBody read_error(const pugi::xml_node& root) {
+  S3ErrorBody out;
+  out.code = bounded(text_of(root, "Code"));
+  out.message = bounded(text_of(root, "Message"));
+  out.region = bounded(text_of(root, "Region"));
+  out.endpoint = bounded(text_of(root, "Endpoint"));
+  out.request_id = bounded(text_of(root, "RequestId"));
+  out.server_time = bounded(text_of(root, "ServerTime"));
+  out.has_object_size = parse_u64(text_of(root, "ActualObjectSize"), out.object_size);
+  return out;
+}
+
+}  // namespace
+
+Result<std::string> url_decode(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '+') {
+      out.push_back(' ');
+    } else if (text[i] != '%') {
+      out.push_back(text[i]);
+    } else {
+      const int high = i + 1 < text.size() ? hex_value(text[i + 1]) : -1;
+      const int low = i + 2 < text.size() ? hex_value(text[i + 2]) : -1;
+      if (high < 0 || low < 0) return not_s3("a listed key is not percent-encoded");
+      out.push_back(static_cast<char>(high * 16 + low));
+      i += 2;
+    }
+  }
+  return out;
+}
+
+Result<int64_t> parse_iso8601(std::string_view text) {
+  // Year to second, then an optional fraction, then 'Z'.
+  constexpr std::string_view kShape = "dddd-dd-ddTdd:dd:dd";
+  const auto bad = [] { return not_s3("a listed object has no usable time"); };
+  if (text.size() < kShape.size() + 1 || text.back() != 'Z') return bad();
+  for (size_t i = 0; i < kShape.size(); ++i) {
+    const bool digit = text[i] >= '0' && text[i] <= '9';
+    if (kShape[i] == 'd' ? !digit : text[i] != kShape[i]) return bad();
+  }
+  const auto number = [&](size_t at, size_t digits) {
+    int value = 0;
+    for (size_t i = at; i < at + digits; ++i) value = value * 10 + (text[i] - '0');
+    return value;
+  };
+  int64_t nanos = 0;
+  std::string_view fraction = text.substr(kShape.size(), text.size() - kShape.size() - 1);
+  if (!fraction.empty()) {
+    if (fraction.front() != '.' || fraction.size() > 10 || fraction.size() < 2) return bad();
+    fraction.remove_prefix(1);
+    for (size_t i = 0; i < 9; ++i) {
+      const char c = i < fraction.size() ? fraction[i] : '0';
+      if (c < '0' || c > '9') return bad();
+      nanos = nanos * 10 + (c - '0');
+    }
+  }
+  const std::chrono::year_month_day day{std::chrono::year(number(0, 4)),
+                                        std::chrono::month(static_cast<unsigned>(number(5, 2))),
+                                        std::chrono::day(static_cast<unsigned>(number(8, 2)))};
+  const int hour = number(11, 2);
+  const int minute = number(14, 2);
+  const int second = number(17, 2);
+  if (!day.ok() || hour > 23 || minute > 59 || second > 60) return bad();
+  const int64_t days = std::chrono::sys_days(day).time_since_epoch().count();
+  // What int64 nanoseconds can hold: 1678 to 2261.
+  if (number(0, 4) < 1678 || number(0, 4) > 2261) return bad();
+  return ((days * 24 + hour) * 60 + minute) * 60'000'000'000 + second * 1'000'000'000LL + nanos;
+}
+
+Result<S3Listing> parse_list_objects(Bytes xml, size_t max_objects) {
+  pugi::xml_document document;
+  TRY(load(document, xml));
+  const pugi::xml_node root = document.child("ListBucketResult");
+  if (!root) return not_s3("expected a ListBucketResult");
+  const bool encoded = text_of(root, "EncodingType") == "url";
+  S3Listing out;
+  const std::string_view truncated = text_of(root, "IsTruncated");
+  if (truncated != "true" && truncated != "false") return not_s3("IsTruncated is missing");
+  out.truncated = truncated == "true";
+  for (const pugi::xml_node& node : root.children("Contents")) {
+    if (out.objects.size() == max_objects) return not_s3("more objects than were asked for");
+    TRY_ASSIGN(S3ListedObject object, parse_contents(node, encoded));
+    out.objects.push_back(std::move(object));
+  }
+  return out;
+}
+
+Result<S3ErrorBody> parse_s3_error(Bytes xml) {
+  pugi::xml_document document;
+  TRY(load(document, xml));
+  const pugi::xml_node root = document.child("Error");
+  if (!root || text_of(root, "Code").empty()) return not_s3("expected an Error");
+  return read_error(root);
+}
+
+Result<std::string> parse_initiate_multipart(Bytes xml) {
+  pugi::xml_document document;
+  TRY(load(document, xml));
+  const std::string_view id = text_of(document.child("InitiateMultipartUploadResult"), "UploadId");
+  if (id.empty() || id.size() > kMaxTextBytes) return not_s3("expected an UploadId");
+  return std::string(id);
+}
+
+Result<std::string> parse_complete_multipart(Bytes xml) {
+  pugi::xml_document document;
+  TRY(load(document, xml));
+  const pugi::xml_node root = document.child("CompleteMultipartUploadResult");
+  if (!root) return not_s3("expected a CompleteMultipartUploadResult");
+  return bounded(text_of(root, "ETag"));
+}
+
+std::string format_complete_multipart(const std::vector<S3Part>& parts) {
+  std::string out = "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">";
+  for (const S3Part& part : parts) {
+    out += fmt::format("<Part><PartNumber>{}</PartNumber><ETag>", part.number);
+    append_escaped(out, part.etag);
+    out += "</ETag>";
+    if (!part.crc32c.empty()) out += "<ChecksumCRC32C>" + part.crc32c + "</ChecksumCRC32C>";
+    out += "</Part>";
+  }
+  return out + "</CompleteMultipartUpload>";
+}
+
+}  // namespace cairn

@@ -1,0 +1,67 @@
+// The XML of S3: what is read from answers and the one document that is sent.
+//
+// Pure functions over hostile input: size and number of elements are bounded before parsing, no
+// entity beyond XML's own five is expanded, nothing is allocated from a declared length.
+// Errors: kIo, "not an S3 answer: ...".
+// Source: Amazon S3 API reference (ListObjectsV2, CreateMultipartUpload, CompleteMultipartUpload,
+// REST error responses).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cache/base/bytes.h"
+#include "cache/base/result.h"
+
+namespace cairn {
+
+inline constexpr size_t kMaxXmlBytes = 8 << 20;
+
+struct S3ListedObject {
+  std::string key;
+  uint64_t size = 0;
+  std::string etag;
+  int64_t mtime_ns = 0;
+};
+
+struct S3Listing {
+  std::vector<S3ListedObject> objects;
+  bool truncated = false;
+};
+
+struct S3ErrorBody {
+  std::string code;
+  std::string message;
+  std::string region;    // the right one, when the server says it
+  std::string endpoint;  // likewise
+  std::string request_id;
+  std::string server_time;   // with RequestTimeTooSkewed
+  uint64_t object_size = 0;  // with InvalidRange, when has_object_size
+  bool has_object_size = false;
+};
+
+struct S3Part {
+  int number = 0;
+  std::string etag;
+  std::string crc32c;  // base64; empty when the parts carry none
+};
+
+// At most `max_objects` entries are accepted.
+Result<S3Listing> parse_list_objects(Bytes xml, size_t max_objects);
+// An error document; kIo when it is something else (an HTML page, nothing at all).
+Result<S3ErrorBody> parse_s3_error(Bytes xml);
+// The upload's id.
+Result<std::string> parse_initiate_multipart(Bytes xml);
+// The new object's etag. An Error (S3 sends those with status 200 too) is refused here: try
+// parse_s3_error on it.
+Result<std::string> parse_complete_multipart(Bytes xml);
+std::string format_complete_multipart(const std::vector<S3Part>& parts);
+
+// Percent decoding with '+' as a blank, as encoding-type=url means it; kIo when malformed.
+Result<std::string> url_decode(std::string_view text);
+// 2026-11-22T20:47:07.000Z in nanoseconds since the epoch; kIo when malformed.
+Result<int64_t> parse_iso8601(std::string_view text);
+
+}  // namespace cairn

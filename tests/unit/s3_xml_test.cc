@@ -1,0 +1,104 @@
+#include "s3/s3_xml.h"
+
+#include <doctest/doctest.h>
+
+using namespace cairn;
+
+namespace {
+
+std::string page(const std::string& inside) {
+  return "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult "
+         "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>b</Name>" +
+         inside + "</ListBucketResult>";
+}
+
+std::string entry(const std::string& key) {
+  return "<Contents><Key>" + key +
+         "</Key><LastModified>2026-11-22T20:47:07.250Z</LastModified><ETag>&quot;e&quot;</ETag>"
+         "<Size>7</Size></Contents>";
+}
+
+const std::string kHead = "<EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>";
+
+}  // namespace
+
+TEST_CASE("a listing is read, its keys decoded") {
+  const auto listing =
+      parse_list_objects(as_bytes(page(kHead + entry("a+b%2Bc%FF/%3Cx") + entry("z"))), 10);
+  REQUIRE(listing);
+  REQUIRE(listing->objects.size() == 2);
+  CHECK(listing->objects[0].key == "a b+c\xff/<x");
+  CHECK(listing->objects[0].size == 7);
+  CHECK(listing->objects[0].etag == "\"e\"");
+  CHECK(listing->objects[0].mtime_ns == 1795380427'250'000'000);
+  CHECK_FALSE(listing->truncated);
+  // Without EncodingType the keys are as they stand.
+  const auto raw =
+      parse_list_objects(as_bytes(page("<IsTruncated>true</IsTruncated>" + entry("a+b%2B"))), 10);
+  REQUIRE(raw);
+  CHECK(raw->objects[0].key == "a+b%2B");
+  CHECK(raw->truncated);
+}
+
+TEST_CASE("listings that lie or break bounds are refused") {
+  CHECK_FALSE(parse_list_objects(as_bytes(page(entry("a"))), 10));  // no IsTruncated
+  CHECK_FALSE(parse_list_objects(as_bytes(page(kHead + entry("a") + entry("b"))), 1));
+  CHECK_FALSE(parse_list_objects(as_bytes(page(kHead + entry("a%2"))), 10));
+  CHECK_FALSE(parse_list_objects(as_bytes(page(kHead + entry(""))), 10));
+  CHECK_FALSE(parse_list_objects(as_bytes(page(kHead + entry(std::string(5000, 'k')))), 10));
+  CHECK_FALSE(parse_list_objects(as_bytes("<html><body>hello</body></html>"), 10));
+  CHECK_FALSE(parse_list_objects(as_bytes("<ListBucketResult>"), 10));
+  CHECK_FALSE(parse_list_objects({}, 10));
+  std::string many = kHead;
+  for (int i = 0; i < 300'000; ++i) many += "<a/>";
+  CHECK_FALSE(parse_list_objects(as_bytes(page(many)), 10));
+  std::string deep;
+  for (int i = 0; i < 150'000; ++i) deep += "<a>";
+  CHECK_FALSE(parse_list_objects(as_bytes(deep), 10));
+  CHECK_FALSE(parse_list_objects(as_bytes(std::string(kMaxXmlBytes + 1, ' ')), 10));
+}
+
+TEST_CASE("entities of a document type are not expanded") {
+  const auto error =
+      parse_s3_error(as_bytes("<!DOCTYPE e [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;&a;\">]>"
+                              "<Error><Code>&b;</Code><Message>m &amp; m</Message></Error>"));
+  REQUIRE(error);
+  CHECK(error->code == "&b;");
+  CHECK(error->message == "m & m");
+}
+
+TEST_CASE("errors, uploads and their ends") {
+  const auto error = parse_s3_error(
+      as_bytes("<Error><Code>InvalidRange</Code><Message>x</Message><Region>eu</Region>"
+               "<ActualObjectSize>12</ActualObjectSize></Error>"));
+  REQUIRE(error);
+  CHECK(error->region == "eu");
+  CHECK(error->has_object_size);
+  CHECK(error->object_size == 12);
+  CHECK_FALSE(parse_s3_error(as_bytes("<Error></Error>")));
+  CHECK_FALSE(parse_s3_error(as_bytes("Not found")));
+
+  CHECK(*parse_initiate_multipart(as_bytes("<InitiateMultipartUploadResult><UploadId>u/1+"
+                                           "</UploadId></InitiateMultipartUploadResult>")) ==
+        "u/1+");
+  CHECK_FALSE(parse_initiate_multipart(as_bytes("<InitiateMultipartUploadResult/>")));
+  CHECK(*parse_complete_multipart(as_bytes("\n  \n<CompleteMultipartUploadResult><ETag>\"x-2\""
+                                           "</ETag></CompleteMultipartUploadResult>")) ==
+        "\"x-2\"");
+  CHECK_FALSE(parse_complete_multipart(as_bytes("<Error><Code>InternalError</Code></Error>")));
+  CHECK(format_complete_multipart({{1, "\"a<\"", ""}, {2, "b", "AAAA"}}) ==
+        "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Part>"
+        "<PartNumber>1</PartNumber><ETag>&quot;a&lt;&quot;</ETag></Part><Part><PartNumber>2"
+        "</PartNumber><ETag>b</ETag><ChecksumCRC32C>AAAA</ChecksumCRC32C></Part>"
+        "</CompleteMultipartUpload>");
+}
+
+TEST_CASE("times") {
+  CHECK(*parse_iso8601("1970-01-01T00:00:00Z") == 0);
+  CHECK(*parse_iso8601("2013-05-24T00:00:00.000Z") == 1'369'353'600'000'000'000);
+  CHECK(*parse_iso8601("1969-12-31T23:59:59.999999999Z") == -1);
+  for (const char* bad : {"", "2013-05-24", "2013-05-24T00:00:00", "2013-13-24T00:00:00Z",
+                          "2013-02-30T00:00:00Z", "2013-05-24T24:00:00Z", "9999-01-01T00:00:00Z",
+                          "2013-05-24T00:00:00.Z", "2013-05-24T00:00:00.x1Z"})
+    CHECK_FALSE(parse_iso8601(bad));
+}
