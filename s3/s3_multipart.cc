@@ -1,0 +1,214 @@
+#include "s3/s3_multipart.h"
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "cache/base/log.h"
+#include "s3/s3_xml.h"
+
+namespace cairn {
+
+namespace {
+
+constexpr uint64_t kMaxParts = 10'000;  // of S3
+constexpr int kPartAttempts = 4;
+constexpr Duration kFirstPause = std::chrono::milliseconds(200);
+constexpr Duration kAbortTimeout = std::chrono::seconds(30);
+
+class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
+ public:
+  MultipartUpload(std::shared_ptr<S3Client> client, std::string key, Body body,
+                  PutCondition condition, Context context, Callback<std::string> done)
+      : client_(std::move(client)),
+        key_(std::move(key)),
+        body_(std::move(body)),
+        condition_(condition),
+        context_(std::move(context)),
+        done_(std::move(done)) {
+    const uint64_t least = (body_.size() + kMaxParts - 1) / kMaxParts;
+    part_size_ = std::max<uint64_t>({client_->settings().part_size, least, 1});
+    parts_.resize(static_cast<size_t>((body_.size() + part_size_ - 1) / part_size_));
+  }
+
+  void start() {
+    S3Call call = make_call("POST");
+    call.query = {{"uploads", ""}};
+    if (client_->sends_crc32c()) call.headers.push_back({"x-amz-checksum-algorithm", "CRC32C"});
+    send(std::move(call), [this](const S3Call& sent, const S3Answer& answer) {
+      if (answer.response.status != 200) return fail_with(client_->error_of(sent, answer));
+      auto id = parse_initiate_multipart(answer.response.body);
+      if (!id) return fail_with(std::move(id).error().wrap("put " + client_->object_name(key_)));
+      upload_id_ = *std::move(id);
+      const std::lock_guard lock(mutex_);
+      send_more();
+    });
+  }
+
+ private:
+  S3Call make_call(std::string method) const {
+    S3Call call;
+    call.operation = "put";
+    call.method = std::move(method);
+    call.key = key_;
+    call.context = context_;
+    return call;
+  }
+
+  // Sends and hands every complete answer to `then`; without one the upload fails.
+  void send(S3Call call, std::function<void(const S3Call&, const S3Answer&)> then) {
+    const S3Call sent = call;
+    client_->send(std::move(call), [self = shared_from_this(), sent,
+                                    then = std::move(then)](Result<S3Answer> answer) {
+      if (answer) {
+        then(sent, *answer);
+      } else {
+        self->fail_with(std::move(answer).error());
+      }
+    });
+  }
+
+  // With mutex_ held.
+  void send_more() {
+    while (!failed_ && next_ < parts_.size() &&
+           in_flight_ < std::max(1U, client_->settings().parts_in_flight)) {
+      ++in_flight_;
+      send_part(next_++, 1);
+    }
+  }
+
+  void send_part(size_t index, int attempt) {
+    S3Call call = make_call("PUT");
+    call.query = {{"partNumber", std::to_string(index + 1)}, {"uploadId", upload_id_}};
+    const uint64_t at = index * part_size_;
+    call.body = body_.slice({at, std::min(part_size_, body_.size() - at)});
+    const S3Call sent = call;
+    client_->send(std::move(call),
+                  [self = shared_from_this(), sent, index, attempt](Result<S3Answer> answer) {
+                    self->part_answered(sent, index, attempt, std::move(answer));
+                  });
+  }
+
+  void part_answered(const S3Call& sent, size_t index, int attempt, Result<S3Answer> answer) {
+    if (answer && answer->response.status == 200) {
+      const std::string* etag = answer->response.header("etag");
+      if (etag == nullptr)
+        return fail_with(Error(Errc::kIo, "put " + client_->object_name(key_) +
+                                              ": the store gave no ETag for a part"));
+      part_done(index, {static_cast<int>(index + 1), *etag, answer->crc32c});
+      return;
+    }
+    Error error = answer ? client_->error_of(sent, *answer) : std::move(answer).error();
+    if (error.code() != Errc::kTransient || attempt == kPartAttempts)
+      return fail_with(std::move(error));
+    // A part that is sent twice is the same part: only the pause is a question.
+    const Duration backoff = kFirstPause * (1 << (attempt - 1));
+    const auto jitter =
+        static_cast<int64_t>(client_->parts().rng.below(static_cast<uint64_t>(backoff.count())));
+    const Duration pause = std::max<Duration>(error.retry_after(), backoff + Duration(jitter));
+    Clock& clock = client_->parts().clock;
+    if (context_.deadline.left(clock) <= pause) return fail_with(std::move(error));
+    client_->parts().executor.submit_at(clock.now() + pause,
+                                        [self = shared_from_this(), index, attempt] {
+                                          if (!self->has_failed())
+                                            self->send_part(index, attempt + 1);
+                                        });
+  }
+
+  bool has_failed() {
+    const std::lock_guard lock(mutex_);
+    return failed_;
+  }
+
+  void part_done(size_t index, S3Part part) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (failed_) return;
+      parts_[index] = std::move(part);
+      --in_flight_;
+      ++finished_;
+      send_more();
+      if (finished_ < parts_.size()) return;
+    }
+    complete();
+  }
+
+  void complete() {
+    S3Call call = make_call("POST");
+    call.query = {{"uploadId", upload_id_}};
+    call.headers.push_back({"content-type", "application/xml"});
+    if (condition_ == PutCondition::kIfAbsent) call.headers.push_back({"if-none-match", "*"});
+    call.body = Body(Buffer::copy(format_complete_multipart(parts_)));
+    call.may_resend = false;  // the second one would find the upload gone
+    send(std::move(call), [this](const S3Call& sent, const S3Answer& answer) {
+      if (answer.response.status != 200) return fail_with(client_->error_of(sent, answer));
+      auto etag = parse_complete_multipart(answer.response.body);
+      // S3 answers 200 as soon as it has begun, and may still fail in the body.
+      if (!etag) return fail_with(client_->error_of(sent, answer));
+      finish(*std::move(etag));
+    });
+  }
+
+  void fail_with(Error error) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (failed_) return;
+      failed_ = true;
+    }
+    if (!upload_id_.empty()) abort();
+    finish(tl::unexpected<Error>(std::move(error)));
+  }
+
+  void abort() {
+    S3Call call = make_call("DELETE");
+    call.query = {{"uploadId", upload_id_}};
+    // The caller's own context is over, perhaps; its parts must not stay and cost money.
+    call.context = Context{Deadline::after(client_->parts().clock, kAbortTimeout), {}};
+    client_->send(std::move(call), [client = client_, key = key_](Result<S3Answer> answer) {
+      const bool gone =
+          answer && (answer->response.status == 404 ||
+                     (answer->response.status >= 200 && answer->response.status < 300));
+      if (!gone)
+        log_once_per(std::chrono::minutes(10), "abort-multipart",
+                     "an unfinished upload of " + client->object_name(key) +
+                         " could not be aborted; a lifecycle rule that aborts incomplete multipart "
+                         "uploads frees its parts");
+    });
+  }
+
+  void finish(Result<std::string> result) {
+    Callback<std::string> done;
+    {
+      const std::lock_guard lock(mutex_);
+      done.swap(done_);
+    }
+    if (done) done(std::move(result));
+  }
+
+  const std::shared_ptr<S3Client> client_;
+  const std::string key_;
+  const Body body_;
+  const PutCondition condition_;
+  const Context context_;
+  uint64_t part_size_ = 0;
+  std::string upload_id_;  // set before the first part is sent
+
+  RankedMutex<Rank::kStore> mutex_;
+  Callback<std::string> done_;
+  std::vector<S3Part> parts_;
+  size_t next_ = 0;
+  size_t in_flight_ = 0;
+  size_t finished_ = 0;
+  bool failed_ = false;
+};
+
+}  // namespace
+
+void put_multipart(std::shared_ptr<S3Client> client, std::string key, Body body,
+                   PutCondition condition, Context context, Callback<std::string> done) {
+  std::make_shared<MultipartUpload>(std::move(client), std::move(key), std::move(body), condition,
+                                    std::move(context), std::move(done))
+      ->start();
+}
+
+}  // namespace cairn

@@ -1,0 +1,45 @@
+// S3Store: the ObjectStore port on an S3 bucket, or on a prefix of one.
+//
+// Owner: the composition root. Thread-safe; answers come as tasks of the executor. Requests under
+// way keep what they need alive: the store itself may go first.
+// Promises: those of cache/object_store.h. kIfAbsent is If-None-Match: * and as good as the store's
+// own conditional writes (s3/conditional_probe.h finds out). Nothing is retried here but single
+// parts of a large upload; that is what the retrying decorator is for.
+// Errors: see s3/s3_error.h; every message names the operation and the object.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cache/object_store.h"
+#include "s3/s3_client.h"
+
+namespace cairn {
+
+class S3Store final : public ObjectStore {
+ public:
+  static Result<std::unique_ptr<S3Store>> make(S3Settings settings, S3Parts parts);
+
+  void get(std::string key, GetRange range, Context context, Callback<GetResult> done) override;
+  void put(std::string key, Body body, PutCondition condition, Context context,
+           Callback<std::string> done) override;
+  void remove(std::string key, Context context, Callback<void> done) override;
+  void list(std::string prefix, std::string after, uint32_t limit, Context context,
+            Callback<ListPage> done) override;
+  std::string description() const override;
+
+  // The first minute: can this bucket be used at all? One sentence says what is wrong (credentials,
+  // endpoint, bucket, permission, region, clock) and what to do.
+  void check_access(Context context, Callback<void> done);
+  Status check_access_sync(Context context);
+
+ private:
+  explicit S3Store(std::shared_ptr<S3Client> client);
+  std::string full_key(const std::string& key) const { return key_prefix_ + key; }
+  bool refuse_key(const std::string& key, const std::function<void(Error)>& refuse) const;
+
+  const std::shared_ptr<S3Client> client_;
+  const std::string key_prefix_;  // empty, or ends with '/'
+};
+
+}  // namespace cairn
