@@ -57,7 +57,8 @@ std::optional<Meaning> meaning_of_identity(const S3ErrorBody& error, const HttpR
   const auto refused = [](std::string sentence) {
     return Meaning{Errc::kPermission, std::move(sentence), true};
   };
-  if (code == "InvalidAccessKeyId")
+  if (is_any(code,
+             {"InvalidAccessKeyId", "XAdminUserNotFound"}))  // the second: versitygw, as a 404
     return refused(fmt::format("{} does not know {}: check AWS_ACCESS_KEY_ID or the profile",
                                context.endpoint, key));
   if (code == "SignatureDoesNotMatch")
@@ -114,6 +115,8 @@ std::optional<Meaning> meaning_of_code(const S3ErrorBody& error) {
   const std::string& code = error.code;
   if (is_any(code, {"NoSuchKey", "NoSuchUpload"}))
     return Meaning{Errc::kNotFound, "there is no such object", true};
+  if (code == "PreconditionFailed")  // also inside an answer that began as a success
+    return Meaning{Errc::kPrecondition, "the object exists already", true};
   if (is_any(code, {"SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling",
                     "RequestLimitExceeded", "TooManyRequests"}))
     return Meaning{Errc::kTransient, "the store asks to slow down", true};
@@ -124,7 +127,8 @@ std::optional<Meaning> meaning_of_code(const S3ErrorBody& error) {
     return Meaning{Errc::kTransient, "another request for the same object is under way"};
   if (code == "RequestTimeout")
     return Meaning{Errc::kTransient, "the store waited too long for the body"};
-  if (is_any(code, {"XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody"}))
+  if (is_any(code, {"XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "BadDigest",
+                    "IncompleteBody"}))
     return Meaning{Errc::kTransient, "the body was damaged on its way to the store", true};
   if (code == "NotImplemented")
     return Meaning{Errc::kUnsupported, "the store does not offer this", true};
@@ -134,9 +138,11 @@ std::optional<Meaning> meaning_of_code(const S3ErrorBody& error) {
 Meaning meaning_of_status(int status, bool s3_answer, const S3ErrorContext& context) {
   switch (status) {
     case 404:
-      // A web server that is no S3 store says 404 to everything; taking that for "no such object"
-      // would make a full bucket look empty.
-      if (!s3_answer && !context.is_head)
+      // A web server that is no S3 store says 404 to everything, and stores use it for other things
+      // too. Taking those for "no such object" would make a full bucket look empty, so the store
+      // has to say NoSuchKey.
+      if (s3_answer) return {Errc::kIo, "the store refuses the request"};
+      if (!context.is_head)
         return {Errc::kIo, fmt::format("{} does not answer like an S3 store: check --endpoint-url",
                                        context.endpoint)};
       return {Errc::kNotFound, "there is no such object", true};

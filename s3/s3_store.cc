@@ -71,7 +71,27 @@ struct ListRequest {
   std::string full_after;  // empty: from the start
   uint32_t limit = 0;
   Context context;
+  bool is_check = false;
 };
+
+void send_list(const std::shared_ptr<S3Client>& client, const std::string& key_prefix,
+               ListRequest request, Callback<ListPage> done);
+
+// MinIO (2025-10) says IsTruncated=false on some full pages that more keys follow. So whoever calls
+// a full page the last one is asked whether there is one more key.
+void verify_last_page(const std::shared_ptr<S3Client>& client, const std::string& key_prefix,
+                      ListRequest request, std::string last_key, ListPage page,
+                      Callback<ListPage> done) {
+  request.full_after = std::move(last_key);
+  request.limit = 1;
+  request.is_check = true;
+  send_list(client, key_prefix, std::move(request),
+            [page = std::move(page), done = std::move(done)](Result<ListPage> next) mutable {
+              if (!next) return done(std::move(next));
+              page.truncated = !next->objects.empty();
+              done(std::move(page));
+            });
+}
 
 void send_list(const std::shared_ptr<S3Client>& client, const std::string& key_prefix,
                ListRequest request, Callback<ListPage> done) {
@@ -98,6 +118,11 @@ void send_list(const std::shared_ptr<S3Client>& client, const std::string& key_p
     if (page && page->truncated && page->objects.empty()) {  // only the folder marker so far
       request.full_after = listing->objects.back().key;
       return send_list(client, key_prefix, std::move(request), std::move(done));
+    }
+    if (page && !page->truncated && !request.is_check && listing->objects.size() == request.limit) {
+      std::string last = listing->objects.back().key;
+      return verify_last_page(client, key_prefix, std::move(request), std::move(last),
+                              *std::move(page), std::move(done));
     }
     done(std::move(page));
   });
@@ -210,10 +235,16 @@ void S3Store::remove(std::string key, Context context, Callback<void> done) {
 
 void S3Store::list(std::string prefix, std::string after, uint32_t limit, Context context,
                    Callback<ListPage> done) {
+  if (limit < 1 || limit > 1000) {
+    client_->parts().executor.submit([done, what = description()] {
+      done(fail(Errc::kInvalid, "list " + what + ": the limit is not from 1 to 1000"));
+    });
+    return;
+  }
   ListRequest request;
   request.full_prefix = key_prefix_ + prefix;
   request.full_after = after.empty() ? "" : key_prefix_ + after;
-  request.limit = std::clamp<uint32_t>(limit, 1, 1000);
+  request.limit = limit;
   request.context = std::move(context);
   send_list(client_, key_prefix_, std::move(request), std::move(done));
 }
