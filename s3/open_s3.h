@@ -1,0 +1,37 @@
+// open_s3_store: from what a person typed to a store, as the AWS CLI would find everything else.
+//
+// Puts together settings, credentials, one CurlPool and one S3Store. It sends nothing: call
+// check_access on the result to learn whether the bucket can be used. It starts the HTTP thread, so
+// a daemon forks before it.
+// Lifetime: env, executor, clock and rng must outlive the store and its requests.
+#pragma once
+
+#include <memory>
+
+#include "cache/base/env.h"
+#include "s3/aws_config.h"
+#include "s3/curl_pool.h"
+#include "s3/endpoint.h"
+#include "s3/s3_store.h"
+
+namespace cairn {
+
+struct OpenS3 {
+  BucketUrl url;
+  AwsOverrides overrides;
+  bool no_sign_request = false;
+  CurlOptions curl;     // ca_bundle is filled in from the settings
+  S3Settings settings;  // endpoint, region, bucket, prefix and style are filled in
+};
+
+struct OpenS3Deps {
+  Env& env;
+  EnvVars vars;
+  Executor& executor;
+  Clock& clock;
+  Rng& rng;
+};
+
+Result<std::unique_ptr<S3Store>> open_s3_store(OpenS3 what, OpenS3Deps deps);
+
+}  // namespace cairn
