@@ -38,6 +38,9 @@ void set(CURL* handle, CURLoption option, T value) {
 
 Status CurlTransfer::prepare(CURL* handle, const CurlOptions& options, Clock& clock) {
   handle_ = handle;
+  if (!request_.url.starts_with("http://") && !request_.url.starts_with("https://"))
+    return fail(Errc::kInvalid, "'" + request_.url.substr(0, 200) +
+                                    "' is not a usable URL: no http:// or https://");
   set(handle, CURLOPT_URL, request_.url.c_str());
   set(handle, CURLOPT_PROTOCOLS_STR, "http,https");
   set(handle, CURLOPT_PATH_AS_IS, 1L);
@@ -222,7 +225,6 @@ Error CurlTransfer::error_for(CURLcode code, Clock& clock) const {
       if (const auto over = given_up(clock)) return *over;
       return {Errc::kTransient, "no answer from " + host + ": " + why};
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
       return Error(Errc::kInvalid,
                    "'" + request_.url.substr(0, 200) + "' is not a usable URL: " + why);
     case CURLE_PEER_FAILED_VERIFICATION:
