@@ -32,6 +32,7 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
   }
 
   void start() {
+    listen();
     S3Call call = make_call("POST");
     call.query = {{"uploads", ""}};
     if (client_->sends_crc32c()) call.headers.push_back({"x-amz-checksum-algorithm", "CRC32C"});
@@ -39,13 +40,30 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
       if (answer.response.status != 200) return fail_with(client_->error_of(sent, answer));
       auto id = parse_initiate_multipart(answer.response.body);
       if (!id) return fail_with(std::move(id).error().wrap("put " + client_->object_name(key_)));
-      upload_id_ = *std::move(id);
-      const std::lock_guard lock(mutex_);
-      send_more();
+      {
+        const std::lock_guard lock(mutex_);
+        upload_id_ = *std::move(id);
+        if (!failed_) return send_more();
+      }
+      abort();  // given up before there was anything to abort
     });
   }
 
  private:
+  // A cancelled caller does not wait for the pause before a part's next attempt.
+  void listen() {
+    auto listener = context_.cancel.on_cancel([weak = weak_from_this()] {
+      const auto self = weak.lock();
+      if (!self) return;
+      self->client_->parts().executor.submit([self] {
+        self->fail_with(Error(Errc::kCancelled, "put " + self->client_->object_name(self->key_) +
+                                                    ": the upload was given up"));
+      });
+    });
+    const std::lock_guard lock(mutex_);
+    cancel_listener_ = std::move(listener);
+  }
+
   S3Call make_call(std::string method) const {
     S3Call call;
     call.operation = "put";
@@ -150,12 +168,14 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
   }
 
   void fail_with(Error error) {
+    bool begun = false;
     {
       const std::lock_guard lock(mutex_);
       if (failed_) return;
       failed_ = true;
+      begun = !upload_id_.empty();
     }
-    if (!upload_id_.empty()) abort();
+    if (begun) abort();
     finish(tl::unexpected<Error>(std::move(error)));
   }
 
@@ -178,9 +198,12 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
 
   void finish(Result<std::string> result) {
     Callback<std::string> done;
+    CancelToken::Listener listener;  // taken back without the lock
     {
       const std::lock_guard lock(mutex_);
       done.swap(done_);
+      listener.swap(cancel_listener_);
+      failed_ = failed_ || !result;
     }
     if (done) done(std::move(result));
   }
@@ -191,9 +214,10 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
   const PutCondition condition_;
   const Context context_;
   uint64_t part_size_ = 0;
-  std::string upload_id_;  // set before the first part is sent
 
   RankedMutex<Rank::kStore> mutex_;
+  std::string upload_id_;  // never changes once the first part is sent
+  CancelToken::Listener cancel_listener_;
   Callback<std::string> done_;
   std::vector<S3Part> parts_;
   size_t next_ = 0;
