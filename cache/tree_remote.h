@@ -52,6 +52,9 @@ class TreeRemote final : public Remote {
     // The commit record last seen here, if any. A store whose head is older is refused as rolled
     // back; a store that cannot be reached opens offline with it.
     Buffer last_commit_record;
+    // Show last_commit_record and look for nothing newer: what this cache was based on, whoever
+    // wrote since. begin_writing is refused.
+    bool pinned = false;
     // The record given to PublishHost::commit_intended last, when the engine does not know how
     // that ended.
     Buffer intended_commit_record;
@@ -111,8 +114,9 @@ class TreeRemote final : public Remote {
                                  Context context) override;
   Result<Changes> follow(Context context) override;
 
+  class Impl;  // cache/tree_remote_impl.h
+
  private:
-  class Impl;
   explicit TreeRemote(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -1,0 +1,33 @@
+// The parts of a commit record in the words of the pack store. Pure functions.
+#pragma once
+
+#include <vector>
+
+#include "cache/base/random.h"
+#include "cache/commit_log.h"
+#include "cache/format/commit.h"
+#include "cache/meta_tiers.h"
+#include "cache/pack_store.h"
+
+namespace cairn {
+
+// A record that was kept somewhere else than in the store.
+Result<StoredCommit> stored_commit(Buffer bytes);
+
+std::vector<PackName> metadata_packs(const CommitRecord& record);
+std::vector<PackName> young_packs(const CommitRecord& record);
+// Metadata and young packs: all that no index segment covers.
+std::vector<PackName> all_packs(const CommitRecord& record);
+std::vector<TieredPack> tiered_packs(const CommitRecord& record);
+std::vector<SegmentName> index_segments(const CommitRecord& record);
+
+CommitPack commit_pack(const PackName& pack, uint64_t tier = 0);
+CommitSegment commit_segment(const SegmentName& segment);
+
+// The first group of the slot that was never opened.
+uint32_t next_group(const CommitRecord& record, uint16_t slot);
+
+// The record that follows on `before` by the same writer: numbered and linked, otherwise the same.
+CommitRecord next_record(const StoredCommit& before, Rng& rng, int64_t time_ns);
+
+}  // namespace cairn

@@ -1,0 +1,81 @@
+// MetaStager: collects the new metadata blocks of one publish (tree nodes, file nodes, small raw
+// blocks) into metadata packs, sends full ones, and gives blocks back while they are being
+// collected.
+//
+// Owner: one publish, on its thread. Memory: one open pack. Sealed packs go to the local metadata
+// blocks as well, so that what was just written is never downloaded.
+// A pack that an earlier, failed publish has sent is not sent again. Errors: those of the uploader;
+// a local cache that takes nothing costs downloads, not the publish.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "cache/format/block_reader.h"
+#include "cache/format/mst.h"
+#include "cache/meta_blocks.h"
+#include "cache/node_cache.h"
+#include "cache/open_pack.h"
+#include "cache/pack_uploader.h"
+
+namespace cairn {
+
+struct PendingBlock {
+  Cid cid;
+  Buffer bytes;
+};
+
+class MetaStager {
+ public:
+  // Everything must outlive it. `sent_before`: durable packs that no commit names.
+  MetaStager(MetaBlocks& blocks, PackUploader& uploader, uint64_t pack_bytes,
+             std::span<const PackName> sent_before)
+      : blocks_(blocks), uploader_(uploader), pack_bytes_(pack_bytes), sent_before_(sent_before) {}
+
+  // Takes a block; one that this publish has already is left out.
+  Status add(const Cid& cid, Buffer bytes, std::span<const PackRun> runs = {});
+  // A block of the open pack.
+  std::optional<Buffer> find(const Digest& digest) const;
+  // True when this publish has written the block.
+  bool has(const Digest& digest) const { return added_.contains(digest); }
+  // Takes the blocks of the open pack out again, to be added in another order. What was said about
+  // their children is forgotten.
+  std::unordered_map<Digest, PendingBlock> take_open();
+  bool empty() const { return pack_.empty() && packs_.empty(); }
+  uint64_t open_bytes() const { return pack_.empty() ? 0 : pack_.bytes(); }
+  Status flush();
+  // Every pack sealed so far, in order.
+  const std::vector<PackName>& packs() const { return packs_; }
+
+ private:
+  MetaBlocks& blocks_;
+  PackUploader& uploader_;
+  const uint64_t pack_bytes_;
+  const std::span<const PackName> sent_before_;
+  OpenPack pack_{PackKind::kMeta};
+  std::unordered_map<Digest, PendingBlock> open_;  // what is in pack_
+  std::unordered_set<Digest> added_;
+  std::vector<PackName> packs_;
+};
+
+// Reads a tree whose newest nodes are still being collected.
+class StagedNodes final : public MstNodeReader, public BlockReader {
+ public:
+  StagedNodes(const MetaStager& staged, MetaBlocks& blocks, NodeCache& cache, unsigned fanout_bits,
+              Missing& missing)
+      : staged_(staged), nodes_(blocks, cache, fanout_bits, missing), blocks_(blocks, missing) {}
+  unsigned fanout_bits() const override { return nodes_.fanout_bits(); }
+  Result<std::shared_ptr<const MstNode>> node(const Digest& digest) override;
+  Result<Buffer> get(const Digest& digest) override;
+
+ private:
+  const MetaStager& staged_;
+  LocalNodes nodes_;
+  LocalBlocks blocks_;
+};
+
+}  // namespace cairn

@@ -1,0 +1,215 @@
+// Publishing, the last steps: metadata tiers, block index, commit. See tree_publish.h.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "cache/base/log.h"
+#include "cache/commit_parts.h"
+#include "cache/index_writer.h"
+#include "cache/meta_tiers.h"
+#include "cache/tree_publish.h"
+
+namespace cairn {
+namespace {
+
+// What a tree takes for an inode with a name, and for a chunk of a large file, at the most that is
+// usual. Only used to notice that most of what the metadata packs hold must be dead.
+constexpr uint64_t kInodeBytes = 300;
+constexpr uint64_t kChunkBytes = 60;
+
+// After these a commit may be in the store or get there yet.
+bool undecided(const Error& error) {
+  return outcome_unknown(error) || error.code() == Errc::kTransient ||
+         error.code() == Errc::kTimeout || error.code() == Errc::kCancelled;
+}
+
+uint64_t shifted(uint64_t value, int64_t change) {
+  if (change >= 0) return value + static_cast<uint64_t>(change);
+  return value - std::min(value, uint64_t{0} - static_cast<uint64_t>(change));
+}
+
+}  // namespace
+
+// ---- metadata
+
+Status TreePublisher::write_metadata() {
+  const std::vector<TieredPack> old = tiered_packs(*before_->commit.record);
+  metadata_.keep = old.size();
+  if (meta_.empty()) return {};
+  MetadataState state;
+  state.packs = old;
+  for (const PackName& pack : meta_.packs()) state.fresh_bytes += pack.size;
+  state.fresh_bytes += meta_.open_bytes();
+  state.pack_bytes = remote_.options.metadata_pack_bytes;
+  const CommitRecord::Totals& totals = before_->commit.record->totals;
+  const uint64_t inodes = shifted(totals.inodes, inodes_change_);
+  // Known since the tree was last rewritten in this life; else guessed, on the large side.
+  state.live_bytes =
+      inodes * kInodeBytes + totals.live_bytes / remote_.params.chunk_bytes * kChunkBytes;
+  if (remote_.metadata_live_bytes != 0) {
+    remote_.metadata_live_bytes = std::max<uint64_t>(
+        1,
+        shifted(remote_.metadata_live_bytes, inodes_change_ * static_cast<int64_t>(kInodeBytes)));
+    state.live_bytes = remote_.metadata_live_bytes;
+  }
+  metadata_ = plan_metadata(state);
+  if (metadata_.keep < old.size()) TRY(merge_metadata(old));
+  return meta_.flush();
+}
+
+Status TreePublisher::merge_metadata(const std::vector<TieredPack>& old) {
+  const bool everything = metadata_.keep == 0;
+  std::vector<PackName> merged;
+  for (size_t i = metadata_.keep; i < old.size(); ++i) merged.push_back(old[i].name);
+  TRY(await<void>([&](Callback<void> done) {
+    remote_.blocks->prefetch(merged, UINT64_MAX, context_, std::move(done));
+  }));
+  std::vector<PackTail> tails;
+  for (const PackName& pack : merged) {
+    if (everything) break;
+    TRY_ASSIGN(auto tail, await<PackTail>([&](Callback<PackTail> done) {
+                 remote_.packs->read_tail(pack, context_, std::move(done));
+               }));
+    tails.push_back(std::move(tail));
+  }
+  const auto fresh = meta_.take_open();
+  MetaMerger merger(meta_, remote_.params.fanout_bits, fresh, tails, everything,
+                    [&](const Digest& digest) {
+                      return remote_.with_fetch(context_, [&](Missing& missing) {
+                        StagedNodes reader(meta_, *remote_.blocks, *remote_.nodes,
+                                           remote_.params.fanout_bits, missing);
+                        return reader.get(digest);
+                      });
+                    });
+  TRY(merger.run(root_));
+  if (everything) live_metadata_bytes_ = merger.bytes();
+  return {};
+}
+
+// ---- index
+
+Status TreePublisher::write_index() {
+  const CommitRecord& before = *before_->commit.record;
+  std::vector<PackName> young = young_packs(before);
+  for (const PackName& pack : remote_.unnamed_packs) {
+    if (pack.kind == PackKind::kData) young.push_back(pack);
+  }
+  young_ = young;
+  segments_ = index_segments(before);
+  const IndexStep step = next_index_step(young, segments_);
+  if (step.packs == 0) return {};
+  const std::vector<Digest>& condemned = before.condemned_packs;
+  IndexWriter writer(remote_.parts.store, *remote_.packs, remote_.parts.env, remote_.parts.clock,
+                     {remote_.options.metadata_dir + "/index", remote_.options.io_timeout},
+                     context_);
+  auto written = writer.write(
+      young, std::span(segments_).subspan(step.segments_from), [&](const Digest& pack) {
+        return std::find(condemned.begin(), condemned.end(), pack) == condemned.end();
+      });
+  if (!written &&
+      (written.error().code() == Errc::kNoSpace || written.error().code() == Errc::kIo)) {
+    // A full disk must not keep what is waiting for the store from getting there.
+    log_warn("no index segment could be written: {}", written.error().message());
+    return {};
+  }
+  if (!written) return tl::unexpected<Error>(std::move(written).error());
+  segments_.resize(step.segments_from);
+  segments_.push_back(*written);
+  young_.clear();
+  return {};
+}
+
+// ---- commit
+
+Result<CommitRecord> TreePublisher::record() {
+  const CommitRecord& before = *before_->commit.record;
+  CommitRecord next =
+      next_record(before_->commit, remote_.parts.rng, remote_.parts.clock.wall_ns());
+  next.writer.lsn = batch_.lsn;
+  next.writer.open = !batch_.close;
+  next.root = Cid::from_digest(Codec::kDagCbor, root_);
+  // Stored: what is new, without the metadata packs that were rewritten.
+  uint64_t stored = before.totals.stored_bytes;
+  for (size_t i = metadata_.keep; i < before.metadata_packs.size(); ++i)
+    stored -= std::min(stored, before.metadata_packs[i].size);
+  next.metadata_packs.resize(metadata_.keep);
+  for (const PackName& pack : meta_.packs()) {
+    next.metadata_packs.push_back(commit_pack(pack, metadata_.tier));
+    stored += pack.size;
+  }
+  next.young_packs.clear();
+  for (const PackName& pack : young_) next.young_packs.push_back(commit_pack(pack));
+  next.index_segments.clear();
+  for (const SegmentName& segment : segments_)
+    next.index_segments.push_back(commit_segment(segment));
+  for (const PackName& pack : remote_.unnamed_packs) {
+    if (pack.kind == PackKind::kData) stored += pack.size;
+  }
+  next.totals.stored_bytes = stored;
+  next.totals.live_bytes = shifted(before.totals.live_bytes, live_bytes_change_);
+  next.totals.inodes = shifted(before.totals.inodes, inodes_change_);
+  CommitRecord::Slot& slot = next.slots[next.writer.slot];
+  slot.cache_id = next.writer.cache_id;
+  for (const uint32_t group : batch_.groups)
+    slot.highest_group = std::max(slot.highest_group, group);
+  if (next.root != before.root || !meta_.packs().empty()) {
+    next.root_place.reset();
+    auto places = await<std::vector<BlockPlace>>([&](Callback<std::vector<BlockPlace>> done) {
+      remote_.packs->locate({root_}, PackKind::kMeta, context_, std::move(done));
+    });
+    if (places && places->size() == 1)  // only a hint
+      next.root_place =
+          CommitRecord::RootPlace{(*places)[0].pack, (*places)[0].offset, (*places)[0].length};
+  }
+  return next;
+}
+
+Status TreePublisher::commit() {
+  TRY_ASSIGN(const CommitRecord next, record());
+  TRY_ASSIGN(ByteVec encoded, next.encode());
+  const Buffer bytes(std::move(encoded));
+  TRY(host_.commit_intended(next.seq, bytes));
+  remote_.undecided = TreeRemote::Impl::Undecided{next.seq, bytes};
+  return settle_commit(remote_, context_);
+}
+
+Status settle_commit(TreeRemote::Impl& remote, const Context& context) {
+  if (!remote.undecided) return {};
+  const uint64_t seq = remote.undecided->seq;
+  auto created = remote.log->create(seq, remote.undecided->record, context);
+  if (created) {
+    remote.unnamed_packs.clear();  // it names all data packs that were sent before it
+    remote.undecided.reset();
+    const bool closed = !created->record->writer.open;
+    remote.show(*std::move(created));
+    remote.log->hint_head(seq, closed);
+    if (closed) remote.stop_writing();
+    return {};
+  }
+  Error error = std::move(created).error();
+  if (undecided(error)) return tl::unexpected<Error>(std::move(error));
+  remote.undecided.reset();
+  if (error.code() == Errc::kPrecondition) error = remote.log->lost_to(seq, context);
+  if (error.code() == Errc::kFenced) remote.set_fenced();
+  return tl::unexpected<Error>(std::move(error));
+}
+
+Result<PublishedState> publish_tree(TreeRemote::Impl& remote, Remote& port,
+                                    const PublishBatch& batch, PublishHost& host, Context context) {
+  const TreeRemote::State state = remote.state();
+  if (state.fenced)
+    return fail(Errc::kFenced, "another writer took the volume over; nothing more is published");
+  if (!state.writing)
+    return fail(Errc::kUnsupported, "this mount has not opened the volume for writing");
+  // The commit before this one may have got there after all.
+  TRY(settle_commit(remote, context));
+  const bool nothing = batch.edits.empty() && !batch.close;
+  const auto shown = remote.snapshot();
+  const bool done =
+      batch.lsn == shown->state.lsn && batch.close == !shown->commit.record->writer.open;
+  if (nothing || done) return shown->state;
+  TreePublisher publisher(remote, port, batch, host, std::move(context));
+  return publisher.run();
+}
+
+}  // namespace cairn

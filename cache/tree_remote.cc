@@ -1,0 +1,378 @@
+#include "cache/tree_remote.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <mutex>
+#include <utility>
+
+#include "cache/base/log.h"
+#include "cache/commit_parts.h"
+#include "cache/format/mst.h"
+#include "cache/format/records.h"
+#include "cache/tree_publish.h"
+#include "cache/tree_remote_impl.h"
+
+namespace cairn {
+namespace {
+
+constexpr size_t kFollowChangesMax = 100'000;
+constexpr Duration kMovedRecently = std::chrono::seconds(30);
+
+bool unreachable(const Error& error) {
+  return error.code() == Errc::kTransient || error.code() == Errc::kTimeout;
+}
+
+}  // namespace
+
+TreeRemote::Impl::Impl(Components components, Options opened_with)
+    : parts(components), options(std::move(opened_with)) {}
+
+// ---- opening
+
+std::optional<LastSeen> TreeRemote::Impl::last_seen() const {
+  if (!last_commit_) return std::nullopt;
+  return LastSeen{last_commit_->record->seq, last_commit_->record->root};
+}
+
+Status TreeRemote::Impl::open(Context context) {
+  if (!options.last_commit_record.empty()) {
+    TRY_ASSIGN(last_commit_, stored_commit(options.last_commit_record));
+  }
+  log = std::make_unique<CommitLog>(parts.store, parts.executor, parts.clock, parts.rng,
+                                    CommitLog::Options{});
+  packs = PackStore::make(parts.store, parts.executor, {});
+  MetaBlocks::Options local;
+  local.dir = options.metadata_dir;
+  local.disk_bytes_max = options.metadata_cache_bytes;
+  TRY_ASSIGN(blocks, MetaBlocks::open(parts.env, parts.executor, *packs, local));
+  nodes = std::make_unique<NodeCache>(options.metadata_memory_bytes);
+
+  Status found = options.pinned ? show_pinned() : find_head(context);
+  if (!found) {
+    if (options.pinned || !last_commit_ || !unreachable(found.error())) return found;
+    log_warn("{}: cannot be reached ({}); going on with commit {} of this cache",
+             parts.store.description(), found.error().message(), last_commit_->record->seq);
+    offline_ = true;
+    TRY(show_pinned());
+  }
+  return read_superblock(context);
+}
+
+Status TreeRemote::Impl::show_pinned() {
+  if (!last_commit_)
+    return fail(Errc::kNotFound, "this cache has not seen a commit of the volume yet");
+  if (last_commit_->record->writer.cache_id == options.cache_id)
+    own_lsn_ = last_commit_->record->writer.lsn;
+  show(*last_commit_);
+  return {};
+}
+
+Status TreeRemote::Impl::find_head(const Context& context) {
+  TRY_ASSIGN(StoredCommit head, log->find_head(last_seen(), context));
+  TRY_ASSIGN(const Lsn lsn, own_lsn(context));
+  own_lsn_ = std::max(own_lsn_, lsn);
+  show(std::move(head));
+  const auto shown = snapshot();
+  std::vector<PackName> metadata = metadata_packs(*shown->commit.record);
+  return await<void>([&](Callback<void> done) {
+    blocks->prefetch(std::move(metadata), options.prefetch_bytes, context, std::move(done));
+  });
+}
+
+// What the store has of this cache's journal, if another cache made the head since.
+Result<Lsn> TreeRemote::Impl::own_lsn(const Context& context) {
+  Lsn lsn = 0;
+  if (last_commit_ && last_commit_->record->writer.cache_id == options.cache_id)
+    lsn = last_commit_->record->writer.lsn;
+  if (options.intended_commit_record.empty()) return lsn;
+  TRY_ASSIGN(const StoredCommit intended, stored_commit(options.intended_commit_record));
+  auto there = log->read(intended.record->seq, context);
+  if (!there && there.error().code() == Errc::kNotFound) return lsn;
+  if (!there) return tl::unexpected<Error>(std::move(there).error());
+  return there->digest == intended.digest ? std::max(lsn, intended.record->writer.lsn) : lsn;
+}
+
+Status TreeRemote::Impl::read_superblock(const Context& context) {
+  const Cid root = snapshot()->state.root;
+  TRY_ASSIGN(const auto value, with_fetch(context, [&](Missing& missing) {
+               return find(root, superblock_key(), missing);
+             }));
+  if (!value)
+    return fail(Errc::kCorruption, parts.store.description() + ": the tree has no superblock");
+  TRY_ASSIGN(const Buffer bytes, with_fetch(context, [&](Missing& missing) -> Result<Buffer> {
+               if (value->is_identity()) return Buffer::copy(value->payload());
+               return blocks->get(value->digest(), missing);
+             }));
+  TRY_ASSIGN(const Superblock super, Superblock::decode(bytes));
+  TRY_ASSIGN(const Access access, check_features(super.features));
+  read_only_ = access == Access::kReadOnly;
+  params.chunk_bytes = static_cast<uint32_t>(super.chunk_size);
+  params.links_per_node = static_cast<uint32_t>(super.links_per_node);
+  params.fanout_bits = static_cast<uint32_t>(super.fanout_bits);
+  params.quota_bytes = super.quota_bytes;
+  params.volume_id = super.uuid;
+  TRY_ASSIGN(shape, UnixfsShape::make({params.chunk_bytes, params.links_per_node}));
+  return {};
+}
+
+// ---- reading
+
+std::shared_ptr<const TreeRemote::Impl::Published> TreeRemote::Impl::snapshot() const {
+  const std::lock_guard lock(mutex_);
+  return published_;
+}
+
+Result<std::optional<Cid>> TreeRemote::Impl::find(const Cid& root, std::string_view key,
+                                                  Missing& missing) {
+  LocalNodes reader(*blocks, *nodes, params.fanout_bits, missing);
+  return mst_find(reader, root.digest(), key);
+}
+
+Status TreeRemote::Impl::fetch_now(const Missing& missing, const Context& context) {
+  return await<void>(
+      [&](Callback<void> done) { blocks->fetch(missing.digests(), context, std::move(done)); });
+}
+
+// ---- the published state
+
+void TreeRemote::Impl::show(StoredCommit commit) {
+  const CommitRecord& record = *commit.record;
+  auto next = std::make_shared<Published>();
+  next->state.seq = record.seq;
+  next->state.epoch = record.epoch;
+  next->state.root = record.root;
+  next->state.time_ns = record.time_ns;
+  next->state.live_bytes = record.totals.live_bytes;
+  next->state.inodes = record.totals.inodes;
+  next->state.stored_bytes = record.totals.stored_bytes;
+  if (record.writer.cache_id == options.cache_id) own_lsn_ = std::max(own_lsn_, record.writer.lsn);
+  next->state.lsn = own_lsn_;
+  next->commit = std::move(commit);
+  packs->set_published(all_packs(*next->commit.record), index_segments(*next->commit.record));
+  packs->set_condemned(next->commit.record->condemned_packs);
+  const MonotonicTime now = parts.clock.now();
+  const std::lock_guard lock(mutex_);
+  if (published_) moved_at_ = now;
+  published_ = std::move(next);
+}
+
+TreeRemote::State TreeRemote::Impl::state() const {
+  const auto shown = snapshot();
+  const CommitRecord& record = *shown->commit.record;
+  State state;
+  state.head.ours = record.writer.cache_id == options.cache_id;
+  state.head.open = record.writer.open;
+  state.head.host = record.writer.host;
+  state.head.time_ns = record.time_ns;
+  state.read_only = read_only_;
+  const std::lock_guard lock(mutex_);
+  state.offline = offline_;
+  state.fenced = fenced_;
+  state.writing = writing_;
+  return state;
+}
+
+void TreeRemote::Impl::set_fenced() {
+  const std::lock_guard lock(mutex_);
+  fenced_ = true;
+  writing_ = false;
+}
+
+void TreeRemote::Impl::stop_writing() {
+  const std::lock_guard lock(mutex_);
+  writing_ = false;
+}
+
+bool TreeRemote::Impl::moved_recently() const {
+  const MonotonicTime now = parts.clock.now();
+  const std::lock_guard lock(mutex_);
+  return moved_at_ && now - *moved_at_ < kMovedRecently;
+}
+
+Status TreeRemote::Impl::go_online(const Context& context) {
+  if (!state().offline) return {};
+  TRY(find_head(context));
+  const std::lock_guard lock(mutex_);
+  offline_ = false;
+  return {};
+}
+
+Result<TreeRemote::Slot> TreeRemote::Impl::begin_writing(PublishHost& host,
+                                                         const Context& context) {
+  if (options.mode != Mode::kWriter || options.pinned)
+    return fail(Errc::kUnsupported, "this mount is read-only: it follows the volume");
+  TRY(go_online(context));
+  const auto shown = snapshot();
+  WriterOptions writer;
+  writer.cache_id = options.cache_id;
+  writer.host = options.host;
+  writer.takeover = options.takeover;
+  writer.last_seen = LastSeen{shown->state.seq, shown->state.root};
+  writer.intended = [&host](uint64_t seq, Bytes record) {
+    return host.commit_intended(seq, record);
+  };
+  TRY_ASSIGN(OpenedWriter opened, log->open_writer(writer, context));
+  const CommitRecord& record = *opened.opening.record;
+  Slot slot;
+  slot.slot = opened.slot;
+  slot.epoch = record.epoch;
+  slot.next_group = next_group(record, opened.slot);
+  show(std::move(opened.opening));
+  const std::lock_guard lock(mutex_);
+  writing_ = true;
+  return slot;
+}
+
+// ---- following
+
+Result<Changes> TreeRemote::Impl::follow(const Context& context) {
+  TRY(go_online(context));
+  const auto before = snapshot();
+  TRY_ASSIGN(auto newer, log->find_newer(before->commit, context));
+  Changes changes;
+  if (!newer) return changes;
+  const Cid root = newer->record->root;
+  changes.moved = true;
+  // Packs first: the new nodes are in packs that only the new commit names. What is read of the
+  // old tree meanwhile stays readable: packs it alone used are kept for the collector's grace.
+  show(*std::move(newer));
+  auto differ = with_fetch(context, [&](Missing& missing) -> Status {
+    changes.keys.clear();
+    LocalNodes reader(*blocks, *nodes, params.fanout_bits, missing);
+    MstDiff diff(reader, before->state.root.digest(), root.digest());
+    while (true) {
+      TRY_ASSIGN(auto change, diff.next());
+      if (!change) return {};
+      if (changes.keys.size() == kFollowChangesMax) {
+        changes.everything = true;
+        return {};
+      }
+      changes.keys.push_back(std::move(change->key));
+    }
+  });
+  if (!differ) {
+    log_warn("{}: what commit {} changed cannot be told ({})", parts.store.description(),
+             snapshot()->state.seq, differ.error().message());
+    changes.everything = true;
+  }
+  if (changes.everything) changes.keys.clear();
+  return changes;
+}
+
+// ---- the port
+
+TreeRemote::TreeRemote(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+TreeRemote::~TreeRemote() = default;
+
+Result<std::unique_ptr<TreeRemote>> TreeRemote::open(Components components, Options options,
+                                                     Context context) {
+  auto impl = std::make_unique<Impl>(components, std::move(options));
+  TRY(impl->open(std::move(context)));
+  return std::unique_ptr<TreeRemote>(new TreeRemote(std::move(impl)));
+}
+
+Result<TreeRemote::Slot> TreeRemote::begin_writing(PublishHost& host, Context context) {
+  return impl_->begin_writing(host, context);
+}
+
+TreeRemote::State TreeRemote::state() const {
+  return impl_->state();
+}
+
+Buffer TreeRemote::commit_record() const {
+  return impl_->snapshot()->commit.bytes;
+}
+
+VolumeParams TreeRemote::params() const {
+  return impl_->params;
+}
+
+PublishedState TreeRemote::published() const {
+  return impl_->snapshot()->state;
+}
+
+Result<std::optional<Cid>> TreeRemote::find(std::string_view key, Missing& missing) {
+  return impl_->find(impl_->snapshot()->state.root, key, missing);
+}
+
+Result<std::vector<TreeEntry>> TreeRemote::scan(std::string_view from, std::string_view to,
+                                                size_t limit, Missing& missing) {
+  LocalNodes reader(*impl_->blocks, *impl_->nodes, impl_->params.fanout_bits, missing);
+  TRY_ASSIGN(auto items,
+             mst_scan(reader, impl_->snapshot()->state.root.digest(), from, false, to, limit));
+  std::vector<TreeEntry> entries;
+  entries.reserve(items.size());
+  for (MstItem& item : items) entries.push_back({std::move(item.key), item.value});
+  return entries;
+}
+
+Result<Buffer> TreeRemote::block(const Digest& digest, Missing& missing) {
+  return impl_->blocks->get(digest, missing);
+}
+
+Result<std::vector<Leaf>> TreeRemote::leaves(const Cid& content, uint64_t size, uint64_t first,
+                                             uint64_t count, Missing& missing) {
+  if (count == 0) return std::vector<Leaf>{};
+  LocalBlocks reader(*impl_->blocks, missing);
+  const uint64_t last = count - 1 > UINT64_MAX - first ? UINT64_MAX : first + count - 1;
+  TRY_ASSIGN(const auto places, unixfs_leaves(*impl_->shape, {content, size}, first, last, reader));
+  std::vector<Leaf> leaves;
+  leaves.reserve(places.size());
+  for (const UnixfsPlace& place : places)
+    leaves.push_back({place.digest, static_cast<uint32_t>(place.size), place.zero});
+  return leaves;
+}
+
+void TreeRemote::fetch(const Missing& missing, Context context, Callback<void> done) {
+  // A node of a tree that is no longer shown may be in no pack that is still named. The caller runs
+  // again from the start, and then asks for the nodes of the new one.
+  auto finish = [impl = impl_.get(), done = std::move(done)](Status fetched) {
+    if (!fetched && fetched.error().code() == Errc::kNotFound && impl->moved_recently())
+      return done({});
+    done(std::move(fetched));
+  };
+  impl_->blocks->fetch(missing.digests(), std::move(context), std::move(finish));
+}
+
+void TreeRemote::fetch_leaves(std::vector<Leaf> leaves, Context context,
+                              Callback<std::vector<Buffer>> done) {
+  std::vector<BlockWant> wants;
+  for (const Leaf& leaf : leaves) {
+    if (!leaf.zero) wants.push_back({leaf.digest, std::nullopt});
+  }
+  const UnixfsShape& shape = *impl_->shape;
+  auto finish = [leaves = std::move(leaves),
+                 zeroes = shape.zero_leaf_block(shape.params().chunk_size),
+                 done = std::move(done)](Result<std::vector<Buffer>> read) {
+    if (!read) return done(std::move(read));
+    std::vector<Buffer> out;
+    out.reserve(leaves.size());
+    size_t next = 0;
+    for (const Leaf& leaf : leaves) {
+      Buffer bytes = leaf.zero ? zeroes.slice(0, std::min<size_t>(leaf.length, zeroes.size()))
+                               : std::move((*read)[next++]);
+      if (bytes.size() != leaf.length)
+        return done(fail(Errc::kCorruption,
+                         "leaf " + leaf.digest.hex() + " has another length than its file says"));
+      out.push_back(std::move(bytes));
+    }
+    done(std::move(out));
+  };
+  if (wants.empty())
+    return impl_->parts.executor.submit(
+        [finish = std::move(finish)] { finish(std::vector<Buffer>{}); });
+  impl_->packs->read_blocks(std::move(wants), PackKind::kData, std::move(context),
+                            std::move(finish));
+}
+
+Result<PublishedState> TreeRemote::publish(const PublishBatch& batch, PublishHost& host,
+                                           Context context) {
+  return publish_tree(*impl_, *this, batch, host, std::move(context));
+}
+
+Result<Changes> TreeRemote::follow(Context context) {
+  return impl_->follow(context);
+}
+
+}  // namespace cairn
