@@ -61,6 +61,13 @@ Result<std::unique_ptr<CacheDir>> CacheDir::open(Env& env, Rng& rng, const std::
   return std::unique_ptr<CacheDir>(new CacheDir(path, std::move(*lock), std::move(identity)));
 }
 
+Result<std::string> CacheDir::remote_of(Env& env, const std::string& path) {
+  const std::string identity_path = path + "/identity";
+  TRY_ASSIGN(const ByteVec bytes, read_file(env, identity_path, kMaxIdentity));
+  TRY_ASSIGN(CacheIdentity identity, parse_identity(bytes, identity_path));
+  return std::move(identity.remote);
+}
+
 namespace {
 
 class Opening {
@@ -75,7 +82,7 @@ class Opening {
     TRY(open_tables());
     TRY(open_remote());
     TRY(open_segments());
-    if (options_.engine.read_only) return finish_reader();
+    if (options_.engine.read_only && !options_.recover) return finish_reader();
     return finish_writer();
   }
 
@@ -96,6 +103,7 @@ class Opening {
     TreeRemote::Options options;
     options.mode = options_.engine.read_only ? TreeRemote::Mode::kFollower
                                              : TreeRemote::Mode::kWriter;
+    options.pinned = options_.recover;
     options.cache_id = dir_.identity().cache_id;
     options.host = options_.host;
     options.metadata_dir = dir_.sub("packs");
@@ -152,7 +160,7 @@ class Opening {
   Result<OpenedMount> finish_writer() {
     const bool ours = remote_->state().head.ours;
     // What the head does not tell (another writer's commit), our own last checkpoint does.
-    const Lsn published = std::max(ours ? remote_->published().lsn : 0, marks_.published);
+    const Lsn published = std::max(remote_->published().lsn, marks_.published);
     OpenedMount mount;
     mount.remote = remote_;
     mount.engine = make_engine();
@@ -172,11 +180,13 @@ class Opening {
                                  ++mount.replayed;
                                return engine.replay(record, marks_.checkpointed, published);
                              }));
-    if (mount.replayed > 0 && !ours && !options_.discard_local) return passed_by(mount.replayed);
+    if (mount.replayed > 0 && !ours && !options_.discard_local && !options_.recover)
+      return passed_by(mount.replayed);
     Lsn done = std::max(published, journal->trimmed());
     if (options_.discard_local) done = journal->appended();
     TRY(engine.drop_leftovers(done));
     engine.attach(std::move(journal), marks_.checkpointed, done);
+    if (options_.recover) return mount;
     TRY_ASSIGN(mount.slot, remote_->begin_writing(engine.publish_host(), context_));
     TRY(engine.checkpoint());
     engine.start();

@@ -30,6 +30,8 @@ class CacheDir {
   // makes its identity. kExists: another mount uses it. kInvalid: it belongs to another remote.
   static Result<std::unique_ptr<CacheDir>> open(Env& env, Rng& rng, const std::string& path,
                                                 const std::string& remote);
+  // The remote that a cache folder belongs to.
+  static Result<std::string> remote_of(Env& env, const std::string& path);
   const std::string& path() const { return path_; }
   const CacheIdentity& identity() const { return identity_; }
   std::string sub(const char* name) const { return path_ + "/" + name; }
@@ -50,6 +52,9 @@ struct MountOptions {
   std::string host;  // for people, in the commits
   bool takeover = false;
   bool discard_local = false;  // throw unpublished work of this cache away
+  // Show the cache's own last state, whoever wrote to the volume since, and change nothing: for
+  // taking unpublished work out. Needs engine.read_only.
+  bool recover = false;
 };
 
 struct MountEnvironment {

@@ -1,6 +1,6 @@
 #include "fs/fuse_session.h"
 
-#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <vector>
@@ -68,7 +68,12 @@ class FuseSession::Impl {
     return {};
   }
 
-  void stop() { fuse_session_exit(session_); }
+  void stop() {
+    fuse_session_exit(session_);
+    // The workers look at the flag when a request comes: send one.
+    struct statvfs st {};
+    if (::statvfs(options_.mountpoint.c_str(), &st) != 0) log_debug("the session ended already");
+  }
 
   void invalidate(const Changes& changes) {
     for (const std::string& key : changes.keys) {

@@ -36,7 +36,7 @@ class FuseSession {
   // Serves requests on up to `threads` threads; returns when unmounted or stopped, after every
   // parked request was answered.
   Status run(unsigned threads);
-  // Makes `run` return. From any thread.
+  // Makes `run` return. From any thread that serves no request; may take until it did.
   void stop();
   // Forgets what the kernel cached of changed keys. Not from a thread that serves a request.
   void invalidate(const Changes& changes);

@@ -1,0 +1,63 @@
+#include "tools/compose.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "s3/file_store.h"
+#include "s3/limiting_store.h"
+#include "s3/open_s3.h"
+#include "s3/retrying_store.h"
+
+namespace cairn {
+
+Runtime::Runtime()
+    : cores(std::max(2U, std::thread::hardware_concurrency())),
+      io("cairn-io", 4),
+      work("cairn-work", cores),
+      maintenance("cairn-maint", 1),
+      publishing("cairn-pub", 1),
+      control("cairn-ctl", 4) {}
+
+namespace {
+
+// Outside in: every request is counted once, retries wait without holding a place in the queue.
+StoreStack stack_on(std::shared_ptr<ObjectStore> base, Runtime& runtime) {
+  auto limited = std::make_shared<LimitingStore>(std::move(base), runtime.io, system_clock());
+  auto retrying = std::make_shared<RetryingStore>(
+      std::move(limited), RetryingStore::Parts{runtime.io, system_clock(), os_rng()});
+  StoreStack stack;
+  stack.store = std::make_shared<MeteredStore>(std::move(retrying));
+  return stack;
+}
+
+}  // namespace
+
+Result<StoreStack> open_store(const RemoteUrl& url, const StoreOptions& options, bool may_create,
+                              Runtime& runtime) {
+  if (url.kind == RemoteUrl::Kind::kFile) {
+    TRY_ASSIGN(auto files,
+               FileStore::open({posix_env(), runtime.io, system_clock(), os_rng()}, url.directory,
+                               may_create ? FileStore::Create::kIfMissing
+                                          : FileStore::Create::kMustExist));
+    StoreStack stack = stack_on(std::move(files), runtime);
+    stack.check_access = [](Context) { return Status(); };
+    return stack;
+  }
+  OpenS3 what;
+  what.url.bucket = url.bucket;
+  what.url.prefix = url.prefix;
+  what.overrides.profile = options.profile;
+  what.overrides.region = options.region;
+  what.overrides.endpoint_url = options.endpoint_url;
+  what.overrides.ca_bundle = options.ca_bundle;
+  what.overrides.force_path_style = options.force_path_style;
+  what.no_sign_request = options.no_sign_request;
+  TRY_ASSIGN(auto opened, open_s3_store(what, {posix_env(), process_env_vars(), runtime.io,
+                                               system_clock(), os_rng()}));
+  std::shared_ptr<S3Store> s3 = std::move(opened);
+  StoreStack stack = stack_on(s3, runtime);
+  stack.check_access = [s3](Context context) { return s3->check_access_sync(std::move(context)); };
+  return stack;
+}
+
+}  // namespace cairn

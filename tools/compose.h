@@ -1,0 +1,46 @@
+// The composition root: the only place that knows all concrete types.
+//
+// Runtime owns the threads; StoreStack is one remote's store with its decorators. Nothing here may
+// exist before a daemon has forked.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cache/base/executor.h"
+#include "cache/object_store.h"
+#include "s3/metered_store.h"
+#include "tools/remote_url.h"
+
+namespace cairn {
+
+struct Runtime {
+  Runtime();
+  unsigned cores;
+  // Declared so that what finishes others' work is destroyed last.
+  ThreadExecutor io;           // store completions, file I/O of a file: remote
+  ThreadExecutor work;         // completions of the engine, hashing
+  ThreadExecutor maintenance;  // local syncs, checkpoints
+  ThreadExecutor publishing;   // publishes, one at a time
+  ThreadExecutor control;      // the control socket
+};
+
+// What the command line says about reaching a store.
+struct StoreOptions {
+  std::optional<std::string> profile, region, endpoint_url, ca_bundle;
+  bool no_sign_request = false;
+  bool force_path_style = false;
+};
+
+struct StoreStack {
+  std::shared_ptr<MeteredStore> store;
+  // The first minute: can it be used at all? A sentence says what to do.
+  std::function<Status(Context)> check_access;
+};
+
+// `may_create`: a missing directory of a file: remote is made.
+Result<StoreStack> open_store(const RemoteUrl& url, const StoreOptions& options, bool may_create,
+                              Runtime& runtime);
+
+}  // namespace cairn

@@ -1,0 +1,73 @@
+// The control socket of a running mount: one JSON object per line, each way. Mode 0600.
+//
+// A client sends {"command": "status" | "flush" | "umount", ...}; the daemon answers any number of
+// {"progress": ...} lines and one final line with "ok". A client of `umount` then stays connected
+// and gets {"closed": true|false, ...} when the daemon ends.
+// Where: one socket per mount point in the run directory, named by the digest of its path.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cache/base/executor.h"
+#include "cache/base/mutex.h"
+#include "cache/base/result.h"
+
+namespace cairn {
+
+using Json = nlohmann::json;
+
+// /run/cairn for root, else $XDG_RUNTIME_DIR/cairn or ~/.cache/cairn/run. Made when missing.
+Result<std::string> run_directory();
+// The canonical form under which a mount point is known.
+Result<std::string> canonical_mountpoint(const std::string& path);
+Result<std::string> control_path(const std::string& mountpoint);
+
+class ControlServer {
+ public:
+  using Progress = std::function<void(const Json&)>;
+  // Answers one request; may take long and send progress. Runs on the executor.
+  using Handler = std::function<Json(const Json& request, const Progress& progress)>;
+
+  static Result<std::unique_ptr<ControlServer>> open(const std::string& path, Executor& executor,
+                                                     Handler handler);
+  ~ControlServer();
+  // Says goodbye to clients that wait for the end, and closes the socket.
+  void close(const Json& last_word);
+
+ private:
+  ControlServer(int fd, std::string path, Executor& executor, Handler handler);
+  void accept_loop();
+  void serve(int fd);
+
+  int fd_;
+  int wake_[2] = {-1, -1};
+  std::string path_;
+  Executor& executor_;
+  Handler handler_;
+  RankedMutex<Rank::kControl> mutex_;
+  ConditionVariable idle_;
+  std::vector<int> waiting_;  // clients that stay for the end
+  unsigned running_ = 0;
+  bool closing_ = false;
+};
+
+class ControlClient {
+ public:
+  // kNotFound: nothing is mounted there by us.
+  static Result<std::unique_ptr<ControlClient>> connect(const std::string& socket_path);
+  ~ControlClient();
+  Status send(const Json& request);
+  // The next line; kNotFound at the end of the connection.
+  Result<Json> receive();
+
+ private:
+  explicit ControlClient(int fd) : fd_(fd) {}
+  int fd_;
+  std::string buffered_;
+};
+
+}  // namespace cairn

@@ -1,0 +1,82 @@
+#include "tools/daemon.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <iostream>
+
+namespace cairn {
+
+namespace {
+
+constexpr char kReady = 'r';
+constexpr char kFailed = 'f';
+
+[[noreturn]] void wait_for_child(int pipe_end) {
+  std::string said;
+  std::array<char, 1024> part{};
+  ssize_t n = 0;
+  while ((n = ::read(pipe_end, part.data(), part.size())) > 0)
+    said.append(part.data(), static_cast<size_t>(n));
+  if (!said.empty() && said.front() == kReady) {
+    std::cout << said.substr(1) << "\n";
+    std::cout.flush();
+    ::_exit(0);
+  }
+  std::cerr << "cairn: " << (said.size() > 1 ? said.substr(1) : "the daemon died while it started")
+            << "\n";
+  ::_exit(1);
+}
+
+}  // namespace
+
+Daemon::Daemon(bool foreground) {
+  if (foreground) return;
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) std::abort();
+  const pid_t child = ::fork();
+  if (child < 0) {
+    std::cerr << "cairn: cannot start a process\n";
+    std::exit(1);
+  }
+  if (child > 0) {
+    ::close(ends[1]);
+    wait_for_child(ends[0]);
+  }
+  ::close(ends[0]);
+  pipe_ = ends[1];
+  ::setsid();
+  const int null = ::open("/dev/null", O_RDWR);
+  if (null >= 0) {
+    ::dup2(null, STDIN_FILENO);
+    ::dup2(null, STDOUT_FILENO);
+    ::dup2(null, STDERR_FILENO);
+    if (null > STDERR_FILENO) ::close(null);
+  }
+  if (::chdir("/") != 0) std::abort();
+}
+
+Daemon::~Daemon() {
+  if (pipe_ >= 0) ::close(pipe_);
+}
+
+void Daemon::report(char kind, const std::string& message) {
+  if (pipe_ < 0) {
+    (kind == kReady ? std::cout : std::cerr) << (kind == kReady ? "" : "cairn: ") << message << "\n"
+                                             << std::flush;
+    return;
+  }
+  const std::string line = kind + message;
+  if (::write(pipe_, line.data(), line.size()) < 0) {
+    // Nobody waits any more; the log has it.
+  }
+  ::close(pipe_);
+  pipe_ = -1;
+}
+
+void Daemon::ready(const std::string& message) { report(kReady, message); }
+void Daemon::failed(const std::string& message) { report(kFailed, message); }
+
+}  // namespace cairn

@@ -1,0 +1,28 @@
+// Going into the background: the parent waits until the mount is ready and says what happened.
+#pragma once
+
+#include <string>
+
+#include "cache/base/result.h"
+
+namespace cairn {
+
+// Forks; the parent never returns: it prints what the child reports and exits with its code. In
+// the child, detached from the terminal, it returns; call `ready` or `failed` exactly once then.
+// Nothing with threads may exist before.
+class Daemon {
+ public:
+  // With `foreground` nothing is forked and reports go to the terminal.
+  explicit Daemon(bool foreground);
+  ~Daemon();
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+  void ready(const std::string& message);
+  void failed(const std::string& message);
+
+ private:
+  void report(char kind, const std::string& message);
+  int pipe_ = -1;
+};
+
+}  // namespace cairn

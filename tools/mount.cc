@@ -1,0 +1,306 @@
+#include "tools/mount.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <iostream>
+
+#include "cache/base/log.h"
+#include "cache/volume_format.h"
+#include "fs/fuse_session.h"
+#include "fs/volume.h"
+#include "tools/commands.h"
+#include "tools/format.h"
+#include "tools/host_name.h"
+#include "tools/units.h"
+
+namespace cairn {
+
+std::string cache_folder(const std::string& base, const RemoteUrl& remote) {
+  const std::string text = remote.text();
+  std::string name;
+  for (const char c : text.substr(text.find("://") + 3)) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    name.push_back(plain || c == '.' || c == '-' ? c : '_');
+  }
+  constexpr size_t kReadable = 60;
+  if (name.size() > kReadable) name = name.substr(name.size() - kReadable);
+  return base + "/" + name + "-" + sha256(as_bytes(text)).hex().substr(0, 12);
+}
+
+namespace {
+
+sigset_t stop_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&set, signal);
+  return set;
+}
+
+class Mount {
+ public:
+  Mount(MountSettings settings, Daemon& daemon)
+      : settings_(std::move(settings)), daemon_(daemon) {}
+
+  int run() {
+    if (const Status opened = open(); !opened) {
+      log_error("{}", opened.error().message());
+      daemon_.failed(opened.error().message());
+      return kExitFailed;
+    }
+    const std::string line = settings_.remote.text() + " is mounted at " + settings_.mountpoint;
+    log_info("{}{}", line, settings_.options.engine.read_only ? " (read-only)" : "");
+    daemon_.ready(line);
+    runtime_.control.submit([this] { watch_signals(); });
+    const Status served = session_->run(kFuseThreads);
+    if (!served) log_error("{}", served.error().message());
+    return close(served);
+  }
+
+ private:
+  static constexpr unsigned kFuseThreads = 8;
+
+  Engine& engine() { return *mount_.engine; }
+
+  Status open() {
+    const MountOptions& options = settings_.options;
+    const bool writes = !options.engine.read_only;
+    auto stack = open_store(settings_.remote, settings_.store, settings_.create && writes, runtime_);
+    if (!stack) {
+      if (settings_.remote.kind == RemoteUrl::Kind::kFile &&
+          stack.error().code() == Errc::kNotFound)
+        return no_volume("there is no directory " + settings_.remote.directory);
+      return tl::unexpected<Error>(stack.error());
+    }
+    store_ = std::move(*stack);
+    Context context;
+    context.deadline = Deadline::after(system_clock(), options.engine.io_timeout);
+    TRY(find_volume(context));
+    TRY_ASSIGN(cache_, CacheDir::open(posix_env(), os_rng(),
+                                      cache_folder(settings_.cache_base, settings_.remote),
+                                      settings_.remote.text()));
+    begin_log();
+    const MountEnvironment environment{*store_.store,  posix_env(),          system_clock(),
+                                       os_rng(),       runtime_.work,        runtime_.maintenance,
+                                       runtime_.publishing, open_lmdb_meta_store};
+    TRY_ASSIGN(mount_, open_mount(*cache_, environment, options, Context()));
+    if (mount_.replayed > 0)
+      log_info("{} changes of an earlier mount are not in the store yet; they are sent now",
+               mount_.replayed);
+    TRY_ASSIGN(volume_, Volume::open(engine(), mount_.slot.slot, mount_.slot.next_group));
+    TRY(open_session());
+    return open_control();
+  }
+
+  tl::unexpected<Error> no_volume(const std::string& why) const {
+    return fail(Errc::kNotFound, why + "; make a volume with 'cairn format " +
+                                     settings_.remote.text() + "' or 'cairn mount --create'");
+  }
+
+  // A volume must be there, or be made when that was asked for.
+  Status find_volume(const Context& context) {
+    const auto identity = identify(*store_.store, context);
+    if (!identity) {
+      // Out of reach: say why in the words of the first minute, or go on from the cache.
+      const Status access = store_.check_access(context);
+      if (!access && access.error().code() != Errc::kTransient &&
+          access.error().code() != Errc::kTimeout)
+        return access;
+      if (posix_env().stat(cache_folder(settings_.cache_base, settings_.remote) + "/identity"))
+        return {};
+      return tl::unexpected<Error>(access ? identity.error() : access.error());
+    }
+    const std::string url = settings_.remote.text();
+    switch (identity->kind) {
+      case Identity::Kind::kVolume: return {};
+      case Identity::Kind::kOther:
+        return fail(Errc::kExists,
+                    url + " holds other things (such as " + identity->example +
+                        ") and no volume; make one beside them with 'cairn format " + url +
+                        "/PREFIX', or 'cairn mount --create' with an empty prefix");
+      case Identity::Kind::kEmpty: break;
+    }
+    if (!settings_.create) {
+      const Status access = store_.check_access(context);
+      if (!access) return access;
+      return no_volume(url + " is empty");
+    }
+    TRY(format_remote(*store_.store, FormatSettings(), runtime_, Context()));
+    return {};
+  }
+
+  void begin_log() {
+    if (settings_.foreground && settings_.log_file.empty()) return;
+    const std::string path =
+        settings_.log_file.empty() ? cache_->path() + "/log" : settings_.log_file;
+    if (!log_to_file(path)) log_warn("the log file {} cannot be written", path);
+  }
+
+  Status open_session() {
+    const EngineSettings& engine_settings = settings_.options.engine;
+    FuseSession::Options options;
+    options.mountpoint = settings_.mountpoint;
+    options.source = settings_.remote.text();
+    options.read_only = engine_settings.read_only;
+    options.allow_other = settings_.allow_other;
+    options.extra = settings_.kernel_options;
+    options.io_timeout = engine_settings.io_timeout;
+    if (engine_settings.read_only)
+      options.cache_seconds = std::chrono::duration<double>(engine_settings.poll_interval).count();
+    options.sync = [this] { return sync(); };
+    TRY_ASSIGN(session_, FuseSession::mount(*volume_, options));
+    engine().on_followed([this](const Changes& changes) { session_->invalidate(changes); });
+    return {};
+  }
+
+  Status sync() {
+    TRY(volume_->sync());
+    if (!settings_.remote_durability) return {};
+    Context context;
+    context.deadline = Deadline::after(system_clock(), settings_.options.engine.stall_timeout);
+    return engine().flush(context, nullptr);
+  }
+
+  // ---- control
+
+  Status open_control() {
+    TRY_ASSIGN(const std::string path, control_path(settings_.mountpoint));
+    TRY_ASSIGN(control_, ControlServer::open(path, runtime_.control,
+                                             [this](const Json& request, const auto& progress) {
+                                               return answer(request, progress);
+                                             }));
+    return {};
+  }
+
+  static Json to_json(const PendingStatus& pending) {
+    return Json{{"bytes", pending.bytes},
+                {"files", pending.files},
+                {"oldest_age_ms", pending.oldest_age_ms}};
+  }
+
+  Json status() {
+    const PublishedState published = engine().remote().published();
+    const LsnStatus lsn = engine().lsn_status();
+    const RemoteHealth health = engine().health();
+    const RequestCounts requests = store_.store->counts();
+    return Json{
+        {"pid", ::getpid()},
+        {"remote", settings_.remote.text()},
+        {"mountpoint", settings_.mountpoint},
+        {"mode", settings_.options.engine.read_only ? "read-only"
+                 : health.fenced                    ? "fenced"
+                                                    : "read-write"},
+        {"epoch", published.epoch},
+        {"lsn",
+         {{"appended", lsn.appended},
+          {"durable", lsn.durable},
+          {"checkpointed", lsn.checkpointed},
+          {"published", lsn.published}}},
+        {"pending", to_json(engine().pending())},
+        {"cache", {{"bytes", engine().cache_bytes()}, {"limit", engine().cache_bytes_max()}}},
+        {"requests",
+         {{"get", requests.get},
+          {"put", requests.put},
+          {"list", requests.list},
+          {"remove", requests.remove}}},
+        {"transferred",
+         {{"bytes_read", requests.bytes_read}, {"bytes_written", requests.bytes_written}}},
+        {"commit",
+         {{"seq", published.seq},
+          {"root", published.root.text()},
+          {"time", published.time_ns}}},
+        {"fenced", health.fenced},
+        {"store_error", health.last_error},
+    };
+  }
+
+  Json answer(const Json& request, const ControlServer::Progress& progress) {
+    const std::string command = request.value("command", "");
+    if (command == "status") return Json{{"ok", true}, {"status", status()}};
+    if (command != "flush" && command != "umount")
+      return Json{{"ok", false}, {"error", "unknown command"}};
+    Context context;
+    context.cancel = stop_token_;
+    const int64_t timeout_ns = request.value("timeout_ns", int64_t{0});
+    if (timeout_ns > 0) context.deadline = Deadline::after(system_clock(), Duration(timeout_ns));
+    const Status flushed = engine().flush(
+        context, [&](const PendingStatus& pending) { progress(to_json(pending)); });
+    if (!flushed) return Json{{"ok", false}, {"error", flushed.error().message()}};
+    return Json{{"ok", true}};
+  }
+
+  // ---- the end
+
+  void watch_signals() {
+    const sigset_t set = stop_signals();
+    while (!over_) {
+      const timespec patience{0, 200'000'000};
+      const int signal = ::sigtimedwait(&set, nullptr, &patience);
+      if (signal <= 0 || signal == SIGHUP) continue;
+      if (!signalled_.exchange(true)) {
+        log_info("told to stop: flushing for at most {}",
+                 format_duration(settings_.shutdown_timeout.count() / 1'000'000));
+        runtime_.control.submit_at(system_clock().now() + settings_.shutdown_timeout,
+                                   [token = stop_token_]() mutable { token.cancel(); });
+        session_->stop();
+      }
+    }
+  }
+
+  int close(const Status& served) {
+    Context context;
+    context.cancel = stop_token_;
+    const Status closed = engine().close(context, [](const PendingStatus& pending) {
+      log_once_per(std::chrono::seconds(10), "closing",
+                   "flushing: " + format_size(pending.bytes) + " in " +
+                       std::to_string(pending.files) + " files to go");
+    });
+    Json last_word{{"closed", closed.has_value()}};
+    if (!closed) {
+      const std::string left = closed.error().message() +
+                               "; the cache keeps it and the next mount goes on";
+      log_error("not everything is in the store: {}", left);
+      if (settings_.foreground)
+        std::cerr << "cairn: not everything is in the store: " << left << "\n";
+      last_word["error"] = left;
+    } else {
+      log_info("{} is unmounted, everything is in the store", settings_.mountpoint);
+    }
+    over_ = true;
+    session_.reset();
+    volume_.reset();
+    mount_.engine.reset();
+    cache_.reset();  // gives the lock back before a waiting client is told
+    control_->close(last_word);
+    return served && closed ? kExitOk : kExitFailed;
+  }
+
+  MountSettings settings_;
+  Daemon& daemon_;
+  // Threads are the last to go: everything below gives them work.
+  Runtime runtime_;
+  CancelToken stop_token_;
+  std::atomic<bool> over_{false};
+  std::atomic<bool> signalled_{false};
+  StoreStack store_;
+  std::unique_ptr<CacheDir> cache_;
+  OpenedMount mount_;
+  std::unique_ptr<Volume> volume_;
+  std::unique_ptr<FuseSession> session_;
+  std::unique_ptr<ControlServer> control_;
+};
+
+}  // namespace
+
+int run_mount(MountSettings settings, Daemon& daemon) {
+  // Before any thread is made, so that all of them leave these to the one that waits for them.
+  const sigset_t set = stop_signals();
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  ::umask(0077);
+  return Mount(std::move(settings), daemon).run();
+}
+
+}  // namespace cairn

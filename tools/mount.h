@@ -1,0 +1,34 @@
+// One mount from the moment its arguments are known to the moment it is over.
+#pragma once
+
+#include <string>
+
+#include "cache/cache_dir.h"
+#include "tools/compose.h"
+#include "tools/control.h"
+#include "tools/daemon.h"
+
+namespace cairn {
+
+struct MountSettings {
+  RemoteUrl remote;
+  std::string mountpoint;  // canonical
+  std::string cache_base;  // one folder a remote below it
+  StoreOptions store;
+  MountOptions options;
+  bool create = false;
+  bool allow_other = false;
+  bool remote_durability = false;
+  std::string kernel_options;
+  Duration shutdown_timeout = std::chrono::seconds(80);
+  std::string log_file;  // empty: in the cache directory when in the background
+  bool foreground = false;
+};
+
+// The folder of a remote's cache below the base: readable, and unique by a digest.
+std::string cache_folder(const std::string& base, const RemoteUrl& remote);
+
+// Mounts, serves until unmounted or told to stop, flushes. The exit code.
+int run_mount(MountSettings settings, Daemon& daemon);
+
+}  // namespace cairn
