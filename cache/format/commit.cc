@@ -77,7 +77,7 @@ Status read_writer(CborReader& in, CommitRecord::Writer& out) {
 Status read_previous(CborReader& in, std::optional<CommitRecord::Previous>& out) {
   TRY_ASSIGN(const bool none, in.take_null());
   if (none) return {};
-  out.emplace();
+  out = CommitRecord::Previous{};
   TRY(expect_array(in, 2));
   TRY_ASSIGN(out->seq, in.uint());
   return read_fixed(in, out->digest.bytes);
@@ -93,7 +93,7 @@ Status read_root(CborReader& in, Cid& out) {
 Status read_place(CborReader& in, std::optional<CommitRecord::RootPlace>& out) {
   TRY_ASSIGN(const bool none, in.take_null());
   if (none) return {};
-  out.emplace();
+  out = CommitRecord::RootPlace{};
   TRY(expect_array(in, 3));
   TRY(read_fixed(in, out->pack.bytes));
   return read_uints(in, {&out->offset, &out->length});
