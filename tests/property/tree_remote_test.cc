@@ -1,0 +1,412 @@
+// Publishing into a volume and reading it back through another cache, against a model that holds
+// the bytes of every file.
+#include "cache/tree_remote.h"
+
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "cache/volume_format.h"
+#include "s3/memory_store.h"
+#include "s3/metered_store.h"
+#include "tests/support/memory_env.h"
+#include "tests/support/volume_model.h"
+
+namespace cairn {
+namespace {
+
+using test::MemoryEnv;
+using test::VolumeModel;
+
+constexpr uint32_t kChunk = 4096;
+
+// Fails what it is told to fail; a failed put may have happened all the same.
+class FaultStore final : public ObjectStore {
+ public:
+  FaultStore(ObjectStore& base, Executor& executor) : base_(base), executor_(executor) {}
+
+  // Of the next `calls` requests the last one fails; `after`: once it has happened.
+  void fail_call(int64_t calls, bool after) {
+    after_ = after;
+    left_ = calls;
+  }
+  bool failed() const { return left_ <= 0; }
+  void heal() { left_ = INT64_MAX; }
+
+  void get(std::string key, GetRange range, Context context, Callback<GetResult> done) override {
+    if (--left_ == 0) return refuse<GetResult>(std::move(done));
+    base_.get(std::move(key), range, std::move(context), std::move(done));
+  }
+  void put(std::string key, Body body, PutCondition condition, Context context,
+           Callback<std::string> done) override {
+    if (--left_ != 0)
+      return base_.put(std::move(key), std::move(body), condition, std::move(context),
+                       std::move(done));
+    if (!after_) return refuse<std::string>(std::move(done));
+    base_.put(std::move(key), std::move(body), condition, std::move(context),
+              [done = std::move(done)](const Result<std::string>&) {
+                done(fail(Errc::kTimeout, "no answer came"));
+              });
+  }
+  void remove(std::string key, Context context, Callback<void> done) override {
+    base_.remove(std::move(key), std::move(context), std::move(done));
+  }
+  void list(std::string prefix, std::string after, uint32_t limit, Context context,
+            Callback<ListPage> done) override {
+    base_.list(std::move(prefix), std::move(after), limit, std::move(context), std::move(done));
+  }
+  std::string description() const override { return base_.description(); }
+
+ private:
+  template <class T>
+  void refuse(Callback<T> done) {
+    executor_.submit([done = std::move(done)] { done(fail(Errc::kTransient, "injected")); });
+  }
+
+  ObjectStore& base_;
+  Executor& executor_;
+  std::atomic<int64_t> left_{INT64_MAX};
+  std::atomic<bool> after_{false};
+};
+
+// A store with a volume of small chunks and few links, and caches on it.
+struct World {
+  World() {
+    FormatOptions options;
+    options.chunk_size = kChunk;
+    options.links_per_node = 3;
+    options.host = "test";
+    options.probe = [] { return VolumeProbe{true, "not needed"}; };
+    const auto made = format_volume(memory, executor, system_clock(), *rng, options, Context());
+    REQUIRE_MESSAGE(made.has_value(), (made ? "" : made.error().message()));
+  }
+
+  std::shared_ptr<File> new_log() {
+    auto file = env.open("/log" + std::to_string(++logs), OpenMode::kCreateNew);
+    REQUIRE(file.has_value());
+    return *std::move(file);
+  }
+
+  TreeRemote::Options options(const std::string& name, bool writer = true) {
+    TreeRemote::Options options;
+    options.mode = writer ? TreeRemote::Mode::kWriter : TreeRemote::Mode::kFollower;
+    std::copy_n(as_bytes(name).begin(), std::min<size_t>(name.size(), 16),
+                options.cache_id.begin());
+    options.host = name;
+    options.metadata_dir = "/" + name;
+    options.pack_bytes = 64 << 10;
+    options.metadata_pack_bytes = 32 << 10;
+    options.publish_memory_bytes = 128 << 10;
+    return options;
+  }
+
+  Result<std::unique_ptr<TreeRemote>> try_open(const TreeRemote::Options& with) {
+    REQUIRE(env.make_dirs(with.metadata_dir).has_value());
+    return TreeRemote::open({faults, env, system_clock(), *rng, executor}, with, Context());
+  }
+  std::unique_ptr<TreeRemote> open(const TreeRemote::Options& with) {
+    auto opened = try_open(with);
+    REQUIRE_MESSAGE(opened.has_value(), (opened ? "" : opened.error().message()));
+    return *std::move(opened);
+  }
+  std::unique_ptr<TreeRemote> open_writer(const TreeRemote::Options& with, PublishHost& host) {
+    auto remote = open(with);
+    const auto slot = remote->begin_writing(host, Context());
+    REQUIRE_MESSAGE(slot.has_value(), (slot ? "" : slot.error().message()));
+    return remote;
+  }
+  // What a cache that knows nothing yet sees.
+  std::map<Ino, test::ShownFile> shown() {
+    const auto remote = open(options("reader" + std::to_string(++readers), false));
+    return test::read_all(*remote);
+  }
+
+  std::unique_ptr<Rng> rng = make_seeded_rng(1);
+  MemoryEnv env;
+  ThreadExecutor executor{"test", 3};
+  MemoryStore memory{executor, system_clock()};
+  std::shared_ptr<MeteredStore> metered =
+      std::make_shared<MeteredStore>(std::shared_ptr<ObjectStore>(&memory, [](ObjectStore*) {}));
+  FaultStore faults{*metered, executor};
+  int logs = 0;
+  int readers = 0;
+};
+
+// True when what is shown is what the model holds; contents are those of an importer.
+bool same(const std::map<Ino, test::ShownFile>& shown, const std::map<Ino, std::string>& files,
+          const VolumeParams& params) {
+  if (shown.size() != files.size()) return false;
+  for (const auto& [ino, bytes] : files) {
+    const auto found = shown.find(ino);
+    if (found == shown.end() || found->second.bytes != bytes) return false;
+    if (found->second.content != test::content_of(bytes, params)) return false;
+  }
+  return true;
+}
+
+// A few random operations on few files, so that they meet.
+void change(VolumeModel& model) {
+  const auto steps = *rc::gen::inRange(1, 8);
+  for (int i = 0; i < steps; ++i) {
+    const Ino ino = make_ino(1, 1, static_cast<uint16_t>(*rc::gen::inRange(1, 6)));
+    if (!model.files().contains(ino)) {
+      model.create(ino);
+      continue;
+    }
+    const auto offset = static_cast<uint64_t>(*rc::gen::inRange(0, 60'000));
+    const auto size = static_cast<uint64_t>(*rc::gen::inRange(1, 20'000));
+    switch (*rc::gen::inRange(0, 8)) {
+      case 0:
+        model.remove(ino);
+        break;
+      case 1:
+        model.truncate(ino, offset);
+        break;
+      case 2:
+        model.zero(ino, offset, size);
+        break;
+      case 3:
+        model.write(ino, offset / kChunk * kChunk, std::string(kChunk * 3, '\0'));
+        break;
+      case 4:
+        model.write(ino, offset / kChunk * kChunk,
+                    std::string(kChunk * 2, *rc::gen::element('x', 'y')));
+        break;
+      default:
+        model.write(ino, offset, std::string(size, *rc::gen::inRange('a', 'z')));
+    }
+  }
+}
+
+TEST_CASE("tree remote: what was published is what another cache reads, byte for byte") {
+  const bool ok = rc::check([] {
+    World world;
+    VolumeModel model(world.new_log(), kChunk);
+    const auto options = world.options("writer");
+    auto remote = world.open_writer(options, model);
+    const auto rounds = *rc::gen::inRange(1, 14);
+    for (int round = 0; round < rounds; ++round) {
+      change(model);
+      const PublishBatch batch = model.batch();
+      const auto state = remote->publish(batch, model, Context());
+      RC_ASSERT(state.has_value());
+      RC_ASSERT(state->lsn == batch.lsn);
+      RC_ASSERT(remote->published().root == state->root);
+      uint64_t bytes = 0;
+      for (const auto& [ino, content] : model.files()) bytes += content.size();
+      RC_ASSERT(state->live_bytes == bytes);
+      RC_ASSERT(state->inodes == model.files().size() + 1);
+      model.published();
+      if (*rc::gen::inRange(0, 4) == 0)
+        RC_ASSERT(same(test::read_all(*remote), model.files(), remote->params()));
+    }
+    RC_ASSERT(same(world.shown(), model.files(), remote->params()));
+  });
+  CHECK(ok);
+}
+
+TEST_CASE("tree remote: a request that fails loses nothing and publishes nothing twice") {
+  const bool ok = rc::check([] {
+    World world;
+    VolumeModel model(world.new_log(), kChunk);
+    auto remote = world.open_writer(world.options("writer"), model);
+    change(model);
+    RC_ASSERT(remote->publish(model.batch(), model, Context()).has_value());
+    model.published();
+    std::map<Ino, std::string> before = model.files();
+    for (int round = 0; round < 4; ++round) {
+      change(model);
+      world.faults.fail_call(*rc::gen::inRange(1, 8), *rc::gen::arbitrary<bool>());
+      // The commit log itself tries again; what fails is a pack or a read.
+      auto state = remote->publish(model.batch(), model, Context());
+      const bool hit = world.faults.failed();
+      world.faults.heal();
+      if (!state) {
+        RC_ASSERT(hit);
+        // Half of a batch is never seen.
+        RC_ASSERT(same(world.shown(), before, remote->params()));
+        if (*rc::gen::arbitrary<bool>()) change(model);
+        state = remote->publish(model.batch(), model, Context());
+        RC_ASSERT(state.has_value());
+      }
+      model.published();
+      before = model.files();
+      RC_ASSERT(same(world.shown(), before, remote->params()));
+    }
+  });
+  CHECK(ok);
+}
+
+TEST_CASE("tree remote: many small files are few requests") {
+  World world;
+  VolumeModel model(world.new_log(), kChunk);
+  auto with = world.options("writer");
+  with.pack_bytes = 32 << 20;
+  with.metadata_pack_bytes = 8 << 20;
+  auto remote = world.open_writer(with, model);
+  for (uint16_t i = 1; i <= 2000; ++i) {
+    const Ino ino = make_ino(1, 1, i);
+    model.create(ino);
+    model.write(ino, 0, "file " + std::to_string(i));
+  }
+  const auto before = world.metered->counts();
+  REQUIRE(remote->publish(model.batch(), model, Context()).has_value());
+  const auto after = world.metered->counts();
+  CHECK(after.put - before.put <= 4);  // data, metadata, commit, and perhaps the hint
+  CHECK(after.get - before.get <= 2);
+  CHECK(after.list == before.list);
+  CHECK(same(world.shown(), model.files(), remote->params()));
+}
+
+TEST_CASE("tree remote: an empty batch publishes nothing, closing says so") {
+  World world;
+  VolumeModel model(world.new_log(), kChunk);
+  auto remote = world.open_writer(world.options("writer"), model);
+  const uint64_t seq = remote->published().seq;
+  PublishBatch batch = model.batch();
+  batch.lsn = 7;
+  REQUIRE(remote->publish(batch, model, Context()).has_value());
+  CHECK(remote->published().seq == seq);
+  CHECK(remote->state().head.open);
+  batch.close = true;
+  REQUIRE(remote->publish(batch, model, Context()).has_value());
+  CHECK(remote->published().seq == seq + 1);
+  CHECK(remote->published().lsn == 7);
+  CHECK(!remote->state().head.open);
+  CHECK(!remote->state().writing);
+}
+
+TEST_CASE("tree remote: a second writer is refused, and fences the first when told to") {
+  World world;
+  VolumeModel model(world.new_log(), kChunk);
+  auto first = world.open_writer(world.options("first"), model);
+  const Ino ino = make_ino(1, 1, 1);
+  model.create(ino);
+  model.write(ino, 0, "one");
+  REQUIRE(first->publish(model.batch(), model, Context()).has_value());
+  model.published();
+  const auto kept = model.files();
+
+  auto with = world.options("second");
+  auto second = world.open(with);
+  VolumeModel other(world.new_log(), kChunk);
+  const auto refused = second->begin_writing(other, Context());
+  REQUIRE(!refused.has_value());
+  CHECK(refused.error().code() == Errc::kPrecondition);
+  with.takeover = true;
+  second = world.open_writer(with, other);
+  CHECK(second->published().lsn == 0);
+
+  model.write(ino, 0, "two");
+  const auto late = first->publish(model.batch(), model, Context());
+  REQUIRE(!late.has_value());
+  CHECK(late.error().code() == Errc::kFenced);
+  CHECK(first->state().fenced);
+  const auto later = first->publish(model.batch(), model, Context());
+  CHECK(later.error().code() == Errc::kFenced);
+  CHECK(same(world.shown(), kept, first->params()));
+}
+
+TEST_CASE("tree remote: a commit whose answer was lost is not made twice") {
+  World world;
+  VolumeModel model(world.new_log(), kChunk);
+  auto remote = world.open_writer(world.options("writer"), model);
+  const Ino ino = make_ino(1, 1, 1);
+  model.create(ino);
+  model.write(ino, 0, "one");
+  const uint64_t seq = remote->published().seq;
+  // The commit is sent and happens, and then nobody can be asked.
+  CancelToken cancel;
+  Context context;
+  context.cancel = cancel;
+  world.faults.fail_call(3, true);  // data pack, metadata pack, commit
+  const auto first = remote->publish(model.batch(), model, context);
+  world.faults.heal();
+  model.write(ino, 1, "wo");
+  const auto second = remote->publish(model.batch(), model, Context());
+  REQUIRE_MESSAGE(second.has_value(), (second ? "" : second.error().message()));
+  CHECK(second->seq == seq + 2);
+  CHECK(same(world.shown(), model.files(), remote->params()));
+}
+
+TEST_CASE(
+    "tree remote: opens with what it has when the store is away, and goes on when it is back") {
+  World world;
+  VolumeModel model(world.new_log(), kChunk);
+  auto with = world.options("writer");
+  auto remote = world.open_writer(with, model);
+  const Ino ino = make_ino(1, 1, 1);
+  model.create(ino);
+  model.write(ino, 0, "here");
+  REQUIRE(remote->publish(model.batch(), model, Context()).has_value());
+  model.published();
+  with.last_commit_record = remote->commit_record();
+  const auto shown = remote->published();
+  remote.reset();
+
+  world.faults.fail_call(1, false);
+  remote = world.open(with);
+  CHECK(remote->state().offline);
+  CHECK(remote->published().root == shown.root);
+  CHECK(remote->published().lsn == shown.lsn);
+  Missing missing;
+  CHECK(remote->find(inode_key(ino), missing)->has_value());
+  world.faults.heal();
+  REQUIRE(remote->begin_writing(model, Context()).has_value());
+  CHECK(!remote->state().offline);
+  CHECK(remote->published().lsn == shown.lsn);
+  model.write(ino, 0, "gone on");
+  REQUIRE(remote->publish(model.batch(), model, Context()).has_value());
+  CHECK(same(world.shown(), model.files(), remote->params()));
+}
+
+TEST_CASE("tree remote: a follower moves to what was published and says what changed") {
+  World world;
+  VolumeModel model(world.new_log(), kChunk);
+  auto remote = world.open_writer(world.options("writer"), model);
+  const auto follower = world.open(world.options("follower", false));
+  const Ino ino = make_ino(1, 1, 1);
+  model.create(ino);
+  model.write(ino, 0, "new");
+  CHECK(!follower->follow(Context())->moved);
+  REQUIRE(remote->publish(model.batch(), model, Context()).has_value());
+  model.published();
+  const auto changes = follower->follow(Context());
+  REQUIRE(changes.has_value());
+  CHECK(changes->moved);
+  CHECK(!changes->everything);
+  REQUIRE(changes->keys.size() == 2);
+  CHECK(changes->keys[1] == inode_key(ino));
+  CHECK(same(test::read_all(*follower), model.files(), remote->params()));
+  CHECK(!follower->follow(Context())->moved);
+}
+
+TEST_CASE("tree remote: after hundreds of small commits a new cache needs few requests") {
+  World world;
+  VolumeModel model(world.new_log(), kChunk);
+  auto remote = world.open_writer(world.options("writer"), model);
+  for (uint16_t i = 1; i <= 300; ++i) {
+    const Ino ino = make_ino(1, 1 + i / 50, i);
+    model.create(ino);
+    model.write(ino, 0, "file " + std::to_string(i));
+    if (i > 10) model.write(make_ino(1, 1 + (i - 10) / 50, i - 10), 3, std::to_string(i));
+    REQUIRE(remote->publish(model.batch(), model, Context()).has_value());
+    model.published();
+  }
+  const auto before = world.metered->counts();
+  const auto reader = world.open(world.options("reader", false));
+  Missing missing;
+  const auto entries = reader->scan(ino_prefix(1), "", 10'000, missing);
+  REQUIRE(entries.has_value());  // everything came when it was opened
+  CHECK(entries->size() >= 600);
+  const auto after = world.metered->counts();
+  CHECK(after.get - before.get <= 40);
+  CHECK(same(test::read_all(*reader), model.files(), remote->params()));
+}
+
+}  // namespace
+}  // namespace cairn
