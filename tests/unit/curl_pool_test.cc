@@ -157,7 +157,7 @@ TEST_CASE("http: what is no answer is kTransient, and says whether anything was 
   CHECK_FALSE(closed.error().no_effect());
 
   ScriptedServer garbage(always("SMTP ready\r\n"));
-  const auto answer = client.send(within(request("GET", garbage.url()), milliseconds(3000)));
+  const auto answer = client.send(request("GET", garbage.url()));
   REQUIRE_FALSE(answer);
   CHECK(answer.error().code() == Errc::kTransient);
 
@@ -177,7 +177,13 @@ TEST_CASE("http: deadlines and cancellation end what runs and what waits") {
   options.max_active = 1;
   Client client(options);
   const MonotonicTime start = system_clock().now();
-  auto running = client.start(within(request("PUT", server.url(), "x"), milliseconds(700)));
+  const auto reached = [&](size_t requests) {
+    for (int i = 0; i < 4000 && server.requests().size() < requests; ++i)
+      std::this_thread::sleep_for(milliseconds(5));
+    REQUIRE(server.requests().size() == requests);
+  };
+  auto running = client.start(within(request("PUT", server.url(), "x"), milliseconds(5000)));
+  reached(1);
   HttpRequest cancelled = request("PUT", server.url(), "x");
   CancelToken token = cancelled.context.cancel;
   auto waiting = client.start(std::move(cancelled));
@@ -195,12 +201,12 @@ TEST_CASE("http: deadlines and cancellation end what runs and what waits") {
   REQUIRE_FALSE(timed_out);
   CHECK(timed_out.error().code() == Errc::kTimeout);
   CHECK_FALSE(timed_out.error().no_effect());
-  CHECK(system_clock().now() - start < std::chrono::seconds(10));
+  CHECK(system_clock().now() - start < std::chrono::seconds(50));
 
   HttpRequest last = request("GET", server.url());
   CancelToken last_token = last.context.cancel;
   auto active = client.start(std::move(last));
-  while (server.requests().size() < 2) std::this_thread::sleep_for(milliseconds(5));
+  reached(2);
   last_token.cancel();
   CHECK(active.get().error().code() == Errc::kCancelled);
 }
