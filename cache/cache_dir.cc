@@ -15,8 +15,9 @@ Result<CacheIdentity> parse_identity(const ByteVec& bytes, const std::string& pa
   const size_t line = text.find('\n');
   const auto id = from_hex(text.substr(0, line));
   if (line == std::string_view::npos || !id || id->size() != 16 || text.back() != '\n')
-    return fail(Errc::kCorruption, path + " is damaged; remove the cache directory if nothing in "
-                                          "it is unpublished");
+    return fail(Errc::kCorruption, path +
+                                       " is damaged; remove the cache directory if nothing in "
+                                       "it is unpublished");
   CacheIdentity identity;
   std::copy(id->begin(), id->end(), identity.cache_id.begin());
   identity.remote = std::string(text.substr(line + 1, text.size() - line - 2));
@@ -41,10 +42,11 @@ Result<std::unique_ptr<CacheDir>> CacheDir::open(Env& env, Rng& rng, const std::
   if (!lock) {
     if (lock.error().code() != Errc::kExists)
       return tl::unexpected<Error>(std::move(lock).error().wrap("cache directory"));
-    return fail(Errc::kExists, "the cache directory " + path +
-                                   " is in use by another mount; unmount that one first or give "
-                                   "this one its own --cache-dir (" +
-                                   lock.error().message() + ")",
+    return fail(Errc::kExists,
+                "the cache directory " + path +
+                    " is in use by another mount; unmount that one first or give "
+                    "this one its own --cache-dir (" +
+                    lock.error().message() + ")",
                 EBUSY);
   }
   const std::string identity_path = path + "/identity";
@@ -101,8 +103,8 @@ class Opening {
 
   Status open_remote() {
     TreeRemote::Options options;
-    options.mode = options_.engine.read_only ? TreeRemote::Mode::kFollower
-                                             : TreeRemote::Mode::kWriter;
+    options.mode =
+        options_.engine.read_only ? TreeRemote::Mode::kFollower : TreeRemote::Mode::kWriter;
     options.pinned = options_.recover;
     options.cache_id = dir_.identity().cache_id;
     options.host = options_.host;
@@ -111,9 +113,8 @@ class Opening {
     options.takeover = options_.takeover;
     options.last_commit_record = last_commit_;
     options.io_timeout = options_.engine.io_timeout;
-    TRY_ASSIGN(auto remote,
-               TreeRemote::open({e_.store, e_.env, e_.clock, e_.rng, e_.executor}, options,
-                                context_));
+    TRY_ASSIGN(auto remote, TreeRemote::open({e_.store, e_.env, e_.clock, e_.rng, e_.executor},
+                                             options, context_));
     remote_ = remote.get();
     owned_remote_ = std::move(remote);
     return {};

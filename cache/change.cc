@@ -136,13 +136,16 @@ class Decoder {
 
   Result<Effect> one(Tag tag) {
     switch (tag) {
-      case Tag::kPut: return put();
+      case Tag::kPut:
+        return put();
       case Tag::kDelete: {
         TRY_ASSIGN(std::string k, key());
         return Effect(PutKey{std::move(k), std::nullopt});
       }
-      case Tag::kSegmentWrite: return write(false);
-      case Tag::kInlineWrite: return write(true);
+      case Tag::kSegmentWrite:
+        return write(false);
+      case Tag::kInlineWrite:
+        return write(true);
       case Tag::kCut: {
         CutContent e;
         TRY_ASSIGN(e.inode, fixed<uint64_t>());
@@ -161,7 +164,8 @@ class Decoder {
         TRY_ASSIGN(e.inode, fixed<uint64_t>());
         return Effect(e);
       }
-      case Tag::kBlock: return block();
+      case Tag::kBlock:
+        return block();
       case Tag::kState: {
         PutState e;
         TRY_ASSIGN(e.key, key());
@@ -231,6 +235,8 @@ ByteVec encode_change(const Change& change) {
   return out;
 }
 
-Result<Change> decode_change(const JournalRecord& record) { return Decoder(record).run(); }
+Result<Change> decode_change(const JournalRecord& record) {
+  return Decoder(record).run();
+}
 
 }  // namespace cairn

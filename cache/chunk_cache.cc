@@ -8,7 +8,9 @@ namespace {
 constexpr size_t kMaxVerified = 1U << 18;  // 2 MiB of memory; forgetting costs one more hash
 
 // Unique for segments below 2^34 numbers of at most 4 GiB in 4 KiB steps.
-uint64_t place_key(const DataRef& ref) { return ref.file << 20 | ref.offset >> 12; }
+uint64_t place_key(const DataRef& ref) {
+  return ref.file << 20 | ref.offset >> 12;
+}
 }  // namespace
 
 std::optional<Buffer> ChunkCache::recent(const Digest& digest) {
@@ -130,6 +132,8 @@ void ChunkCache::adopt(uint64_t inode, uint64_t chunk, const Leaf& leaf, DataRef
   live_.put_resident(inode, chunk, ResidentRow{leaf.digest, leaf.length, ref});
 }
 
-Status ChunkCache::forget_segment(uint64_t segment) { return live_.drop_segment(segment); }
+Status ChunkCache::forget_segment(uint64_t segment) {
+  return live_.drop_segment(segment);
+}
 
 }  // namespace cairn

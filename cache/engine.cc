@@ -16,9 +16,10 @@ Engine::Engine(EngineSettings settings, Components components)
       tables_(std::move(components.tables)),
       segments_(std::move(components.segments)),
       remote_(std::move(components.remote)),
-      space_(components.cache_bytes_max,
-             [this] { return segments_->allocated_bytes() + (journal_ ? journal_->bytes() : 0); },
-             std::move(components.disk_left_bytes)),
+      space_(
+          components.cache_bytes_max,
+          [this] { return segments_->allocated_bytes() + (journal_ ? journal_->bytes() : 0); },
+          std::move(components.disk_left_bytes)),
       bookmark_(std::move(components.bookmark)),
       live_(*tables_, remote_->params().chunk_bytes),
       chunks_(live_, *segments_, settings.chunk_memory_bytes),
@@ -26,7 +27,9 @@ Engine::Engine(EngineSettings settings, Components components)
       last_checkpoint_(clock_.now()),
       retry_at_(clock_.now()) {}
 
-Engine::~Engine() { abandon(); }
+Engine::~Engine() {
+  abandon();
+}
 
 void Engine::attach(std::unique_ptr<Journal> journal, Lsn checkpointed, Lsn published) {
   journal_ = std::move(journal);
@@ -35,7 +38,9 @@ void Engine::attach(std::unique_ptr<Journal> journal, Lsn checkpointed, Lsn publ
   settled_ = std::min(checkpointed, published);
 }
 
-void Engine::start() { schedule_background(); }
+void Engine::start() {
+  schedule_background();
+}
 
 // ---- changing
 
@@ -109,7 +114,9 @@ void Engine::add_orphan(uint64_t inode) {
   orphans_.insert(inode);
 }
 
-Effect Engine::orphan_row(uint64_t inode) { return PutState{orphan_state_key(inode), "1"}; }
+Effect Engine::orphan_row(uint64_t inode) {
+  return PutState{orphan_state_key(inode), "1"};
+}
 
 void Engine::release_orphan(uint64_t inode) {
   const std::lock_guard lock(commit_mutex_);
@@ -137,7 +144,9 @@ Status Engine::sync(Lsn lsn) {
   return journal_->sync(lsn);
 }
 
-Lsn Engine::appended() const { return journal_ ? journal_->appended() : 0; }
+Lsn Engine::appended() const {
+  return journal_ ? journal_->appended() : 0;
+}
 
 // ---- status
 
@@ -211,8 +220,8 @@ bool Engine::data_survived(const WriteData& write) {
 Status Engine::drop_leftovers(Lsn published) {
   // Content of files that were removed while open: nobody has them open any more.
   std::vector<uint64_t> inodes;
-  TRY_ASSIGN(const auto orphans, tables_->scan(Table::kState, kOrphanPrefix,
-                                               prefix_end(kOrphanPrefix), SIZE_MAX));
+  TRY_ASSIGN(const auto orphans,
+             tables_->scan(Table::kState, kOrphanPrefix, prefix_end(kOrphanPrefix), SIZE_MAX));
   for (const auto& row : orphans) {
     TRY_ASSIGN(const auto inode, parse_orphan_state_key(row.key));
     TRY(live_.forget_content(inode));

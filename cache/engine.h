@@ -98,9 +98,9 @@ class Engine final : private PublishHost {
  public:
   struct Components {
     Clock& clock;
-    Executor& executor;       // completions
-    Executor& maintenance;    // one thread: sync, checkpoint, publish may block it
-    Executor& publishing;     // one thread: publish blocks it
+    Executor& executor;     // completions
+    Executor& maintenance;  // one thread: sync, checkpoint, publish may block it
+    Executor& publishing;   // one thread: publish blocks it
     std::unique_ptr<LiveTables> tables;
     std::unique_ptr<Segments> segments;
     std::unique_ptr<Remote> remote;
@@ -200,8 +200,7 @@ class Engine final : private PublishHost {
  private:
   // PublishHost
   Result<std::shared_ptr<File>> open_data(const DataRef& ref) override;
-  Result<std::optional<Buffer>> resident(uint64_t inode, uint64_t chunk,
-                                         const Leaf& leaf) override;
+  Result<std::optional<Buffer>> resident(uint64_t inode, uint64_t chunk, const Leaf& leaf) override;
   void chunk_staged(uint64_t inode, uint64_t chunk, const Leaf& leaf, Buffer bytes) override;
   Status commit_intended(uint64_t seq, Bytes record) override;
   void uploaded(uint64_t bytes) override { uploaded_bytes_ += bytes; }

@@ -132,15 +132,18 @@ void Engine::note_remote(const Status& status) {
     if (fenced) health_.fenced = true;
   }
   if (fenced) {
-    log_error("another writer took this volume over: nothing more is published from here. Reads "
-              "go on; unpublished files can be taken out with 'cairn recover CACHE-DIR --to DIR'. "
-              "({})", status.error().message());
+    log_error(
+        "another writer took this volume over: nothing more is published from here. Reads "
+        "go on; unpublished files can be taken out with 'cairn recover CACHE-DIR --to DIR'. "
+        "({})",
+        status.error().message());
     wake_waiters();
     return;
   }
   log_once_per(std::chrono::minutes(1), "store",
                "the store cannot be written, what is written stays in the cache and is tried "
-               "again: " + status.error().message());
+               "again: " +
+                   status.error().message());
 }
 
 void Engine::abandon() {
@@ -165,8 +168,8 @@ void Engine::satisfy(Need need, Context context, Callback<void> done) {
   };
   auto join = std::make_shared<Join>();
   join->done = std::move(done);
-  join->left = (need.space ? 1U : 0U) + (need.blocks.empty() ? 0U : 1U) +
-               (need.chunks.empty() ? 0U : 1U);
+  join->left =
+      (need.space ? 1U : 0U) + (need.blocks.empty() ? 0U : 1U) + (need.chunks.empty() ? 0U : 1U);
   if (join->left == 0) {
     executor_.submit([join] { join->done({}); });
     return;
@@ -230,9 +233,9 @@ void Engine::wake_waiters() {
         still_waiting.push_back(std::move(waiter));
         continue;
       }
-      answer = fail(Errc::kNoSpace,
-                    "the cache is full and the store has taken nothing for the stall timeout",
-                    ENOSPC);
+      answer =
+          fail(Errc::kNoSpace,
+               "the cache is full and the store has taken nothing for the stall timeout", ENOSPC);
     }
     executor_.submit([done = std::move(waiter.done), answer = std::move(answer)] { done(answer); });
   }

@@ -38,8 +38,7 @@ Result<bool> Engine::publish_once(bool close, Context context) {
   TRY(refuse_when_stopped());
   const Lsn after = published_;
   const Lsn upto = journal_->appended();
-  TRY_ASSIGN(Fold fold,
-             fold_journal(*journal_, after, upto, live_.chunk_bytes(), settings_.fold));
+  TRY_ASSIGN(Fold fold, fold_journal(*journal_, after, upto, live_.chunk_bytes(), settings_.fold));
   fold.batch.close = close && fold.batch.lsn == upto;
   if (fold.batch.lsn == after && !fold.batch.close) return false;
   TRY(journal_->sync(fold.batch.lsn));
@@ -216,8 +215,9 @@ Status Engine::flush(Context context, const std::function<void(PendingStatus)>& 
   std::unique_lock lock(state_mutex_);
   while (published_ < target) {
     if (health_.fenced)
-      return fail(Errc::kFenced, "another writer took this volume over; what is left here can be "
-                                 "taken out with 'cairn recover'");
+      return fail(Errc::kFenced,
+                  "another writer took this volume over; what is left here can be "
+                  "taken out with 'cairn recover'");
     if (stopping_ || context.cancel.cancelled())
       return fail(Errc::kCancelled, "the flush was interrupted");
     if (context.deadline.passed(clock_)) {

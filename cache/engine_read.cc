@@ -43,8 +43,7 @@ Result<Engine::Range> Engine::scan(std::string_view from, std::string_view to, s
   auto entry = stored.begin();
   const auto beyond = [&end](std::string_view key) { return !end.empty() && key > end; };
   while (row != rows.end() || entry != stored.end()) {
-    const bool take_row =
-        entry == stored.end() || (row != rows.end() && row->key <= entry->key);
+    const bool take_row = entry == stored.end() || (row != rows.end() && row->key <= entry->key);
     const std::string& key = take_row ? row->key : entry->key;
     if (beyond(key)) break;
     if (take_row) {
@@ -97,8 +96,8 @@ struct Engine::ChunkView {
   std::vector<Piece> pieces;
 };
 
-Result<Buffer> Engine::read(uint64_t inode, const std::optional<ContentBase>& pinned,
-                            uint64_t size, uint64_t offset, uint64_t length, Need& need) {
+Result<Buffer> Engine::read(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t size,
+                            uint64_t offset, uint64_t length, Need& need) {
   if (offset >= size) return Buffer();
   length = std::min(length, size - offset);
   for (int attempt = 0; attempt < kMaxRetries; ++attempt) {
@@ -128,8 +127,8 @@ Result<Buffer> Engine::read_once(uint64_t inode, const std::optional<ContentBase
     view.chunk = chunk;
     const uint64_t start = chunk * chunk_bytes;
     view.offset = static_cast<uint32_t>(std::max(offset, start) - start);
-    view.length = static_cast<uint32_t>(std::min(offset + length, start + chunk_bytes) - start) -
-                  view.offset;
+    view.length =
+        static_cast<uint32_t>(std::min(offset + length, start + chunk_bytes) - start) - view.offset;
     const bool has_extents = next_written != written.end() && next_written->chunk == chunk;
     view.pieces =
         resolve(has_extents ? next_written->extents : Extents(), view.offset, view.length);

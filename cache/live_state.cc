@@ -114,8 +114,8 @@ class LiveState::Step {
   }
 
   void add_block(const AddBlock& e) {
-    changes_.push_back({Table::kBlocks, to_string(e.digest.view()),
-                        lsn_prefix(lsn_).append(as_chars(e.bytes))});
+    changes_.push_back(
+        {Table::kBlocks, to_string(e.digest.view()), lsn_prefix(lsn_).append(as_chars(e.bytes))});
   }
   void put_state(const PutState& e) {
     std::optional<std::string> value;
@@ -236,8 +236,8 @@ Status LiveState::drop_published_file(const FrozenFile& file, Lsn published) {
   return {};
 }
 
-Status LiveState::drop_published_edits(const std::vector<TreeEdit>& edits, size_t begin,
-                                       size_t end, Lsn published) {
+Status LiveState::drop_published_edits(const std::vector<TreeEdit>& edits, size_t begin, size_t end,
+                                       Lsn published) {
   std::vector<TableChange> changes;
   for (size_t i = begin; i < end; ++i) {
     TRY_ASSIGN(const auto row, tree_row(edits[i].key));
@@ -345,11 +345,10 @@ Result<Extents> LiveState::extents(uint64_t inode, uint64_t chunk) const {
   return decode_extents(*row);
 }
 
-Result<std::vector<LiveState::ChunkExtents>> LiveState::scan_extents(uint64_t inode,
-                                                                     uint64_t first, uint64_t end,
+Result<std::vector<LiveState::ChunkExtents>> LiveState::scan_extents(uint64_t inode, uint64_t first,
+                                                                     uint64_t end,
                                                                      size_t limit) const {
-  const std::string to =
-      end == UINT64_MAX ? prefix_end(file_key(inode)) : chunk_key(inode, end);
+  const std::string to = end == UINT64_MAX ? prefix_end(file_key(inode)) : chunk_key(inode, end);
   TRY_ASSIGN(const auto rows, tables_.scan(Table::kDirty, chunk_key(inode, first), to, limit));
   std::vector<ChunkExtents> out;
   out.reserve(rows.size());

@@ -48,8 +48,7 @@ class LiveState {
   Status drop_published_file(const FrozenFile& file, Lsn published);
   Status drop_published_edits(const std::vector<TreeEdit>& edits, size_t begin, size_t end,
                               Lsn published);
-  Status drop_published_blocks(const std::vector<std::pair<Digest, Buffer>>& blocks,
-                               Lsn published);
+  Status drop_published_blocks(const std::vector<std::pair<Digest, Buffer>>& blocks, Lsn published);
 
   // All of the above for the whole state (at open, when a commit turned out to be there).
   Status drop_published(Lsn published);

@@ -22,10 +22,12 @@ timespec to_timespec(int64_t ns) {
   return {seconds, rest};
 }
 
-int64_t to_ns(const timespec& t) { return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec; }
+int64_t to_ns(const timespec& t) {
+  return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
 
 struct stat to_stat(const Attr& attr) {
-  struct stat st {};
+  struct stat st{};
   st.st_ino = attr.ino;
   st.st_mode = attr.mode;
   st.st_nlink = attr.nlink;
@@ -61,96 +63,108 @@ void reply_attr(fuse_req_t req, const Attr& attr) {
   fuse_reply_attr(req, &st, context_of(req).cache_seconds);
 }
 
-void reply_ok(fuse_req_t req) { fuse_reply_err(req, 0); }
+void reply_ok(fuse_req_t req) {
+  fuse_reply_err(req, 0);
+}
 
 Caller caller_of(fuse_req_t req) {
   const fuse_ctx* ctx = fuse_req_ctx(req);
   return Caller{ctx->uid, ctx->gid};
 }
 
-Volume& volume_of(fuse_req_t req) { return context_of(req).volume; }
+Volume& volume_of(fuse_req_t req) {
+  return context_of(req).volume;
+}
 
 // ---- names
 
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
-  serve(req,
-        [&volume = volume_of(req), parent, name = std::string(name)](Need& need) {
-          return volume.lookup(parent, name, need);
-        },
-        reply_entry);
+  serve(
+      req,
+      [&volume = volume_of(req), parent, name = std::string(name)](Need& need) {
+        return volume.lookup(parent, name, need);
+      },
+      reply_entry);
 }
 
 void op_mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) {
-  serve(req,
-        [&volume = volume_of(req), parent, name = std::string(name), mode, rdev,
-         caller = caller_of(req)](Need& need) {
-          return volume.mknod(parent, name, mode, rdev, caller, need);
-        },
-        reply_entry);
+  serve(
+      req,
+      [&volume = volume_of(req), parent, name = std::string(name), mode, rdev,
+       caller = caller_of(req)](Need& need) {
+        return volume.mknod(parent, name, mode, rdev, caller, need);
+      },
+      reply_entry);
 }
 
 void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) {
-  serve(req,
-        [&volume = volume_of(req), parent, name = std::string(name), mode,
-         caller = caller_of(req)](Need& need) {
-          return volume.mkdir(parent, name, mode, caller, need);
-        },
-        reply_entry);
+  serve(
+      req,
+      [&volume = volume_of(req), parent, name = std::string(name), mode, caller = caller_of(req)](
+          Need& need) { return volume.mkdir(parent, name, mode, caller, need); },
+      reply_entry);
 }
 
 void op_symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) {
-  serve(req,
-        [&volume = volume_of(req), parent, name = std::string(name), target = std::string(target),
-         caller = caller_of(req)](Need& need) {
-          return volume.symlink(parent, name, target, caller, need);
-        },
-        reply_entry);
+  serve(
+      req,
+      [&volume = volume_of(req), parent, name = std::string(name), target = std::string(target),
+       caller = caller_of(req)](Need& need) {
+        return volume.symlink(parent, name, target, caller, need);
+      },
+      reply_entry);
 }
 
 void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char* name) {
-  serve(req,
-        [&volume = volume_of(req), ino, parent, name = std::string(name)](Need& need) {
-          return volume.link(ino, parent, name, need);
-        },
-        reply_entry);
+  serve(
+      req,
+      [&volume = volume_of(req), ino, parent, name = std::string(name)](Need& need) {
+        return volume.link(ino, parent, name, need);
+      },
+      reply_entry);
 }
 
 void op_unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
-  serve(req,
-        [&volume = volume_of(req), parent, name = std::string(name)](Need& need) {
-          return volume.unlink(parent, name, need);
-        },
-        reply_ok);
+  serve(
+      req,
+      [&volume = volume_of(req), parent, name = std::string(name)](Need& need) {
+        return volume.unlink(parent, name, need);
+      },
+      reply_ok);
 }
 
 void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
-  serve(req,
-        [&volume = volume_of(req), parent, name = std::string(name)](Need& need) {
-          return volume.rmdir(parent, name, need);
-        },
-        reply_ok);
+  serve(
+      req,
+      [&volume = volume_of(req), parent, name = std::string(name)](Need& need) {
+        return volume.rmdir(parent, name, need);
+      },
+      reply_ok);
 }
 
 void op_rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
                const char* new_name, unsigned flags) {
-  serve(req,
-        [&volume = volume_of(req), parent, name = std::string(name), new_parent,
-         new_name = std::string(new_name), flags](Need& need) {
-          return volume.rename(parent, name, new_parent, new_name, flags, need);
-        },
-        reply_ok);
+  serve(
+      req,
+      [&volume = volume_of(req), parent, name = std::string(name), new_parent,
+       new_name = std::string(new_name), flags](Need& need) {
+        return volume.rename(parent, name, new_parent, new_name, flags, need);
+      },
+      reply_ok);
 }
 
 void op_readlink(fuse_req_t req, fuse_ino_t ino) {
-  serve(req, [&volume = volume_of(req), ino](Need& need) { return volume.readlink(ino, need); },
-        [](fuse_req_t r, const std::string& target) { fuse_reply_readlink(r, target.c_str()); });
+  serve(
+      req, [&volume = volume_of(req), ino](Need& need) { return volume.readlink(ino, need); },
+      [](fuse_req_t r, const std::string& target) { fuse_reply_readlink(r, target.c_str()); });
 }
 
 // ---- attributes
 
 void op_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
-  serve(req, [&volume = volume_of(req), ino](Need& need) { return volume.getattr(ino, need); },
-        reply_attr);
+  serve(
+      req, [&volume = volume_of(req), ino](Need& need) { return volume.getattr(ino, need); },
+      reply_attr);
 }
 
 AttrChange to_change(const struct stat& st, int to_set, int64_t now) {
@@ -170,14 +184,15 @@ AttrChange to_change(const struct stat& st, int to_set, int64_t now) {
 void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* st, int to_set, fuse_file_info*) {
   Volume& volume = volume_of(req);
   const AttrChange change = to_change(*st, to_set, volume.engine().clock().wall_ns());
-  serve(req, [&volume, ino, change](Need& need) { return volume.setattr(ino, change, need); },
-        reply_attr);
+  serve(
+      req, [&volume, ino, change](Need& need) { return volume.setattr(ino, change, need); },
+      reply_attr);
 }
 
 void op_statfs(fuse_req_t req, fuse_ino_t) {
   const auto space = volume_of(req).statfs();
   if (!space) return reply_error(req, space.error());
-  struct statvfs st {};
+  struct statvfs st{};
   constexpr uint64_t kBlock = 4096;
   st.f_bsize = kBlock;
   st.f_frsize = kBlock;
@@ -203,38 +218,40 @@ void reply_sized(fuse_req_t req, Bytes value, size_t size) {
 }
 
 void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) {
-  serve(req,
-        [&volume = volume_of(req), ino, name = std::string(name)](Need& need) {
-          return volume.getxattr(ino, name, need);
-        },
-        [size](fuse_req_t r, const Buffer& value) { reply_sized(r, value, size); });
+  serve(
+      req,
+      [&volume = volume_of(req), ino, name = std::string(name)](Need& need) {
+        return volume.getxattr(ino, name, need);
+      },
+      [size](fuse_req_t r, const Buffer& value) { reply_sized(r, value, size); });
 }
 
 void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
-  serve(req, [&volume = volume_of(req), ino](Need& need) { return volume.listxattr(ino, need); },
-        [size](fuse_req_t r, const std::vector<std::string>& names) {
-          std::string list;
-          for (const std::string& name : names) list.append(name).push_back('\0');
-          reply_sized(r, as_bytes(list), size);
-        });
+  serve(
+      req, [&volume = volume_of(req), ino](Need& need) { return volume.listxattr(ino, need); },
+      [size](fuse_req_t r, const std::vector<std::string>& names) {
+        std::string list;
+        for (const std::string& name : names) list.append(name).push_back('\0');
+        reply_sized(r, as_bytes(list), size);
+      });
 }
 
 void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value, size_t size,
                  int flags) {
-  serve(req,
-        [&volume = volume_of(req), ino, name = std::string(name),
-         value = std::string(value, size), flags](Need& need) {
-          return volume.setxattr(ino, name, as_bytes(value), flags, need);
-        },
-        reply_ok);
+  serve(
+      req,
+      [&volume = volume_of(req), ino, name = std::string(name), value = std::string(value, size),
+       flags](Need& need) { return volume.setxattr(ino, name, as_bytes(value), flags, need); },
+      reply_ok);
 }
 
 void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
-  serve(req,
-        [&volume = volume_of(req), ino, name = std::string(name)](Need& need) {
-          return volume.removexattr(ino, name, need);
-        },
-        reply_ok);
+  serve(
+      req,
+      [&volume = volume_of(req), ino, name = std::string(name)](Need& need) {
+        return volume.removexattr(ino, name, need);
+      },
+      reply_ok);
 }
 
 // ---- files
@@ -249,35 +266,35 @@ void reply_open(fuse_req_t req, fuse_file_info fi, HandleId handle) {
 }
 
 void op_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
-  serve(req,
-        [&volume = volume_of(req), ino, truncate = (fi->flags & O_TRUNC) != 0](
-            Need& need) -> Result<HandleId> {
-          if (truncate) {
-            AttrChange change;
-            change.size = 0;
-            TRY(volume.setattr(ino, change, need));
-          }
-          return volume.open_file(ino, need);
-        },
-        [fi = *fi](fuse_req_t r, HandleId handle) { reply_open(r, fi, handle); });
+  serve(
+      req,
+      [&volume = volume_of(req), ino,
+       truncate = (fi->flags & O_TRUNC) != 0](Need& need) -> Result<HandleId> {
+        if (truncate) {
+          AttrChange change;
+          change.size = 0;
+          TRY(volume.setattr(ino, change, need));
+        }
+        return volume.open_file(ino, need);
+      },
+      [fi = *fi](fuse_req_t r, HandleId handle) { reply_open(r, fi, handle); });
 }
 
 void op_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
                fuse_file_info* fi) {
-  serve(req,
-        [&volume = volume_of(req), parent, name = std::string(name), mode,
-         caller = caller_of(req)](Need& need) {
-          return volume.create(parent, name, mode, caller, need);
-        },
-        [fi = *fi](fuse_req_t r, const Volume::Created& created) {
-          FuseContext& context = context_of(r);
-          fuse_file_info reply = fi;
-          reply.fh = created.handle;
-          reply.keep_cache = context.keep_cache ? 1 : 0;
-          const fuse_entry_param entry = to_entry(context, created.attr);
-          Volume& volume = context.volume;
-          if (fuse_reply_create(r, &entry, &reply) == -ENOENT) volume.release_file(created.handle);
-        });
+  serve(
+      req,
+      [&volume = volume_of(req), parent, name = std::string(name), mode, caller = caller_of(req)](
+          Need& need) { return volume.create(parent, name, mode, caller, need); },
+      [fi = *fi](fuse_req_t r, const Volume::Created& created) {
+        FuseContext& context = context_of(r);
+        fuse_file_info reply = fi;
+        reply.fh = created.handle;
+        reply.keep_cache = context.keep_cache ? 1 : 0;
+        const fuse_entry_param entry = to_entry(context, created.attr);
+        Volume& volume = context.volume;
+        if (fuse_reply_create(r, &entry, &reply) == -ENOENT) volume.release_file(created.handle);
+      });
 }
 
 void op_release(fuse_req_t req, fuse_ino_t, fuse_file_info* fi) {
@@ -286,12 +303,13 @@ void op_release(fuse_req_t req, fuse_ino_t, fuse_file_info* fi) {
 }
 
 void op_read(fuse_req_t req, fuse_ino_t, size_t size, off_t offset, fuse_file_info* fi) {
-  serve(req,
-        [&volume = volume_of(req), handle = fi->fh, offset = static_cast<uint64_t>(offset),
-         size](Need& need) { return volume.read(handle, offset, size, need); },
-        [](fuse_req_t r, const Buffer& bytes) {
-          fuse_reply_buf(r, as_chars(bytes).data(), bytes.size());
-        });
+  serve(
+      req,
+      [&volume = volume_of(req), handle = fi->fh, offset = static_cast<uint64_t>(offset),
+       size](Need& need) { return volume.read(handle, offset, size, need); },
+      [](fuse_req_t r, const Buffer& bytes) {
+        fuse_reply_buf(r, as_chars(bytes).data(), bytes.size());
+      });
 }
 
 void op_write(fuse_req_t req, fuse_ino_t, const char* data, size_t size, off_t offset,
@@ -322,7 +340,9 @@ void op_write(fuse_req_t req, fuse_ino_t, const char* data, size_t size, off_t o
 }
 
 // What close returned for survives the death of the daemon: it is in the journal since `write`.
-void op_flush(fuse_req_t req, fuse_ino_t, fuse_file_info*) { fuse_reply_err(req, 0); }
+void op_flush(fuse_req_t req, fuse_ino_t, fuse_file_info*) {
+  fuse_reply_err(req, 0);
+}
 
 void op_fsync(fuse_req_t req, fuse_ino_t, int, fuse_file_info*) {
   const Status status = context_of(req).sync();
@@ -332,31 +352,34 @@ void op_fsync(fuse_req_t req, fuse_ino_t, int, fuse_file_info*) {
 
 void op_fallocate(fuse_req_t req, fuse_ino_t, int mode, off_t offset, off_t length,
                   fuse_file_info* fi) {
-  serve(req,
-        [&volume = volume_of(req), handle = fi->fh, mode, offset = static_cast<uint64_t>(offset),
-         length = static_cast<uint64_t>(length)](Need& need) {
-          return volume.fallocate(handle, mode, offset, length, need);
-        },
-        reply_ok);
+  serve(
+      req,
+      [&volume = volume_of(req), handle = fi->fh, mode, offset = static_cast<uint64_t>(offset),
+       length = static_cast<uint64_t>(length)](Need& need) {
+        return volume.fallocate(handle, mode, offset, length, need);
+      },
+      reply_ok);
 }
 
 void op_lseek(fuse_req_t req, fuse_ino_t, off_t offset, int whence, fuse_file_info* fi) {
-  serve(req,
-        [&volume = volume_of(req), handle = fi->fh, offset = static_cast<uint64_t>(offset),
-         whence](Need& need) { return volume.seek(handle, offset, whence, need); },
-        [](fuse_req_t r, uint64_t found) { fuse_reply_lseek(r, static_cast<off_t>(found)); });
+  serve(
+      req,
+      [&volume = volume_of(req), handle = fi->fh, offset = static_cast<uint64_t>(offset),
+       whence](Need& need) { return volume.seek(handle, offset, whence, need); },
+      [](fuse_req_t r, uint64_t found) { fuse_reply_lseek(r, static_cast<off_t>(found)); });
 }
 
 // ---- directories
 
 void op_opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
-  serve(req, [&volume = volume_of(req), ino](Need& need) { return volume.open_dir(ino, need); },
-        [fi = *fi](fuse_req_t r, HandleId handle) {
-          fuse_file_info reply = fi;
-          reply.fh = handle;
-          Volume& volume = volume_of(r);
-          if (fuse_reply_open(r, &reply) == -ENOENT) volume.release_dir(handle);
-        });
+  serve(
+      req, [&volume = volume_of(req), ino](Need& need) { return volume.open_dir(ino, need); },
+      [fi = *fi](fuse_req_t r, HandleId handle) {
+        fuse_file_info reply = fi;
+        reply.fh = handle;
+        Volume& volume = volume_of(r);
+        if (fuse_reply_open(r, &reply) == -ENOENT) volume.release_dir(handle);
+      });
 }
 
 void op_releasedir(fuse_req_t req, fuse_ino_t, fuse_file_info* fi) {
@@ -385,7 +408,7 @@ std::string pack_entries(fuse_req_t req, const std::vector<DirEntry>& entries, s
       needed = fuse_add_direntry_plus(req, at, left, entry.name.c_str(), &param,
                                       static_cast<off_t>(entry.cookie));
     } else {
-      struct stat st {};
+      struct stat st{};
       st.st_ino = entry.ino;
       st.st_mode = mode_of_type(entry.type);
       needed = fuse_add_direntry(req, at, left, entry.name.c_str(), &st,
@@ -401,13 +424,14 @@ std::string pack_entries(fuse_req_t req, const std::vector<DirEntry>& entries, s
 void list_dir(fuse_req_t req, size_t size, off_t offset, const fuse_file_info* fi, bool plus) {
   // The smallest entries take 32 bytes, with attributes 160.
   const size_t limit = std::clamp<size_t>(size / (plus ? 160 : 32), 1, 4096);
-  serve(req,
-        [&volume = volume_of(req), handle = fi->fh, after = static_cast<uint64_t>(offset), limit,
-         plus](Need& need) { return volume.readdir(handle, after, limit, plus, need); },
-        [size, plus](fuse_req_t r, const std::vector<DirEntry>& entries) {
-          const std::string out = pack_entries(r, entries, size, plus);
-          fuse_reply_buf(r, out.data(), out.size());
-        });
+  serve(
+      req,
+      [&volume = volume_of(req), handle = fi->fh, after = static_cast<uint64_t>(offset), limit,
+       plus](Need& need) { return volume.readdir(handle, after, limit, plus, need); },
+      [size, plus](fuse_req_t r, const std::vector<DirEntry>& entries) {
+        const std::string out = pack_entries(r, entries, size, plus);
+        fuse_reply_buf(r, out.data(), out.size());
+      });
 }
 
 void op_readdir(fuse_req_t req, fuse_ino_t, size_t size, off_t offset, fuse_file_info* fi) {
@@ -418,8 +442,12 @@ void op_readdirplus(fuse_req_t req, fuse_ino_t, size_t size, off_t offset, fuse_
 }
 
 // Nothing is kept for an inode that is merely looked up.
-void op_forget(fuse_req_t req, fuse_ino_t, uint64_t) { fuse_reply_none(req); }
-void op_forget_multi(fuse_req_t req, size_t, fuse_forget_data*) { fuse_reply_none(req); }
+void op_forget(fuse_req_t req, fuse_ino_t, uint64_t) {
+  fuse_reply_none(req);
+}
+void op_forget_multi(fuse_req_t req, size_t, fuse_forget_data*) {
+  fuse_reply_none(req);
+}
 
 void op_init(void*, fuse_conn_info* conn) {
   const unsigned wanted = FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |

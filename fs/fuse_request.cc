@@ -25,9 +25,8 @@ class Parked : public std::enable_shared_from_this<Parked> {
     }
     deadline_ = Deadline::after(clock(), context_.io_timeout);
     // libfuse calls this under the request's lock while the request lives; `finish` takes it back.
-    fuse_req_interrupt_func(req_, [](fuse_req_t, void* data) {
-      static_cast<Parked*>(data)->cancel_.cancel();
-    }, this);
+    fuse_req_interrupt_func(
+        req_, [](fuse_req_t, void* data) { static_cast<Parked*>(data)->cancel_.cancel(); }, this);
     wait_for(std::move(need));
   }
 
@@ -39,10 +38,9 @@ class Parked : public std::enable_shared_from_this<Parked> {
     context.cancel = cancel_;
     // Waiting for room has its own limit, the stall timeout.
     if (!need.space) context.deadline = deadline_;
-    context_.volume.engine().satisfy(std::move(need), context,
-                                     [self = shared_from_this()](Status status) {
-                                       self->again(std::move(status));
-                                     });
+    context_.volume.engine().satisfy(
+        std::move(need), context,
+        [self = shared_from_this()](Status status) { self->again(std::move(status)); });
   }
 
   void again(Status status) {
@@ -53,9 +51,8 @@ class Parked : public std::enable_shared_from_this<Parked> {
     if (!attempt_(req_, need)) return done();
     if (!need.space && deadline_.passed(clock()))
       return finish(Error(Errc::kTimeout, "the store did not answer in time"));
-    fuse_req_interrupt_func(req_, [](fuse_req_t, void* data) {
-      static_cast<Parked*>(data)->cancel_.cancel();
-    }, this);
+    fuse_req_interrupt_func(
+        req_, [](fuse_req_t, void* data) { static_cast<Parked*>(data)->cancel_.cancel(); }, this);
     wait_for(std::move(need));
   }
 

@@ -13,9 +13,14 @@ namespace cairn {
 class FuseSession::Impl {
  public:
   Impl(Volume& volume, Options options)
-      : options_(std::move(options)),
-        context_{volume, options_.cache_seconds, !options_.read_only, options_.io_timeout,
-                 options_.sync, {}, {}, 0} {}
+      : options_(std::move(options)), context_{volume,
+                                               options_.cache_seconds,
+                                               !options_.read_only,
+                                               options_.io_timeout,
+                                               options_.sync,
+                                               {},
+                                               {},
+                                               0} {}
 
   ~Impl() {
     if (session_ == nullptr) return;
@@ -30,8 +35,8 @@ class FuseSession::Impl {
       return fail(Errc::kUnsupported,
                   "/dev/fuse cannot be opened: load the fuse module, or give the container the "
                   "device (docker run --device /dev/fuse --cap-add SYS_ADMIN)");
-    std::string mount_options = "fsname=" + escaped(options_.source) +
-                                ",subtype=cairn,default_permissions";
+    std::string mount_options =
+        "fsname=" + escaped(options_.source) + ",subtype=cairn,default_permissions";
     if (options_.read_only) mount_options += ",ro";
     if (options_.allow_other) mount_options += ",allow_other";
     if (!options_.extra.empty()) mount_options += "," + options_.extra;
@@ -71,7 +76,7 @@ class FuseSession::Impl {
   void stop() {
     fuse_session_exit(session_);
     // The workers look at the flag when a request comes: send one.
-    struct statvfs st {};
+    struct statvfs st{};
     if (::statvfs(options_.mountpoint.c_str(), &st) != 0) log_debug("the session ended already");
   }
 
@@ -114,8 +119,14 @@ Result<std::unique_ptr<FuseSession>> FuseSession::mount(Volume& volume, Options 
   return std::unique_ptr<FuseSession>(new FuseSession(std::move(impl)));
 }
 
-Status FuseSession::run(unsigned threads) { return impl_->run(threads); }
-void FuseSession::stop() { impl_->stop(); }
-void FuseSession::invalidate(const Changes& changes) { impl_->invalidate(changes); }
+Status FuseSession::run(unsigned threads) {
+  return impl_->run(threads);
+}
+void FuseSession::stop() {
+  impl_->stop();
+}
+void FuseSession::invalidate(const Changes& changes) {
+  impl_->invalidate(changes);
+}
 
 }  // namespace cairn

@@ -12,7 +12,9 @@ namespace {
 constexpr const char* kNextGroupKey = "next-group";
 constexpr uint16_t kFirstIndex = 1;
 
-std::string position_key(Ino dir) { return "numbers/" + file_key(dir); }
+std::string position_key(Ino dir) {
+  return "numbers/" + file_key(dir);
+}
 
 struct Position {
   uint16_t slot = 0;
@@ -82,6 +84,8 @@ Result<Ino> InodeNumbers::next(Ino dir, bool is_directory, std::vector<Effect>& 
   return ino;
 }
 
-Effect InodeNumbers::forget(Ino dir) { return PutState{position_key(dir), ""}; }
+Effect InodeNumbers::forget(Ino dir) {
+  return PutState{position_key(dir), ""};
+}
 
 }  // namespace cairn

@@ -83,8 +83,7 @@ void Volume::put_inode(Change& change, Ino ino, const InodeRecord& record) {
       PutKey{inode_key(ino), Cid::identity(Codec::kDagCbor, stored.encode())});
 }
 
-void Volume::put_dirent(Change& change, Ino parent, std::string_view name, Ino ino,
-                        FileType type) {
+void Volume::put_dirent(Change& change, Ino parent, std::string_view name, Ino ino, FileType type) {
   Dirent dirent;
   dirent.ino = ino;
   dirent.type = type;
@@ -159,7 +158,9 @@ void Volume::release_file(HandleId handle) {
   if (orphan_gone) engine_.release_orphan(ino);
 }
 
-Status Volume::sync() { return engine_.sync(engine_.appended()); }
+Status Volume::sync() {
+  return engine_.sync(engine_.appended());
+}
 
 Result<VolumeSpace> Volume::statfs() {
   constexpr uint64_t kUnlimited = 1ULL << 50;  // 1 PiB: what df shows when there is no quota

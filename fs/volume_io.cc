@@ -19,7 +19,9 @@ constexpr uint64_t kRecordBytes = 4096;  // room in the journal besides the data
 constexpr uint64_t kWindowFirst = 1ULL << 20;
 constexpr uint64_t kWindowLast = 16ULL << 20;
 
-uint64_t round_up(uint64_t bytes) { return (bytes + kBlock - 1) / kBlock * kBlock; }
+uint64_t round_up(uint64_t bytes) {
+  return (bytes + kBlock - 1) / kBlock * kBlock;
+}
 
 // Storage of a file after [offset, offset + length) was written: what lies behind the old end is
 // new, a hole before it stays a hole.
@@ -27,8 +29,10 @@ uint64_t allocated_after(const InodeRecord& record, uint64_t offset, uint64_t le
   const uint64_t end = offset + length;
   const uint64_t old_end = round_up(record.size);
   uint64_t allocated = record.allocated;
-  if (end > old_end) allocated += round_up(end) - std::max(offset / kBlock * kBlock, old_end);
-  else if (allocated < old_end) allocated += std::min(round_up(length), old_end - allocated);
+  if (end > old_end)
+    allocated += round_up(end) - std::max(offset / kBlock * kBlock, old_end);
+  else if (allocated < old_end)
+    allocated += std::min(round_up(length), old_end - allocated);
   return std::min(allocated, round_up(std::max(end, record.size)));
 }
 

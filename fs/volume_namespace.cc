@@ -18,7 +18,9 @@ namespace {
 constexpr uint64_t kChangeBytes = 4096;  // room in the journal that an operation on names may take
 constexpr uint32_t kMaxLinks = 65000;    // as ext4
 
-bool is_dir(const Dirent& dirent) { return dirent.type == FileType::kDirectory; }
+bool is_dir(const Dirent& dirent) {
+  return dirent.type == FileType::kDirectory;
+}
 
 }  // namespace
 

@@ -68,7 +68,8 @@ void add_check_command(CLI::App& app, Chosen& chosen) {
   command->add_option("REMOTE", arguments->remote, "the volume")->required();
   command->add_flag("--data", arguments->data, "read and hash every block of every file too");
   add_store_options(*command, arguments->store);
-  command->callback([arguments, &chosen] { chosen = [arguments] { return run_check(*arguments); }; });
+  command->callback(
+      [arguments, &chosen] { chosen = [arguments] { return run_check(*arguments); }; });
 }
 
 }  // namespace cairn

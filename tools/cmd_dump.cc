@@ -108,7 +108,8 @@ void add_dump_command(CLI::App& app, Chosen& chosen) {
   command->add_option("REMOTE", arguments->remote, "the volume")->required();
   command->add_flag("--keys", arguments->keys, "print every tree key (hex) and its value's CID");
   add_store_options(*command, arguments->store);
-  command->callback([arguments, &chosen] { chosen = [arguments] { return run_dump(*arguments); }; });
+  command->callback(
+      [arguments, &chosen] { chosen = [arguments] { return run_dump(*arguments); }; });
 }
 
 }  // namespace cairn

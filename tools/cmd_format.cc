@@ -89,11 +89,13 @@ void add_format_command(CLI::App& app, Chosen& chosen) {
                       "how files become blocks: default, or unixfs-v1-2025 (1 MiB, 1024 links)");
   command->add_option("--chunk-size", arguments->chunk_bytes, "bytes of a chunk (default 256K)")
       ->transform(size_option());
-  command->add_option("--max-file-links", arguments->settings.links_per_node,
-                      "links of a file's inner node")
+  command
+      ->add_option("--max-file-links", arguments->settings.links_per_node,
+                   "links of a file's inner node")
       ->capture_default_str();
-  command->add_option("--fanout-bits", arguments->settings.fanout_bits,
-                      "fanout of the tree: 2 (as atproto) to 5")
+  command
+      ->add_option("--fanout-bits", arguments->settings.fanout_bits,
+                   "fanout of the tree: 2 (as atproto) to 5")
       ->capture_default_str();
   command->add_option("--quota", arguments->settings.quota_bytes, "largest size of all files")
       ->transform(size_option());
@@ -101,7 +103,8 @@ void add_format_command(CLI::App& app, Chosen& chosen) {
                     "accept a store without atomic conditional creates: two writers may corrupt "
                     "the volume");
   add_store_options(*command, arguments->store, "--aws-profile");
-  command->callback([arguments, &chosen] { chosen = [arguments] { return run_format(*arguments); }; });
+  command->callback(
+      [arguments, &chosen] { chosen = [arguments] { return run_format(*arguments); }; });
 }
 
 }  // namespace cairn

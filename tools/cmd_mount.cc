@@ -43,14 +43,18 @@ Result<std::string> default_cache_base() {
 }
 
 Status check_mountpoint(const std::string& path) {
-  struct stat st {};
+  struct stat st{};
   if (::stat(path.c_str(), &st) != 0) {
     if (errno == ENOTCONN)
-      return fail(Errc::kInvalid, "the daemon behind " + path + " is gone; take the dead mount "
-                                      "away with 'fusermount3 -uz " + path + "'");
+      return fail(Errc::kInvalid, "the daemon behind " + path +
+                                      " is gone; take the dead mount "
+                                      "away with 'fusermount3 -uz " +
+                                      path + "'");
     if (errno == ENOENT)
-      return fail(Errc::kNotFound, "the mount point " + path + " does not exist; make it with "
-                                       "'mkdir " + path + "'");
+      return fail(Errc::kNotFound, "the mount point " + path +
+                                       " does not exist; make it with "
+                                       "'mkdir " +
+                                       path + "'");
     return fail_errno(errno, path);
   }
   if (!S_ISDIR(st.st_mode)) return fail(Errc::kInvalid, path + " is not a directory");
@@ -59,7 +63,8 @@ Status check_mountpoint(const std::string& path) {
     return fail(Errc::kExists, path + " is mounted already (see 'cairn status " + path + "')");
   TRY_ASSIGN(const auto names, posix_env().list_dir(path));
   if (!names.empty())
-    return fail(Errc::kInvalid, "the mount point " + path + " is not empty; name an empty directory");
+    return fail(Errc::kInvalid,
+                "the mount point " + path + " is not empty; name an empty directory");
   return {};
 }
 
@@ -106,7 +111,8 @@ Result<MountSettings> to_settings(const MountArguments& arguments) {
   if (arguments.cache_dir.empty()) {
     TRY_ASSIGN(settings.cache_base, default_cache_base());
   } else {
-    settings.cache_base = std::filesystem::absolute(arguments.cache_dir).lexically_normal().string();
+    settings.cache_base =
+        std::filesystem::absolute(arguments.cache_dir).lexically_normal().string();
   }
   settings.store = arguments.store;
   settings.create = arguments.create;
@@ -144,7 +150,8 @@ Status size_cache(const MountArguments& arguments, MountSettings& settings) {
   if (options.cache_bytes_max < Space::kSmallestCache)
     return fail(Errc::kInvalid, "--cache-size " + format_size(options.cache_bytes_max) +
                                     " is below the smallest cache, 64M");
-  options.disk_reserve_bytes = arguments.cache_reserve.value_or(default_reserve(settings.cache_base));
+  options.disk_reserve_bytes =
+      arguments.cache_reserve.value_or(default_reserve(settings.cache_base));
   options.engine.pending_bytes_max = arguments.pending_bytes.value_or(options.cache_bytes_max / 2);
   if (arguments.pending_files) options.engine.pending_files_max = *arguments.pending_files;
   return {};
@@ -153,8 +160,10 @@ Status size_cache(const MountArguments& arguments, MountSettings& settings) {
 int mount(const MountArguments& arguments) {
   LogLevel level = LogLevel::kInfo;
   if (!parse_log_level(arguments.log_level, level))
-    return complain(Error(Errc::kInvalid, "--log-level is one of trace, debug, info, warn, error, "
-                                          "off")), kExitUsage;
+    return complain(Error(Errc::kInvalid,
+                          "--log-level is one of trace, debug, info, warn, error, "
+                          "off")),
+           kExitUsage;
   set_log_level(level);
   auto settings = to_settings(arguments);
   if (!settings) {
@@ -172,27 +181,40 @@ void add_limits(CLI::App& command, MountArguments& a) {
   const auto group = "Cache and limits";
   command.add_option("--cache-dir", a.cache_dir, "where the cache lives; one folder a remote")
       ->group(group);
-  command.add_option("--cache-size", a.cache_size, "ceiling of the cache (10G, or 1/4 of the disk)")
-      ->transform(size_option())->group(group);
+  command
+      .add_option("--cache-size", a.cache_size, "ceiling of the cache (10G, or 1/4 of the disk)")
+      ->transform(size_option())
+      ->group(group);
   command.add_option("--cache-reserve", a.cache_reserve, "what the disk keeps free (5 %, 1G)")
-      ->transform(size_option())->group(group);
-  command.add_option("--pending-bytes", a.pending_bytes, "most bytes not yet stored (half the cache)")
-      ->transform(size_option())->group(group);
+      ->transform(size_option())
+      ->group(group);
+  command
+      .add_option("--pending-bytes", a.pending_bytes, "most bytes not yet stored (half the cache)")
+      ->transform(size_option())
+      ->group(group);
   command.add_option("--pending-files", a.pending_files, "most files not yet stored (1000000)")
       ->group(group);
   command.add_option("--pending-age", a.pending_age_ns, "longest wait of a change (1h)")
-      ->transform(duration_option())->group(group);
+      ->transform(duration_option())
+      ->group(group);
   command.add_option("--commit-interval", a.commit_interval_ns, "time between commits (5s)")
-      ->transform(duration_option())->group(group);
-  command.add_option("--stall-timeout", a.stall_timeout_ns,
-                     "writers get ENOSPC when the cache is full and the store takes nothing (5m)")
-      ->transform(duration_option())->group(group);
-  command.add_option("--io-timeout", a.io_timeout_ns, "reads get EIO when the store is silent (60s)")
-      ->transform(duration_option())->group(group);
+      ->transform(duration_option())
+      ->group(group);
+  command
+      .add_option("--stall-timeout", a.stall_timeout_ns,
+                  "writers get ENOSPC when the cache is full and the store takes nothing (5m)")
+      ->transform(duration_option())
+      ->group(group);
+  command
+      .add_option("--io-timeout", a.io_timeout_ns, "reads get EIO when the store is silent (60s)")
+      ->transform(duration_option())
+      ->group(group);
   command.add_option("--shutdown-timeout", a.shutdown_timeout_ns, "longest flush at SIGTERM (80s)")
-      ->transform(duration_option())->group(group);
+      ->transform(duration_option())
+      ->group(group);
   command.add_option("--poll-interval", a.poll_interval_ns, "read-only: how often to look (5s)")
-      ->transform(duration_option())->group(group);
+      ->transform(duration_option())
+      ->group(group);
 }
 
 }  // namespace
@@ -200,7 +222,8 @@ void add_limits(CLI::App& command, MountArguments& a) {
 void add_mount_command(CLI::App& app, Chosen& chosen) {
   auto a = std::make_shared<MountArguments>();
   CLI::App* command = app.add_subcommand("mount", "Mount a volume on a directory");
-  command->add_option("REMOTE", a->remote, "s3://bucket[/prefix], bucket[:prefix], file:///dir, ./dir")
+  command
+      ->add_option("REMOTE", a->remote, "s3://bucket[/prefix], bucket[:prefix], file:///dir, ./dir")
       ->required();
   command->add_option("MOUNTPOINT", a->mountpoint, "an empty directory")->required();
   command->add_flag("-f,--foreground", a->foreground, "stay in the foreground");
@@ -210,9 +233,12 @@ void add_mount_command(CLI::App& app, Chosen& chosen) {
   command->add_flag("--takeover", a->takeover, "become the writer in place of another node");
   command->add_flag("--discard-local", a->discard_local,
                     "give up changes in this cache that never reached the store");
-  command->add_option("--durability", a->durability, "what fsync waits for: local disk or the store")
-      ->check(CLI::IsMember({"local", "remote"}))->capture_default_str();
-  command->add_option("-o", a->mount_options, "mount options, comma-separated (ro, allow_other, ...)");
+  command
+      ->add_option("--durability", a->durability, "what fsync waits for: local disk or the store")
+      ->check(CLI::IsMember({"local", "remote"}))
+      ->capture_default_str();
+  command->add_option("-o", a->mount_options,
+                      "mount options, comma-separated (ro, allow_other, ...)");
   command->add_option("--log-level", a->log_level, "trace, debug, info, warn, error, off")
       ->capture_default_str();
   command->add_option("--log-file", a->log_file, "default: 'log' in the cache folder; -f: stderr");

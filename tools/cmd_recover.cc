@@ -38,7 +38,8 @@ Status check_target(const std::string& target) {
   TRY(posix_env().make_dirs(target));
   TRY_ASSIGN(const auto names, posix_env().list_dir(target));
   if (!names.empty())
-    return fail(Errc::kInvalid, target + " is not empty; name a directory that is or does not exist");
+    return fail(Errc::kInvalid,
+                target + " is not empty; name a directory that is or does not exist");
   return {};
 }
 
@@ -57,9 +58,9 @@ Result<RescueReport> recover(const RecoverArguments& arguments, Runtime& runtime
   options.engine.read_only = true;
   options.recover = true;
   options.host = host_name();
-  const MountEnvironment environment{*stack.store,        posix_env(),  system_clock(),
-                                     os_rng(),            runtime.work, runtime.maintenance,
-                                     runtime.publishing,  open_lmdb_meta_store};
+  const MountEnvironment environment{*stack.store,       posix_env(),         system_clock(),
+                                     os_rng(),           runtime.work,        runtime.maintenance,
+                                     runtime.publishing, open_lmdb_meta_store};
   TRY_ASSIGN(OpenedMount mount, open_mount(*cache, environment, options, Context()));
   TRY_ASSIGN(const auto volume, Volume::open(*mount.engine, 0, 0));
   return rescue(*volume, target);

@@ -17,12 +17,15 @@ namespace cairn {
 namespace {
 
 tl::unexpected<Error> not_mounted(const std::string& path) {
-  return fail(Errc::kNotFound, path + " is not a mount of cairn, or its daemon is gone (then: "
-                                      "fusermount3 -uz " + path + ")");
+  return fail(Errc::kNotFound, path +
+                                   " is not a mount of cairn, or its daemon is gone (then: "
+                                   "fusermount3 -uz " +
+                                   path + ")");
 }
 
 // The mount that `path` lies in: the path itself or one of its parents.
-Result<std::unique_ptr<ControlClient>> connect_to(const std::string& path, std::string& mountpoint) {
+Result<std::unique_ptr<ControlClient>> connect_to(const std::string& path,
+                                                  std::string& mountpoint) {
   TRY_ASSIGN(std::string at, canonical_mountpoint(path));
   while (true) {
     TRY_ASSIGN(const std::string socket, control_path(at));
@@ -123,8 +126,8 @@ int run_flush(const std::string& path, int64_t timeout_ns) {
   std::string mountpoint;
   const auto client = connect_to(path.empty() ? "." : path, mountpoint);
   if (!client) return complain(client.error());
-  const auto answer = ask(**client, Json{{"command", "flush"}, {"timeout_ns", timeout_ns}},
-                          print_progress);
+  const auto answer =
+      ask(**client, Json{{"command", "flush"}, {"timeout_ns", timeout_ns}}, print_progress);
   end_progress();
   if (!answer) return complain(answer.error());
   return kExitOk;
@@ -136,8 +139,10 @@ Status unmount(const std::string& mountpoint) {
   if (::geteuid() == 0) {
     if (::umount2(mountpoint.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
     if (errno == EBUSY)
-      return fail(Errc::kIo, mountpoint + " is busy: a process has a file open or its working "
-                                          "directory there ('fuser -vm " + mountpoint + "' names it)");
+      return fail(Errc::kIo, mountpoint +
+                                 " is busy: a process has a file open or its working "
+                                 "directory there ('fuser -vm " +
+                                 mountpoint + "' names it)");
     return fail_errno(errno, "umount " + mountpoint);
   }
   const pid_t child = ::fork();
@@ -158,11 +163,11 @@ int run_umount(const std::string& path, int64_t timeout_ns) {
   if (!client) return complain(client.error());
   const auto wanted = canonical_mountpoint(path);
   if (!wanted || *wanted != mountpoint)
-    return complain(Error(Errc::kInvalid, path + " is not a mount point; the mount is " + mountpoint));
-  const auto flushed = ask(
-      **client,
-      Json{{"command", "umount"}, {"timeout_ns", timeout_ns}, {"wait_for_end", true}},
-      print_progress);
+    return complain(
+        Error(Errc::kInvalid, path + " is not a mount point; the mount is " + mountpoint));
+  const auto flushed =
+      ask(**client, Json{{"command", "umount"}, {"timeout_ns", timeout_ns}, {"wait_for_end", true}},
+          print_progress);
   end_progress();
   if (!flushed) {
     complain(flushed.error());
@@ -171,8 +176,10 @@ int run_umount(const std::string& path, int64_t timeout_ns) {
   }
   if (const Status done = unmount(mountpoint); !done) return complain(done.error());
   const auto end = (*client)->receive();
-  if (!end) return complain(Error(Errc::kIo, "the daemon ended without a word; the next mount goes "
-                                             "on where it stopped"));
+  if (!end)
+    return complain(Error(Errc::kIo,
+                          "the daemon ended without a word; the next mount goes "
+                          "on where it stopped"));
   if (!end->value("closed", false))
     return complain(Error(Errc::kIo, end->value("error", "not everything is in the store")));
   return kExitOk;

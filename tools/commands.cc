@@ -15,11 +15,13 @@ void add_store_options(CLI::App& command, StoreOptions& options, const char* pro
       ->group(group);
   command.add_option("--ca-bundle", options.ca_bundle, "PEM file with the authorities to trust")
       ->group(group);
-  command.add_flag("--no-sign-request", options.no_sign_request,
-                   "send no credentials (public buckets)")
+  command
+      .add_flag("--no-sign-request", options.no_sign_request,
+                "send no credentials (public buckets)")
       ->group(group);
-  command.add_flag("--force-path-style", options.force_path_style,
-                   "put the bucket into the path instead of the host name")
+  command
+      .add_flag("--force-path-style", options.force_path_style,
+                "put the bucket into the path instead of the host name")
       ->group(group);
 }
 

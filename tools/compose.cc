@@ -36,9 +36,9 @@ Result<StoreStack> open_store(const RemoteUrl& url, const StoreOptions& options,
                               Runtime& runtime) {
   if (url.kind == RemoteUrl::Kind::kFile) {
     TRY_ASSIGN(auto files,
-               FileStore::open({posix_env(), runtime.io, system_clock(), os_rng()}, url.directory,
-                               may_create ? FileStore::Create::kIfMissing
-                                          : FileStore::Create::kMustExist));
+               FileStore::open(
+                   {posix_env(), runtime.io, system_clock(), os_rng()}, url.directory,
+                   may_create ? FileStore::Create::kIfMissing : FileStore::Create::kMustExist));
     StoreStack stack = stack_on(std::move(files), runtime);
     stack.check_access = [](Context) { return Status(); };
     return stack;

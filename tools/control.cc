@@ -84,7 +84,9 @@ Result<std::string> canonical_mountpoint(const std::string& path) {
   std::string trimmed = path;
   while (trimmed.size() > 1 && trimmed.back() == '/') trimmed.pop_back();
   const size_t slash = trimmed.rfind('/');
-  const std::string parent = slash == std::string::npos ? "." : slash == 0 ? "/" : trimmed.substr(0, slash);
+  const std::string parent = slash == std::string::npos ? "."
+                             : slash == 0               ? "/"
+                                                        : trimmed.substr(0, slash);
   const std::string name = slash == std::string::npos ? trimmed : trimmed.substr(slash + 1);
   std::array<char, PATH_MAX> resolved{};
   if (name == "." || name == ".." || name.empty()) {
@@ -94,7 +96,7 @@ Result<std::string> canonical_mountpoint(const std::string& path) {
   if (::realpath(parent.c_str(), resolved.data()) == nullptr) return fail_errno(errno, path);
   const std::string base = resolved.data();
   const std::string full = (base == "/" ? "" : base) + "/" + name;
-  struct stat st {};
+  struct stat st{};
   if (::lstat(full.c_str(), &st) == 0 && S_ISLNK(st.st_mode)) {
     if (::realpath(full.c_str(), resolved.data()) == nullptr) return fail_errno(errno, path);
     return std::string(resolved.data());
@@ -120,8 +122,7 @@ Result<std::unique_ptr<ControlServer>> ControlServer::open(const std::string& pa
   const int rc = ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
   const int error = errno;
   ::umask(old_mask);
-  std::unique_ptr<ControlServer> server(
-      new ControlServer(fd, path, executor, std::move(handler)));
+  std::unique_ptr<ControlServer> server(new ControlServer(fd, path, executor, std::move(handler)));
   if (rc != 0) return fail_errno(error, "control socket " + path);
   if (::listen(fd, 16) != 0 || ::pipe(server->wake_) != 0)
     return fail_errno(errno, "control socket " + path);
@@ -162,9 +163,8 @@ void ControlServer::serve(int fd) {
     const Json request = Json::parse(*line, nullptr, false);
     Json answer;
     if (request.is_object() && request.contains("command")) {
-      answer = handler_(request, [fd](const Json& progress) {
-        write_line(fd, Json{{"progress", progress}});
-      });
+      answer = handler_(
+          request, [fd](const Json& progress) { write_line(fd, Json{{"progress", progress}}); });
       stays = answer.value("ok", false) && request.value("wait_for_end", false);
     } else {
       answer = Json{{"ok", false}, {"error", "not a request"}};
@@ -208,7 +208,9 @@ Result<std::unique_ptr<ControlClient>> ControlClient::connect(const std::string&
   return std::unique_ptr<ControlClient>(new ControlClient(fd));
 }
 
-ControlClient::~ControlClient() { ::close(fd_); }
+ControlClient::~ControlClient() {
+  ::close(fd_);
+}
 
 Status ControlClient::send(const Json& request) {
   if (!write_line(fd_, request)) return fail(Errc::kIo, "the daemon closed the connection");

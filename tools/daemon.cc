@@ -76,7 +76,11 @@ void Daemon::report(char kind, const std::string& message) {
   pipe_ = -1;
 }
 
-void Daemon::ready(const std::string& message) { report(kReady, message); }
-void Daemon::failed(const std::string& message) { report(kFailed, message); }
+void Daemon::ready(const std::string& message) {
+  report(kReady, message);
+}
+void Daemon::failed(const std::string& message) {
+  report(kFailed, message);
+}
 
 }  // namespace cairn

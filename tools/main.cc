@@ -5,8 +5,9 @@
 
 int main(int argc, char** argv) {
   using namespace cairn;
-  CLI::App app{"cairn mounts an S3 bucket (or a directory) as a POSIX filesystem with a local "
-               "write-back cache."};
+  CLI::App app{
+      "cairn mounts an S3 bucket (or a directory) as a POSIX filesystem with a local "
+      "write-back cache."};
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("cairn ") + CAIRN_VERSION);
   Chosen chosen;

@@ -41,8 +41,7 @@ sigset_t stop_signals() {
 
 class Mount {
  public:
-  Mount(MountSettings settings, Daemon& daemon)
-      : settings_(std::move(settings)), daemon_(daemon) {}
+  Mount(MountSettings settings, Daemon& daemon) : settings_(std::move(settings)), daemon_(daemon) {}
 
   int run() {
     if (const Status opened = open(); !opened) {
@@ -67,7 +66,8 @@ class Mount {
   Status open() {
     const MountOptions& options = settings_.options;
     const bool writes = !options.engine.read_only;
-    auto stack = open_store(settings_.remote, settings_.store, settings_.create && writes, runtime_);
+    auto stack =
+        open_store(settings_.remote, settings_.store, settings_.create && writes, runtime_);
     if (!stack) {
       if (settings_.remote.kind == RemoteUrl::Kind::kFile &&
           stack.error().code() == Errc::kNotFound)
@@ -82,9 +82,9 @@ class Mount {
                                       cache_folder(settings_.cache_base, settings_.remote),
                                       settings_.remote.text()));
     begin_log();
-    const MountEnvironment environment{*store_.store,  posix_env(),          system_clock(),
-                                       os_rng(),       runtime_.work,        runtime_.maintenance,
-                                       runtime_.publishing, open_lmdb_meta_store};
+    const MountEnvironment environment{
+        *store_.store, posix_env(),          system_clock(),      os_rng(),
+        runtime_.work, runtime_.maintenance, runtime_.publishing, open_lmdb_meta_store};
     TRY_ASSIGN(mount_, open_mount(*cache_, environment, options, Context()));
     if (mount_.replayed > 0)
       log_info("{} changes of an earlier mount are not in the store yet; they are sent now",
@@ -114,13 +114,15 @@ class Mount {
     }
     const std::string url = settings_.remote.text();
     switch (identity->kind) {
-      case Identity::Kind::kVolume: return {};
+      case Identity::Kind::kVolume:
+        return {};
       case Identity::Kind::kOther:
-        return fail(Errc::kExists,
-                    url + " holds other things (such as " + identity->example +
-                        ") and no volume; make one beside them with 'cairn format " + url +
-                        "/PREFIX', or 'cairn mount --create' with an empty prefix");
-      case Identity::Kind::kEmpty: break;
+        return fail(Errc::kExists, url + " holds other things (such as " + identity->example +
+                                       ") and no volume; make one beside them with 'cairn format " +
+                                       url +
+                                       "/PREFIX', or 'cairn mount --create' with an empty prefix");
+      case Identity::Kind::kEmpty:
+        break;
     }
     if (!settings_.create) {
       const Status access = store_.check_access(context);
@@ -208,9 +210,7 @@ class Mount {
         {"transferred",
          {{"bytes_read", requests.bytes_read}, {"bytes_written", requests.bytes_written}}},
         {"commit",
-         {{"seq", published.seq},
-          {"root", published.root.text()},
-          {"time", published.time_ns}}},
+         {{"seq", published.seq}, {"root", published.root.text()}, {"time", published.time_ns}}},
         {"fenced", health.fenced},
         {"store_error", health.last_error},
     };
@@ -225,8 +225,8 @@ class Mount {
     context.cancel = stop_token_;
     const int64_t timeout_ns = request.value("timeout_ns", int64_t{0});
     if (timeout_ns > 0) context.deadline = Deadline::after(system_clock(), Duration(timeout_ns));
-    const Status flushed = engine().flush(
-        context, [&](const PendingStatus& pending) { progress(to_json(pending)); });
+    const Status flushed =
+        engine().flush(context, [&](const PendingStatus& pending) { progress(to_json(pending)); });
     if (!flushed) return Json{{"ok", false}, {"error", flushed.error().message()}};
     return Json{{"ok", true}};
   }
@@ -259,8 +259,8 @@ class Mount {
     });
     Json last_word{{"closed", closed.has_value()}};
     if (!closed) {
-      const std::string left = closed.error().message() +
-                               "; the cache keeps it and the next mount goes on";
+      const std::string left =
+          closed.error().message() + "; the cache keeps it and the next mount goes on";
       log_error("not everything is in the store: {}", left);
       if (settings_.foreground)
         std::cerr << "cairn: not everything is in the store: " << left << "\n";

@@ -52,9 +52,9 @@ Result<RemoteUrl> parse_remote_url(std::string_view text) {
   const size_t split = rest.find(has_scheme ? '/' : ':');
   url.bucket = std::string(rest.substr(0, split));
   if (split != std::string_view::npos) url.prefix = trimmed(rest.substr(split + 1));
-  const bool odd = url.bucket.find_first_not_of(
-                       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") !=
-                   std::string::npos;
+  const bool odd =
+      url.bucket.find_first_not_of(
+          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != std::string::npos;
   if (url.bucket.empty() || odd)
     return fail(Errc::kInvalid, "'" + std::string(text) +
                                     "' is no remote: write s3://bucket/prefix, or ./dir for a "

@@ -49,9 +49,8 @@ class Rescuer {
     uint64_t after = 0;
     Status status;
     while (status) {
-      const auto page = run(volume_, [&](Need& need) {
-        return volume_.readdir(handle, after, kPage, true, need);
-      });
+      const auto page = run(
+          volume_, [&](Need& need) { return volume_.readdir(handle, after, kPage, true, need); });
       if (!page) {
         status = tl::unexpected<Error>(page.error());
         break;
@@ -70,7 +69,7 @@ class Rescuer {
     if (entry.type == FileType::kDirectory) {
       status = directory(entry.ino, path);
     } else if (changed(entry.ino)) {
-      status = entry.type == FileType::kRegular    ? file(*entry.attr, path)
+      status = entry.type == FileType::kRegular   ? file(*entry.attr, path)
                : entry.type == FileType::kSymlink ? symlink(entry.ino, path)
                                                   : Status();
     }

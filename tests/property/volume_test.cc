@@ -181,8 +181,8 @@ void Driver::write() {
   std::string bytes(length, '\0');
   if (below(8) != 0)
     for (char& c : bytes) c = static_cast<char>(below(256));
-  REQUIRE(mount_.run(
-      [&](Volume& v, Need& n) { return v.write(*handle, offset, as_bytes(bytes), n); }));
+  REQUIRE(
+      mount_.run([&](Volume& v, Need& n) { return v.write(*handle, offset, as_bytes(bytes), n); }));
   std::string& content = model_.nodes.at(id).bytes;
   if (content.size() < offset + length) content.resize(offset + length);
   content.replace(offset, length, bytes);
@@ -212,9 +212,8 @@ void Driver::punch() {
   const uint64_t offset = below(kMaxFile);
   const uint64_t length = 1 + below(2 * kChunk);
   constexpr int kPunchHole = 0x02 | 0x01;  // FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
-  REQUIRE(mount_.run([&](Volume& v, Need& n) {
-    return v.fallocate(*handle, kPunchHole, offset, length, n);
-  }));
+  REQUIRE(mount_.run(
+      [&](Volume& v, Need& n) { return v.fallocate(*handle, kPunchHole, offset, length, n); }));
   std::string& content = model_.nodes.at(id).bytes;
   for (uint64_t at = offset; at < std::min<uint64_t>(offset + length, content.size()); ++at)
     content[at] = '\0';
@@ -252,9 +251,8 @@ void Driver::rename() {
   const uint64_t target = in_model(to, new_name);
   // A directory into itself: the kernel refuses that before we are asked.
   if (id != 0 && model_.nodes.at(id).type == FileType::kDirectory && holds(id, to.id)) return;
-  const Status renamed = mount_.run([&](Volume& v, Need& n) {
-    return v.rename(from.ino, old_name, to.ino, new_name, 0, n);
-  });
+  const Status renamed = mount_.run(
+      [&](Volume& v, Need& n) { return v.rename(from.ino, old_name, to.ino, new_name, 0, n); });
   if (id == 0) {
     CHECK(renamed.error().code() == Errc::kNotFound);
     return;
@@ -312,9 +310,8 @@ void Driver::set_xattr() {
     return;
   }
   const std::string value(below(3) == 0 ? 300 : below(40), static_cast<char>('a' + below(26)));
-  REQUIRE(mount_.run([&](Volume& v, Need& n) {
-    return v.setxattr(dir.ino, attribute, as_bytes(value), 0, n);
-  }));
+  REQUIRE(mount_.run(
+      [&](Volume& v, Need& n) { return v.setxattr(dir.ino, attribute, as_bytes(value), 0, n); }));
   xattrs[attribute] = value;
 }
 
@@ -418,7 +415,9 @@ void Driver::list_dir(Ino ino, const std::string& path, Listing& out) {
 
 void Driver::step() {
   switch (below(40)) {
-    case 0: publish(); break;
+    case 0:
+      publish();
+      break;
     case 1:
       REQUIRE(mount_.engine().checkpoint());
       forget_past();
@@ -434,7 +433,9 @@ void Driver::step() {
       reopen(cache_);
       compare();
       break;
-    case 4: power_cut(); break;
+    case 4:
+      power_cut();
+      break;
     case 5:
       if (below(3) == 0) {
         REQUIRE(mount_.close());
@@ -443,15 +444,45 @@ void Driver::step() {
         forget_past();
       }
       break;
-    case 6: case 7: rename(); break;
-    case 8: case 9: remove(); break;
-    case 10: case 11: link(); break;
-    case 12: set_xattr(); break;
-    case 13: case 14: truncate(); break;
-    case 15: punch(); break;
-    case 16: case 17: case 18: read_back(); break;
-    case 19: case 20: case 21: case 22: case 23: case 24: case 25: make(); break;
-    default: write(); break;
+    case 6:
+    case 7:
+      rename();
+      break;
+    case 8:
+    case 9:
+      remove();
+      break;
+    case 10:
+    case 11:
+      link();
+      break;
+    case 12:
+      set_xattr();
+      break;
+    case 13:
+    case 14:
+      truncate();
+      break;
+    case 15:
+      punch();
+      break;
+    case 16:
+    case 17:
+    case 18:
+      read_back();
+      break;
+    case 19:
+    case 20:
+    case 21:
+    case 22:
+    case 23:
+    case 24:
+    case 25:
+      make();
+      break;
+    default:
+      write();
+      break;
   }
   remember();
 }

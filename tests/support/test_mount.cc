@@ -31,8 +31,13 @@ Status TestMount::format(uint64_t chunk_bytes, uint64_t links_per_node) {
 Status TestMount::open(const std::string& cache) {
   TRY_ASSIGN(cache_, CacheDir::open(env_, os_rng(), cache, store_.description()));
   const MountEnvironment environment{
-      store_,       env_,        system_clock(), os_rng(), work_,
-      maintenance_, publishing_,
+      store_,
+      env_,
+      system_clock(),
+      os_rng(),
+      work_,
+      maintenance_,
+      publishing_,
       [this](const std::string& dir, uint64_t) -> Result<std::unique_ptr<MetaStore>> {
         auto& kept = kept_tables_[dir];
         if (!kept) kept = make_memory_meta_store();
