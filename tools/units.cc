@@ -4,6 +4,7 @@
 
 #include <array>
 #include <charconv>
+#include <cmath>
 
 namespace cairn {
 
@@ -13,7 +14,7 @@ namespace {
 Result<double> take_number(std::string_view& text, std::string_view whole) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || value < 0)
+  if (error != std::errc() || !std::isfinite(value) || std::signbit(value))
     return fail(Errc::kInvalid, "'" + std::string(whole) + "' does not begin with a number");
   text.remove_prefix(static_cast<size_t>(end - text.data()));
   return value;
@@ -43,6 +44,7 @@ Result<uint64_t> parse_size(std::string_view text) {
 }
 
 Result<Duration> parse_duration(std::string_view text) {
+  if (text == "never") return Duration(std::chrono::seconds(1'000'000'000));
   std::string_view rest = text;
   TRY_ASSIGN(const double number, take_number(rest, text));
   double seconds = 0;

@@ -14,7 +14,7 @@
 namespace cairn {
 
 Result<uint64_t> parse_size(std::string_view text);
-// A plain number means seconds.
+// A plain number means seconds; "never" is longer than any mount.
 Result<Duration> parse_duration(std::string_view text);
 std::string format_size(uint64_t bytes);            // "1.5 GiB"
 std::string format_duration(int64_t milliseconds);  // "2 min 5 s"
