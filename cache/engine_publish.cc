@@ -188,12 +188,15 @@ bool Engine::make_room(uint64_t bytes) {
   // An append may begin a new segment, which is preallocated.
   const uint64_t wanted = bytes + Space::segment_bytes(space_.limit());
   if (space_.shortage(wanted) == 0) return true;
-  const std::lock_guard lock(eviction_mutex_);
+  // In this order: what is settled now and still holds data of a file that was removed while open
+  // is already known as such.
+  const Lsn settled = settled_;
   const std::set<uint64_t> pinned = orphan_segments();
+  const std::lock_guard lock(eviction_mutex_);
   for (int round = 0; round < 2; ++round) {
     for (const SegmentInfo& segment : segments_->list()) {
       if (space_.shortage(wanted) == 0) return true;
-      if (segment.open || segment.last_lsn > settled_ || pinned.contains(segment.number)) continue;
+      if (segment.open || segment.last_lsn > settled || pinned.contains(segment.number)) continue;
       if (!live_.drop_segment(segment.number) || !segments_->remove(segment.number)) continue;
     }
     // Only the segments that are being written to are left: end them.

@@ -508,3 +508,49 @@ TEST_CASE("a volume is its model, through publications, remounts, kills and powe
     driver.finish();
   }
 }
+
+TEST_CASE("a file three times the size of the cache is written, published in parts and read back") {
+  MemoryEnv env;
+  ThreadExecutor io("io", 2);
+  MemoryStore store(io, system_clock());
+  TestMount mount(store, env, io);
+  mount.options.cache_bytes_max = Space::kSmallestCache;
+  mount.options.engine.pending_bytes_max = Space::kSmallestCache / 2;
+  mount.options.engine.publish_bytes = 8 << 20;
+  mount.options.engine.fold.data_bytes_max = 16 << 20;
+  REQUIRE(mount.format(256 * 1024, 174));
+  REQUIRE(mount.open());
+  const auto created =
+      mount.run([](Volume& v, Need& n) { return v.create(kRootIno, "big", 0644, {0, 0}, n); });
+  REQUIRE(created);
+  constexpr uint64_t kPart = 1 << 20;
+  constexpr uint64_t kParts = 3 * Space::kSmallestCache / kPart;
+  const auto part = [](uint64_t index) {
+    std::string bytes(kPart, '\0');
+    const auto rng = make_seeded_rng(index);
+    for (size_t at = 0; at < kPart; at += 8) {
+      const uint64_t word = rng->next();
+      std::memcpy(bytes.data() + at, &word, 8);
+    }
+    return bytes;
+  };
+  uint64_t used_max = 0;
+  for (uint64_t i = 0; i < kParts; ++i) {
+    const std::string bytes = part(i);
+    const Status written = mount.run([&](Volume& v, Need& n) {
+      return v.write(created->handle, i * kPart, as_bytes(bytes), n);
+    });
+    REQUIRE_MESSAGE(written, (written ? "" : written.error().message()));
+    used_max = std::max(used_max, mount.engine().cache_bytes());
+  }
+  for (uint64_t i = 0; i < kParts; ++i) {
+    const auto bytes =
+        mount.run([&](Volume& v, Need& n) { return v.read(created->handle, i * kPart, kPart, n); });
+    REQUIRE(bytes);
+    REQUIRE(to_string(*bytes) == part(i));
+    used_max = std::max(used_max, mount.engine().cache_bytes());
+  }
+  CHECK(used_max <= Space::kSmallestCache);
+  mount.volume().release_file(created->handle);
+  REQUIRE(mount.close());
+}
