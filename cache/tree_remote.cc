@@ -75,9 +75,12 @@ Status TreeRemote::Impl::find_head(const Context& context) {
   show(std::move(head));
   const auto shown = snapshot();
   std::vector<PackName> metadata = metadata_packs(*shown->commit.record);
-  return await<void>([&](Callback<void> done) {
+  const Status fetched = await<void>([&](Callback<void> done) {
     blocks->prefetch(std::move(metadata), options.prefetch_bytes, context, std::move(done));
   });
+  // What is missing is fetched when it is asked for.
+  if (!fetched) log_warn("metadata was not fetched ahead: {}", fetched.error().message());
+  return {};
 }
 
 // What the store has of this cache's journal, if another cache made the head since.
@@ -94,26 +97,45 @@ Result<Lsn> TreeRemote::Impl::own_lsn(const Context& context) {
 }
 
 Status TreeRemote::Impl::read_superblock(const Context& context) {
-  const Cid root = snapshot()->state.root;
-  TRY_ASSIGN(const auto value, with_fetch(context, [&](Missing& missing) {
-               return find(root, superblock_key(), missing);
+  // The parameter that nodes are checked with stands in the tree itself: it is the one with which
+  // the way to the superblock checks out.
+  Error error(Errc::kCorruption, "the tree has no superblock");
+  std::optional<Superblock> super;
+  for (unsigned bits = kMinFanoutBits; bits <= kMaxFanoutBits && !super; ++bits) {
+    auto found = try_superblock(bits, context);
+    if (found && *found && (*found)->fanout_bits == bits) super = **found;
+    if (!found && found.error().code() != Errc::kCorruption)
+      return tl::unexpected<Error>(std::move(found).error());
+    if (!found) error = std::move(found).error();
+  }
+  if (!super) return tl::unexpected<Error>(std::move(error).wrap(parts.store.description()));
+  TRY_ASSIGN(const Access access, check_features(super->features));
+  read_only_ = access == Access::kReadOnly;
+  params.chunk_bytes = static_cast<uint32_t>(super->chunk_size);
+  params.links_per_node = static_cast<uint32_t>(super->links_per_node);
+  params.fanout_bits = static_cast<uint32_t>(super->fanout_bits);
+  params.quota_bytes = super->quota_bytes;
+  params.volume_id = super->uuid;
+  TRY_ASSIGN(shape, UnixfsShape::make({params.chunk_bytes, params.links_per_node}));
+  return {};
+}
+
+Result<std::optional<Superblock>> TreeRemote::Impl::try_superblock(unsigned fanout_bits,
+                                                                   const Context& context) {
+  NodeCache scratch(0);  // what is decoded with a wrong parameter must not be kept
+  const Digest root = snapshot()->state.root.digest();
+  TRY_ASSIGN(const auto value,
+             with_fetch(context, [&](Missing& missing) {
+               LocalNodes reader(*blocks, scratch, fanout_bits, missing);
+               return mst_find(reader, root, superblock_key());
              }));
-  if (!value)
-    return fail(Errc::kCorruption, parts.store.description() + ": the tree has no superblock");
+  if (!value) return std::optional<Superblock>();
   TRY_ASSIGN(const Buffer bytes, with_fetch(context, [&](Missing& missing) -> Result<Buffer> {
                if (value->is_identity()) return Buffer::copy(value->payload());
                return blocks->get(value->digest(), missing);
              }));
-  TRY_ASSIGN(const Superblock super, Superblock::decode(bytes));
-  TRY_ASSIGN(const Access access, check_features(super.features));
-  read_only_ = access == Access::kReadOnly;
-  params.chunk_bytes = static_cast<uint32_t>(super.chunk_size);
-  params.links_per_node = static_cast<uint32_t>(super.links_per_node);
-  params.fanout_bits = static_cast<uint32_t>(super.fanout_bits);
-  params.quota_bytes = super.quota_bytes;
-  params.volume_id = super.uuid;
-  TRY_ASSIGN(shape, UnixfsShape::make({params.chunk_bytes, params.links_per_node}));
-  return {};
+  TRY_ASSIGN(Superblock super, Superblock::decode(bytes));
+  return std::optional<Superblock>(std::move(super));
 }
 
 // ---- reading

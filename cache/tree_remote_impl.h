@@ -89,6 +89,7 @@ class TreeRemote::Impl {
   Status find_head(const Context& context);
   Status show_pinned();
   Status read_superblock(const Context& context);
+  Result<std::optional<Superblock>> try_superblock(unsigned fanout_bits, const Context& context);
   Result<Lsn> own_lsn(const Context& context);
 
   std::optional<StoredCommit> last_commit_;  // of Options::last_commit_record
