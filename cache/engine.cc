@@ -39,6 +39,7 @@ void Engine::attach(std::unique_ptr<Journal> journal, Lsn checkpointed, Lsn publ
 }
 
 void Engine::start() {
+  if (journal_) set_published(published_);
   schedule_background();
 }
 
@@ -99,6 +100,7 @@ void Engine::note_record(const Change& change, Lsn lsn, uint64_t payload_bytes) 
     segments_->note_lsn(write->ref.file, lsn);
     bytes += write->length;
   }
+  last_change_ = lsn;
   const std::lock_guard lock(state_mutex_);
   const uint64_t before = written_bytes_.fetch_add(bytes);
   const MonotonicTime now = clock_.now();

@@ -235,6 +235,8 @@ class Engine final : private PublishHost {
   Status fill(uint64_t inode, const ChunkView& view, const Leaf* leaf, uint64_t base_end,
               MutableBytes out, Need& need);
   Status after_publish(const Fold& fold);
+  // Everything up to `lsn` is in the store; so is what follows it when that is no change.
+  void set_published(Lsn lsn);
   void keep_staged(const FrozenFile& file);
   // Evicts until `bytes` more fit; false when what is left may not go.
   bool make_room(uint64_t bytes);
@@ -268,6 +270,7 @@ class Engine final : private PublishHost {
   RankedMutex<Rank::kCommit> commit_mutex_;
   std::atomic<Lsn> checkpointed_{0};
   std::atomic<Lsn> published_{0};
+  std::atomic<Lsn> last_change_{0};  // newest record that is a change; others need no publishing
   // Published and said so in a finished checkpoint: the journal and the segments up to it are
   // needed by nobody, not even after a crash.
   std::atomic<Lsn> settled_{0};

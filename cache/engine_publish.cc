@@ -82,14 +82,19 @@ Status Engine::after_publish(const Fold& fold) {
     // The mark that the first unpublished record belongs to stays: it says how much came before
     // (rounded down to the mark) and since when it waits.
     while (marks_.size() > 1 && marks_[1].lsn <= batch.lsn + 1) marks_.pop_front();
-    if (batch.lsn >= journal_->appended()) marks_.clear();
+    if (batch.lsn >= last_change_) marks_.clear();
     published_bytes_ = marks_.empty() ? written_bytes_.load() : marks_.front().bytes_before;
     last_progress_ = clock_.now();
   }
-  published_ = batch.lsn;
+  set_published(batch.lsn);
   TRY(checkpoint());
   wake_waiters();
   return {};
+}
+
+void Engine::set_published(Lsn lsn) {
+  const std::lock_guard lock(commit_mutex_);  // no change is between its record and last_change_
+  published_ = last_change_ <= lsn ? std::max(lsn, journal_->appended()) : lsn;
 }
 
 void Engine::keep_staged(const FrozenFile& file) {
