@@ -10,6 +10,7 @@ namespace {
 constexpr long kReceiveBuffer = 512 * 1024;
 constexpr long kSendBuffer = 1024 * 1024;
 constexpr uint64_t kSmallBody = 64 * 1024;      // not worth a large send buffer
+constexpr Duration kTimerSlack = std::chrono::milliseconds(50);
 constexpr size_t kMaxHeaderBytes = 128 * 1024;  // of one answer
 
 std::string_view host_of(std::string_view url) {
@@ -222,7 +223,9 @@ Error CurlTransfer::error_for(CURLcode code, Clock& clock) const {
   std::string why = detail_[0] != '\0' ? detail_.data() : curl_easy_strerror(code);
   switch (code) {
     case CURLE_OPERATION_TIMEDOUT:
-      if (const auto over = given_up(clock)) return *over;
+      // libcurl counts in milliseconds of its own clock: it may be a little early.
+      if (request_.context.deadline.left(clock) < kTimerSlack)
+        return {Errc::kTimeout, "no answer from " + host + " in the time allowed"};
       return {Errc::kTransient, "no answer from " + host + ": " + why};
     case CURLE_URL_MALFORMAT:
       return Error(Errc::kInvalid,
