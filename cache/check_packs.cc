@@ -62,6 +62,17 @@ std::optional<CheckPacks::Place> CheckPacks::find(const Blocks& blocks,
   return Place{packs_[it->pack], it->offset, it->length};
 }
 
+Status CheckPacks::run_metadata_tails(const CommitRecord& commit) {
+  for (const CommitPack& pack : commit.metadata_packs) {
+    TRY_ASSIGN(StoreSource source,
+               StoreSource::open(store_, pack_key(pack.digest), log_.options.context));
+    TRY_ASSIGN(const PackTail tail, read_pack_tail(source, pack.digest));
+    collect(tail, meta_);
+  }
+  sort(meta_);
+  return {};
+}
+
 Status CheckPacks::read_data_pack(const CommitPack& pack, bool known) {
   if (names(pack.digest)) return {};
   ++log_.report.counts.data_packs;

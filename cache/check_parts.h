@@ -36,6 +36,8 @@ class CheckPacks {
  public:
   CheckPacks(ObjectStore& store, CheckLog& log) : store_(store), log_(log) {}
 
+  // Only the tails of the metadata packs (dump). Errors are those of the packs, too.
+  Status run_metadata_tails(const CommitRecord& commit);
   // Reads the packs and segments that `head` names. An Error only when the store does not answer.
   Status run(const CommitRecord& head);
 
