@@ -60,7 +60,9 @@ void ThreadExecutor::work() {
     if (timed_.empty()) {
       wake_.wait(lock);
     } else {
-      wake_.wait_until(lock, timed_.begin()->first);
+      // A copy: while this thread waits, another one may run the timer and free its entry.
+      const MonotonicTime next = timed_.begin()->first;
+      wake_.wait_until(lock, next);
     }
   }
 }
