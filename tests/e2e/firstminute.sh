@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# What goes wrong in the first minute is refused with one sentence that says what to do, and touches
+# nothing.
+# needs: servers
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/stores.sh"
+e2e_begin firstminute
+mnt=$T/mnt
+mkdir "$mnt"
+
+# refuses NAME STATUS PATTERN COMMAND...: exit status, one short message, and what it has to say.
+refuses() {
+  local name=$1 want=$2 pattern=$3 out rc=0
+  shift 3
+  out=$("$@" 2>&1 </dev/null) || rc=$?
+  if [ "$rc" != "$want" ]; then
+    fail "$name" "exit status $rc, not $want: $out"
+  elif ! printf '%s' "$out" | grep -qiE -e "$pattern"; then
+    fail "$name" "does not say /$pattern/: $out"
+  elif [ "$(printf '%s\n' "$out" | wc -l)" -gt 4 ]; then
+    fail "$name" "more than a few lines: $out"
+  elif is_mounted "$mnt"; then
+    fail "$name" "is mounted all the same"
+  else
+    pass "$name"
+    say "$(printf '%s' "$out" | tail -n 1)"
+  fi
+}
+
+try() { cairn mount --cache-dir "$T/cache" "$@"; }
+without_keys() { (unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE; try "$@"); }
+wrong_secret() { (export AWS_SECRET_ACCESS_KEY=this-is-not-the-secret; try "$@"); }
+listing() { (cd "$1" && find . -printf '%p %s %T@\n' | sort); }
+
+# --- the mount point
+mkdir "$T/store"
+check format cairn format "file://$T/store/volume" || e2e_end
+volume=file://$T/store/volume
+refuses mountpoint-missing 1 'nothere' try "$volume" "$T/nothere"
+check mountpoint-was-not-made test ! -e "$T/nothere"
+mkdir "$T/full" && echo x >"$T/full/file"
+refuses mountpoint-not-empty 1 'empty' try "$volume" "$T/full"
+echo x >"$T/file"
+refuses mountpoint-is-a-file 1 'director' try "$volume" "$T/file"
+
+# --- a directory as the store
+mkdir "$T/other" && echo mine >"$T/other/thing" && mkdir "$T/other/sub" && echo x >"$T/other/sub/y"
+before=$(listing "$T/other")
+refuses format-on-other-things 1 'empty|other' cairn format "file://$T/other"
+refuses mount-of-other-things 1 'cairn format|--create' try "file://$T/other" "$mnt"
+refuses create-on-other-things 1 'empty|other' try --create "file://$T/other" "$mnt"
+check other-things-untouched test "$before" = "$(listing "$T/other")"
+before=$(listing "$T/store")
+refuses format-twice 1 'volume|exist' cairn format "$volume"
+check first-volume-untouched test "$before" = "$(listing "$T/store")"
+check missing-directory-is-made cairn format "file://$T/made/for/me"
+refuses mount-without-volume 1 'cairn format|--create|no .*director' try "file://$T/none" "$mnt"
+check mount-makes-nothing test ! -e "$T/none"
+
+# --- the cache
+check holder-mounts cairn_mount "$T/cache" "$volume" "$T/mnt2" || e2e_end
+refuses cache-in-use 1 'in use|used by|lock' try "$volume" "$mnt"
+refuses mountpoint-in-use 1 'mounted|in use|empty' cairn mount --cache-dir "$T/cache3" "$volume" "$T/mnt2"
+check holder-still-works sh -c "echo x >'$T/mnt2/x' && cat '$T/mnt2/x'"
+check holder-umounts cairn_umount "$T/mnt2"
+refuses umount-of-nothing 1 'mount' cairn umount "$mnt"
+refuses status-of-nothing 1 'mount' cairn status "$mnt"
+
+# --- the command line
+refuses unknown-option 2 'no-such' cairn mount --no-such-option "$volume" "$mnt"
+refuses unknown-command 2 '' cairn fromat "$volume"
+refuses missing-argument 2 '' cairn mount "$volume"
+refuses wrong-size 2 'cache-size' cairn mount --cache-size nonsense "$volume" "$mnt"
+refuses wrong-scheme 2 'gopher|remote|s3://' cairn mount gopher://x "$mnt"
+
+# --- a server
+if store_ready minio; then
+  refuses missing-bucket 1 'bucket' try "s3://no-such-bucket-here" "$mnt"
+  refuses format-missing-bucket 1 'bucket' cairn format "s3://no-such-bucket-here/p"
+  refuses wrong-endpoint 1 'connect|reach|refused|endpoint' \
+    cairn mount --cache-dir "$T/cache" --endpoint-url http://127.0.0.1:9 "$STORE" "$mnt"
+  refuses no-credentials 1 'credential' without_keys "$STORE" "$mnt"
+  refuses wrong-secret 1 'secret|signature|denied|credential' wrong_secret "$STORE" "$mnt"
+  store_done
+fi
+if store_ready versitygw; then
+  # Its buckets are folders, so things of others need no client.
+  mkdir -p "$S3_DATA/data/other/sub" && cp "$T/file" "$S3_DATA/data/other/sub/thing.txt"
+  refuses bucket-holds-other-things 1 'cairn format|--create' try s3://data/other "$mnt"
+  refuses format-bucket-other-things 1 'empty|other' cairn format s3://data/other
+  refuses create-bucket-other-things 1 'empty|other' try --create s3://data/other "$mnt"
+  check bucket-untouched test "$(cd "$S3_DATA/data" && find . -type f)" = ./other/sub/thing.txt
+  store_done
+fi
+e2e_end

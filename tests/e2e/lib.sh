@@ -1,0 +1,153 @@
+# shellcheck shell=bash
+# Shared by the end-to-end scripts: source it, call e2e_begin, test, end with e2e_end.
+#
+# Every script gets a temporary folder $T, its own HOME, and a clean-up that unmounts its own mounts
+# and ends its own processes, whatever happens. Every command that can hang has a deadline.
+set -uo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+CAIRN=${CAIRN:-$repo/build/dev/cairn}
+CAIRN_TOOLS_DIR=${CAIRN_TOOLS_DIR:-$repo/build/tools}
+profile=${CAIRN_TEST_PROFILE:-quick}
+
+passed=0 failed=0 skipped=0
+mounts=()   # mount points that this script made
+pids=()     # processes that this script started
+
+say() { printf '    %s\n' "$*"; }
+pass() { passed=$((passed + 1)); printf 'ok   %s\n' "$1"; }
+fail() { failed=$((failed + 1)); printf 'FAIL %s: %s\n' "$1" "$2"; }
+skip() { skipped=$((skipped + 1)); printf 'SKIP %s: %s\n' "$1" "$2"; }
+
+# check NAME COMMAND...: one test, its output shown when it fails.
+check() {
+  local name=$1 out rc=0
+  shift
+  out=$("$@" 2>&1) || rc=$?
+  if [ $rc = 0 ]; then
+    pass "$name"
+  else
+    fail "$name" "status $rc from: $*"
+    printf '%s\n' "$out" | tail -n 20 | sed 's/^/    | /'
+  fi
+  return $rc
+}
+
+# e2e_begin NAME
+e2e_begin() {
+  local base=${CAIRN_E2E_DIR:-$repo/build/e2e}
+  mkdir -p "$base"
+  T=$(mktemp -d "$base/$1.XXXXXX")
+  trap e2e_clean EXIT
+  trap 'exit 130' INT TERM HUP
+  export HOME=$T/home
+  mkdir -p "$HOME"
+  unset XDG_CACHE_HOME XDG_CONFIG_HOME XDG_RUNTIME_DIR
+  local name
+  for name in $(compgen -e | grep '^AWS_'); do unset "$name"; done
+  [ -x "$CAIRN" ] || { fail binary "$CAIRN is not there"; e2e_end; }
+  if ! [ -e /dev/fuse ]; then skip "$1" "no /dev/fuse here"; e2e_end; fi
+}
+
+# Prints the count and ends the script.
+e2e_end() {
+  local status=0
+  [ $failed = 0 ] || status=1
+  if [ $status != 0 ]; then e2e_logs; fi
+  e2e_clean
+  trap - EXIT
+  echo "$passed passed, $failed failed, $skipped skipped"
+  exit $status
+}
+
+# What the daemons and servers of this script said, for whoever reads the failure.
+e2e_logs() {
+  local file
+  # The daemon keeps its log in its cache folder, as "log".
+  { find "$T" -maxdepth 1 -size +0 -name '*.log'; find "$T" -xdev -maxdepth 4 -size +0 -name log; } |
+    while read -r file; do
+      echo "    --- ${file#"$T"/}"
+      tail -n 15 "$file" | sed 's/^/    | /'
+    done
+}
+
+e2e_clean() {
+  local point pid
+  for point in ${mounts[@]+"${mounts[@]}"}; do
+    is_mounted "$point" || continue
+    pid=$(daemon_pid "$point")
+    timeout 20 "$CAIRN" umount "$point" >/dev/null 2>&1
+    ! is_mounted "$point" || umount -l "$point" 2>/dev/null || fusermount3 -uz "$point"
+    [ -z "$pid" ] || end_pid "$pid"
+  done
+  mounts=()
+  for pid in ${pids[@]+"${pids[@]}"} ${S3_PIDS[@]+"${S3_PIDS[@]}"}; do end_pid "$pid"; done
+  pids=() S3_PIDS=()
+  [ -z "${T:-}" ] || rm -rf --one-file-system "$T"
+}
+
+# end_pid PID: asked first, killed after five seconds.
+end_pid() {
+  local n=0
+  kill "$1" 2>/dev/null || return 0
+  while kill -0 "$1" 2>/dev/null && [ $n -lt 50 ]; do sleep 0.1; n=$((n + 1)); done
+  kill -9 "$1" 2>/dev/null
+  return 0
+}
+
+# wait_until SECONDS COMMAND...: polls; false when the time is over.
+wait_until() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [ $SECONDS -lt $end ] || return 1
+    sleep 0.2
+  done
+}
+
+is_mounted() { findmnt -n --mountpoint "$1" >/dev/null 2>&1; }
+
+# cairn ARGS...: the binary under test, with a deadline (LIMIT seconds, default 120).
+cairn() { timeout -k 10 "${LIMIT:-120}" "$CAIRN" "$@"; }
+
+# cairn_mount CACHE REMOTE MOUNTPOINT [OPTION...]: mounts with its own cache folder. The daemon's
+# messages go to the cache's name in $T.
+cairn_mount() {
+  local cache=$1 remote=$2 point=$3
+  shift 3
+  mkdir -p "$point"
+  mounts+=("$point")
+  cairn mount --cache-dir "$cache" --cache-reserve 64M "$@" "$remote" "$point" \
+    >>"$T/$(basename "$cache").log" 2>&1 </dev/null
+}
+
+cairn_umount() { cairn umount "$1" && ! is_mounted "$1"; }
+
+# status MOUNTPOINT JQ-FILTER: one field of `cairn status --json`.
+status() { LIMIT=20 cairn status --json "$1" 2>/dev/null | jq -r "$2"; }
+
+daemon_pid() { status "$1" .pid 2>/dev/null | grep -x '[0-9][0-9]*' || true; }
+
+# kill_daemon MOUNTPOINT: what a crash does; the dead mount is taken away.
+kill_daemon() {
+  local pid
+  pid=$(daemon_pid "$1")
+  [ -n "$pid" ] || return 1
+  kill -9 "$pid" || return 1
+  wait_until 10 gone "$pid" || return 1
+  umount -l "$1" 2>/dev/null || fusermount3 -uz "$1"
+}
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# manifest DIR: one line per entry with everything a copy must keep, in the order of names. Hard
+# links show as the first name of their group.
+manifest() {
+  python3 "$repo/tests/e2e/manifest.py" "$1"
+}
+
+# seeded FILE SIZE SEED: the same bytes for the same seed, fast, and not compressible.
+seeded() (
+  set +o pipefail  # openssl is stopped by head
+  openssl enc -aes-128-ctr -nosalt -K "$(printf '%032x' "$3")" -iv 00000000000000000000000000000000 \
+    -in /dev/zero 2>/dev/null | head -c "$2" >"$1"
+)
