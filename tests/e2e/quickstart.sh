@@ -2,6 +2,7 @@
 # tools/quickstart from a clone to a mounted volume, in a home of its own; again while mounted, again
 # after an unmount, and on a place that holds something else.
 . "$(dirname "$0")/lib.sh"
+builds_its_own=1
 e2e_begin quickstart
 mnt=$HOME/cairn-demo/mnt
 mounts+=("$mnt")
