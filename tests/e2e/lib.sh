@@ -19,16 +19,17 @@ pass() { passed=$((passed + 1)); printf 'ok   %s\n' "$1"; }
 fail() { failed=$((failed + 1)); printf 'FAIL %s: %s\n' "$1" "$2"; }
 skip() { skipped=$((skipped + 1)); printf 'SKIP %s: %s\n' "$1" "$2"; }
 
-# check NAME COMMAND...: one test, its output shown when it fails.
+# check NAME COMMAND...: one test, its output shown when it fails. The command runs in this shell, so
+# that what it remembers for the clean-up stays.
 check() {
-  local name=$1 out rc=0
+  local name=$1 rc=0
   shift
-  out=$("$@" 2>&1) || rc=$?
+  "$@" >"$T/check.out" 2>&1 || rc=$?
   if [ $rc = 0 ]; then
     pass "$name"
   else
     fail "$name" "status $rc from: $*"
-    printf '%s\n' "$out" | tail -n 20 | sed 's/^/    | /'
+    tail -n 20 "$T/check.out" | sed 's/^/    | /'
   fi
   return $rc
 }
