@@ -3,7 +3,7 @@
 #
 #   tests/fuzz/run.sh [SECONDS]       (default 30)
 #
-# New inputs stay in a temporary folder; what crashes a target is kept in build/fuzz/crashes. The
+# New inputs stay in a temporary folder; what crashes a target is kept in build/fuzz-crashes. The
 # canary has a planted bug and passes when it is found. The last line is "N passed, N failed".
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -18,7 +18,7 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-crashes=$PWD/build/fuzz/crashes
+crashes=$PWD/build/fuzz-crashes
 mkdir -p "$crashes"
 
 if ! { cmake --preset fuzz && cmake --build --preset fuzz -j "$(nproc)" --target fuzz_targets; } \
@@ -34,7 +34,7 @@ fuzz() {
   local name=$1 folder="$work/$1" rc=0
   mkdir -p "$folder/corpus"
   [ ! -d "tests/fuzz/corpus/$name" ] || cp tests/fuzz/corpus/"$name"/* "$folder/corpus"
-  timeout $((seconds + 120)) "build/fuzz/tests/fuzz/fuzz_$name" -max_total_time="$seconds" \
+  timeout $((seconds + 120)) "build/asan/tests/fuzz/fuzz_$name" -max_total_time="$seconds" \
     -timeout=20 -rss_limit_mb=1024 -seed=1 -print_final_stats=1 \
     -artifact_prefix="$folder/" "$folder/corpus" >"$folder/log" 2>&1 || rc=$?
   local runs
@@ -47,7 +47,7 @@ fuzz() {
     fi
   elif [ $rc != 0 ]; then
     cp "$folder"/crash-* "$folder"/oom-* "$folder"/timeout-* "$crashes" 2>/dev/null || true
-    echo "exit status $rc, input in build/fuzz/crashes; $(grep -m1 -E \
+    echo "exit status $rc, input in build/fuzz-crashes; $(grep -m1 -E \
       'SUMMARY|property broken|ERROR' "$folder/log" || tail -n 1 "$folder/log")" >"$folder/result"
   elif [ "${runs:-0}" -lt 20 ]; then
     echo "only ${runs:-0} inputs were tried" >"$folder/result"
