@@ -125,7 +125,6 @@ TEST_CASE("a record that is too large is refused and takes no LSN") {
 TEST_CASE("concurrent syncs share rounds, each after its data") {
   MemoryEnv env;
   auto options = options_for(20000);
-  std::atomic<Lsn> appended{0};
   std::atomic<int> rounds{0};
   options.sync_data = [&] {
     ++rounds;
