@@ -139,6 +139,28 @@ kill_daemon() {
   umount -l "$1" 2>/dev/null || fusermount3 -uz "$1"
 }
 gone() { ! kill -0 "$1" 2>/dev/null; }
+# A child of this shell that has ended stays as a zombie until it is waited for.
+gone_or_zombie() { gone "$1" || grep -qs '^State:.Z' "/proc/$1/status"; }
+# Milliseconds of a clock that only goes forward.
+now_ms() { local up; read -r up _ </proc/uptime; echo $((${up/./} * 10)); }
+
+# faulty_s3 ARGS...: starts tests/support/faulty_s3.py as this script's store: sets FAULTY_PID, FAULTY_PORT
+# and the AWS_ variables. faults RULE...: puts rules; no_faults: takes them away.
+faulty_s3() {
+  rm -f "$T/faulty.port"
+  python3 "$repo/tests/support/faulty_s3.py" "$@" >"$T/faulty.port" 2>>"$T/faulty.log" &
+  FAULTY_PID=$!
+  pids+=("$FAULTY_PID")
+  wait_until 20 test -s "$T/faulty.port" || return 1
+  FAULTY_PORT=$(cat "$T/faulty.port")
+  export no_proxy=127.0.0.1 NO_PROXY=127.0.0.1
+  export AWS_ENDPOINT_URL=http://127.0.0.1:$FAULTY_PORT
+  export AWS_ACCESS_KEY_ID=${AWS_ACCESS_KEY_ID:-test} AWS_SECRET_ACCESS_KEY=${AWS_SECRET_ACCESS_KEY:-test-secret}
+  export AWS_REGION=us-east-1
+}
+fault_control() { curl -sS --noproxy '*' --max-time 10 "http://127.0.0.1:$FAULTY_PORT/_faults" "$@"; }
+faults() { local rule; for rule; do fault_control -X PUT -d "$rule" >/dev/null || return 1; done; }
+no_faults() { fault_control -X DELETE >/dev/null; }
 
 # manifest DIR: one line per entry with everything a copy must keep, in the order of names. Hard
 # links show as the first name of their group.
