@@ -169,21 +169,32 @@ void MetaFiles::close_some_locked() {
 
 Status MetaFiles::store(const MetaUnit& unit, Bytes bytes, const std::vector<PackEntry>& blocks) {
   if (bytes.size() > disk_bytes_max_ || has(unit)) return {};
+  {
+    const std::lock_guard lock(mutex_);
+    incoming_bytes_ += bytes.size();
+  }
+  evict();
+  const Status written = write(unit, bytes);
+  {
+    const std::lock_guard lock(mutex_);
+    incoming_bytes_ -= bytes.size();
+  }
+  if (written) add(unit, bytes.size(), blocks);
+  return written;
+}
+
+Status MetaFiles::write(const MetaUnit& unit, Bytes bytes) {
   const std::string part = path(unit) + std::string(kPartSuffix);
-  const auto write = [&]() -> Status {
+  const auto write_part = [&]() -> Status {
     TRY_ASSIGN(const auto file, env_.open(part, OpenMode::kCreate));
     TRY(file->truncate(0));
     TRY(file->write_at(0, bytes));
     return env_.rename(part, path(unit));
   };
-  const Status written = write();
-  if (!written) {
-    (void)env_.remove(part);  // what failed is said already; open() removes it otherwise
-    return written;
-  }
-  add(unit, bytes.size(), blocks);
-  evict();
-  return {};
+  const Status written = write_part();
+  // What failed is said already; open() removes it otherwise.
+  if (!written) (void)env_.remove(part);
+  return written;
 }
 
 void MetaFiles::add(const MetaUnit& unit, uint64_t bytes, const std::vector<PackEntry>& blocks) {
@@ -209,7 +220,7 @@ void MetaFiles::evict() {
     uint32_t victim = 0;
     {
       const std::lock_guard lock(mutex_);
-      if (disk_bytes_ <= disk_bytes_max_) return;
+      if (files_.empty() || disk_bytes_ + incoming_bytes_ <= disk_bytes_max_) return;
       victim = files_.back().number;
     }
     drop(victim);

@@ -77,7 +77,9 @@ class MetaFiles {
   Result<Buffer> read(const Place& place, const Digest& digest);
   void drop(uint32_t number);
   void add(const MetaUnit& unit, uint64_t bytes, const std::vector<PackEntry>& blocks);
+  // Until what is here and what is being written fit.
   void evict();
+  Status write(const MetaUnit& unit, Bytes bytes);
   void close_some_locked();
 
   Env& env_;
@@ -91,6 +93,7 @@ class MetaFiles {
   std::map<MetaUnit, uint32_t> by_unit_;
   uint32_t next_number_ = 1;
   uint64_t disk_bytes_ = 0;
+  uint64_t incoming_bytes_ = 0;  // being written
   size_t open_files_ = 0;
   PrefixIndex index_;
   size_t dropped_since_sweep_ = 0;
