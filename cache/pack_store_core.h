@@ -24,7 +24,8 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
       : store(object_store),
         executor(run_on),
         options(opts),
-        gets(std::make_shared<GetLimiter>(object_store, opts.requests_max)),
+        gets(std::make_shared<GetLimiter>(object_store, opts.requests_max,
+                                          opts.under_way_bytes_max)),
         tails(std::make_shared<PackTails>(gets, opts.tail_bytes)),
         segments(SegmentIndex::make(gets, opts.page_bytes)) {}
 
