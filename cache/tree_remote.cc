@@ -41,13 +41,24 @@ Status TreeRemote::Impl::open(Context context) {
   }
   log = std::make_unique<CommitLog>(parts.store, parts.executor, parts.clock, parts.rng,
                                     CommitLog::Options{});
-  packs = PackStore::make(parts.store, parts.executor, {});
+  PackStore::Options memory;
+  memory.tail_bytes = options.tail_memory_bytes;
+  memory.page_bytes = options.page_memory_bytes;
+  memory.under_way_bytes_max = options.read_memory_bytes;
+  memory.request_bytes_max =
+      std::clamp<uint64_t>(options.read_memory_bytes / 4, 1ULL << 20, memory.request_bytes_max);
+  packs = PackStore::make(parts.store, parts.executor, memory);
   MetaBlocks::Options local;
   local.dir = options.metadata_dir;
   local.disk_bytes_max = options.metadata_cache_bytes;
   TRY_ASSIGN(blocks, MetaBlocks::open(parts.env, parts.executor, *packs, local));
   nodes = std::make_unique<NodeCache>(options.metadata_memory_bytes);
 
+  if (options.offline) {
+    offline_ = true;
+    TRY(show_pinned());
+    return read_superblock(context);
+  }
   Status found = options.pinned ? show_pinned() : find_head(context);
   if (!found) {
     if (options.pinned || !last_commit_ || !unreachable(found.error())) return found;
@@ -246,6 +257,45 @@ Result<TreeRemote::Slot> TreeRemote::Impl::begin_writing(PublishHost& host,
   return slot;
 }
 
+Result<TreeRemote::Slot> TreeRemote::Impl::begin_writing_offline() {
+  if (options.mode != Mode::kWriter || options.pinned)
+    return fail(Errc::kUnsupported, "this mount is read-only: it follows the volume");
+  const auto shown = snapshot();
+  const CommitRecord& record = *shown->commit.record;
+  const CommitRecord::Writer& writer = record.writer;
+  if (read_only_)
+    return fail(Errc::kUnsupported, "this version must not write to the volume; use --read-only");
+  if (writer.cache_id != options.cache_id || writer.slot == 0)
+    return fail(Errc::kTransient,
+                "the store cannot be reached, and the last commit this cache has seen was written "
+                "by another node (" +
+                    writer.host + "): only --read-only works without the store");
+  const std::lock_guard lock(mutex_);
+  writes_offline_ = true;
+  return Slot{writer.slot, next_group(record, writer.slot), record.epoch};
+}
+
+Status TreeRemote::Impl::resume_writing(PublishHost& host, const Context& context) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!writes_offline_) return {};
+  }
+  // Found soon whether the store is back, so that the next try comes soon, too.
+  Context first = context;
+  first.deadline = Deadline(std::min(first.deadline.at(), parts.clock.now() + options.io_timeout));
+  TRY(go_online(first));
+  const CommitRecord::Writer writer = snapshot()->commit.record->writer;
+  if (writer.cache_id != options.cache_id) {
+    set_fenced();
+    return fail(Errc::kFenced, "another node (" + writer.host +
+                                   ") wrote to the volume while this one was without the store");
+  }
+  TRY(begin_writing(host, context));
+  const std::lock_guard lock(mutex_);
+  writes_offline_ = false;
+  return {};
+}
+
 // ---- following
 
 Result<Changes> TreeRemote::Impl::follow(const Context& context) {
@@ -388,8 +438,13 @@ void TreeRemote::fetch_leaves(std::vector<Leaf> leaves, Context context,
                             std::move(finish));
 }
 
+Result<TreeRemote::Slot> TreeRemote::begin_writing_offline() {
+  return impl_->begin_writing_offline();
+}
+
 Result<PublishedState> TreeRemote::publish(const PublishBatch& batch, PublishHost& host,
                                            Context context) {
+  TRY(impl_->resume_writing(host, context));
   return publish_tree(*impl_, *this, batch, host, std::move(context));
 }
 

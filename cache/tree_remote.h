@@ -47,11 +47,16 @@ class TreeRemote final : public Remote {
     std::string metadata_dir;                      // cached metadata packs and windows live here
     uint64_t metadata_cache_bytes = 256ULL << 20;  // of disk
     uint64_t metadata_memory_bytes = 16ULL << 20;  // decoded and raw blocks kept in memory
+    uint64_t tail_memory_bytes = 16ULL << 20;      // tails of packs
+    uint64_t page_memory_bytes = 8ULL << 20;       // pages of index segments
+    uint64_t read_memory_bytes = 64ULL << 20;      // asked of the store at once
     uint64_t prefetch_bytes = 64ULL << 20;         // a tree up to this size is fetched at once
     bool takeover = false;  // begin_writing fences a writer that has not left
     // The commit record last seen here, if any. A store whose head is older is refused as rolled
     // back; a store that cannot be reached opens offline with it.
     Buffer last_commit_record;
+    // The store is known to be out of reach: opens with last_commit_record at once.
+    bool offline = false;
     // Show last_commit_record and look for nothing newer: what this cache was based on, whoever
     // wrote since. begin_writing is refused.
     bool pinned = false;
@@ -95,6 +100,10 @@ class TreeRemote final : public Remote {
   // a read-only volume; goes online first when the remote was opened offline.
   // Until then published().lsn is what the head contains of this cache's journal.
   Result<Slot> begin_writing(PublishHost& host, Context context);
+  // The same for a remote that was opened offline, without the store: possible when the last
+  // commit seen here is this cache's own. The first publish that reaches the store then does what
+  // begin_writing does; when another cache wrote meanwhile it is kFenced.
+  Result<Slot> begin_writing_offline();
   State state() const;
   // The record of the published commit, to be given as last_commit_record next time.
   Buffer commit_record() const;

@@ -54,6 +54,9 @@ class TreeRemote::Impl {
 
   // ---- who writes
   Result<Slot> begin_writing(PublishHost& host, const Context& context);
+  Result<Slot> begin_writing_offline();
+  // Makes good what begin_writing_offline put off.
+  Status resume_writing(PublishHost& host, const Context& context);
   // Finds the head when the volume was opened without the store.
   Status go_online(const Context& context);
   // Makes `commit` what is shown.
@@ -100,6 +103,7 @@ class TreeRemote::Impl {
   std::shared_ptr<const Published> published_;
   std::optional<MonotonicTime> moved_at_;
   bool offline_ = false;
+  bool writes_offline_ = false;  // begin_writing was put off
   bool fenced_ = false;
   bool writing_ = false;
 };
