@@ -89,6 +89,16 @@ class Opening {
   }
 
  private:
+  std::unique_ptr<Space> make_space() const {
+    return std::make_unique<Space>(
+        options_.cache_bytes_max,
+        [env = &e_.env, path = dir_.path(), reserve = options_.disk_reserve_bytes]() -> uint64_t {
+          const auto space = env->disk_space(path);
+          if (!space) return UINT64_MAX;
+          return space->free_bytes > reserve ? space->free_bytes - reserve : 0;
+        });
+  }
+
   Status open_tables() {
     const uint64_t bytes_max = Space::meta_store_share(options_.cache_bytes_max);
     TRY(e_.env.make_dirs(dir_.sub("meta")));
@@ -109,7 +119,15 @@ class Opening {
     options.cache_id = dir_.identity().cache_id;
     options.host = options_.host;
     options.metadata_dir = dir_.sub("packs");
-    options.metadata_cache_bytes = Space::metadata_pack_share(options_.cache_bytes_max);
+    constexpr uint64_t kMetadataPerIndexByte = 16;
+    options.metadata_cache_bytes = std::min(Space::metadata_pack_share(options_.cache_bytes_max),
+                                            memory_.block_index_bytes * kMetadataPerIndexByte);
+    options.metadata_memory_bytes = memory_.node_bytes;
+    options.tail_memory_bytes = memory_.tail_bytes;
+    options.page_memory_bytes = memory_.page_bytes;
+    options.read_memory_bytes = memory_.read_bytes;
+    options.publish_memory_bytes = memory_.publish_bytes;
+    options.offline = options_.offline;
     options.takeover = options_.takeover;
     options.last_commit_record = last_commit_;
     options.io_timeout = options_.engine.io_timeout;
@@ -124,9 +142,22 @@ class Opening {
     Segments::Options options;
     options.dir = dir_.sub("segments");
     options.segment_bytes = Space::segment_bytes(options_.cache_bytes_max);
+    options.space = space_.get();
     TRY(e_.env.make_dirs(options.dir));
     TRY_ASSIGN(segments_, Segments::open(e_.env, options, marks_.segment_numbers_end));
     return {};
+  }
+
+  EngineSettings engine_settings() const {
+    EngineSettings settings = options_.engine;
+    // In proportion to the tables, too: a checkpoint needs as many pages again as it touches.
+    const auto at_most = [](uint64_t& value, uint64_t most) { value = std::min(value, most); };
+    at_most(settings.memtable_bytes, memory_.memtable_bytes);
+    at_most(settings.memtable_bytes, Space::meta_store_share(options_.cache_bytes_max) / 64);
+    at_most(settings.chunk_memory_bytes, memory_.chunk_bytes);
+    at_most(settings.read_ahead_bytes, memory_.read_bytes);
+    at_most(settings.fold.records_max, memory_.fold_records);
+    return settings;
   }
 
   std::unique_ptr<Engine> make_engine() {
@@ -137,17 +168,10 @@ class Opening {
                                   std::move(tables_),
                                   std::move(segments_),
                                   std::move(owned_remote_),
-                                  options_.cache_bytes_max,
-                                  {},
+                                  std::move(space_),
                                   {}};
-    components.disk_left_bytes = [env = &e_.env, path = dir_.path(),
-                                  reserve = options_.disk_reserve_bytes]() -> uint64_t {
-      const auto space = env->disk_space(path);
-      if (!space) return UINT64_MAX;
-      return space->free_bytes > reserve ? space->free_bytes - reserve : 0;
-    };
     components.bookmark = [remote = remote_] { return remote->commit_record(); };
-    return std::make_unique<Engine>(options_.engine, std::move(components));
+    return std::make_unique<Engine>(engine_settings(), std::move(components));
   }
 
   Result<OpenedMount> finish_reader() {
@@ -173,6 +197,7 @@ class Opening {
     Segments* segments = &engine.segments();
     // Clean content is checked against its digest when it is read: no fsync waits for it.
     journal_options.sync_data = [segments] { return segments->sync_written(); };
+    journal_options.space = &engine.space();
     TRY(e_.env.make_dirs(journal_options.dir));
     TRY_ASSIGN(auto journal,
                Journal::open(e_.env, journal_options, std::min(published, marks_.checkpointed),
@@ -188,7 +213,11 @@ class Opening {
     TRY(engine.drop_leftovers(done));
     engine.attach(std::move(journal), marks_.checkpointed, done);
     if (options_.recover) return mount;
-    TRY_ASSIGN(mount.slot, remote_->begin_writing(engine.publish_host(), context_));
+    if (remote_->state().offline) {
+      TRY_ASSIGN(mount.slot, remote_->begin_writing_offline());
+    } else {
+      TRY_ASSIGN(mount.slot, remote_->begin_writing(engine.publish_host(), context_));
+    }
     TRY(engine.checkpoint());
     engine.start();
     return mount;
@@ -208,6 +237,8 @@ class Opening {
   const MountEnvironment& e_;
   const MountOptions& options_;
   Context context_;
+  const MemoryPlan memory_ = MemoryPlan::of(options_.memory_bytes_max);
+  std::unique_ptr<Space> space_ = make_space();
   std::unique_ptr<LiveTables> tables_;
   LiveState::CheckpointMarks marks_;
   Buffer last_commit_;

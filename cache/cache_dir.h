@@ -15,6 +15,7 @@
 #include <string>
 
 #include "cache/engine.h"
+#include "cache/memory_plan.h"
 #include "cache/tree_remote.h"
 
 namespace cairn {
@@ -49,12 +50,15 @@ struct MountOptions {
   EngineSettings engine;
   uint64_t cache_bytes_max = 10ULL << 30;
   uint64_t disk_reserve_bytes = 1ULL << 30;
+  uint64_t memory_bytes_max = MemoryPlan::kDefault;
   std::string host;  // for people, in the commits
   bool takeover = false;
   bool discard_local = false;  // throw unpublished work of this cache away
   // Show the cache's own last state, whoever wrote to the volume since, and change nothing: for
   // taking unpublished work out. Needs engine.read_only.
   bool recover = false;
+  // The store is out of reach: go on with what this cache has.
+  bool offline = false;
 };
 
 struct MountEnvironment {

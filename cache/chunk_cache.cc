@@ -7,6 +7,13 @@ namespace cairn {
 namespace {
 constexpr size_t kMaxVerified = 1U << 18;  // 2 MiB of memory; forgetting costs one more hash
 
+constexpr uint64_t kHeatStepBytes = 4ULL << 20;
+constexpr size_t kMaxHeat = 1U << 17;  // 6 MiB of memory
+
+uint64_t heat_key(uint64_t inode, uint64_t chunk) {
+  return (inode * 0x9e3779b97f4a7c15ULL) ^ (chunk * 0xff51afd7ed558ccdULL);
+}
+
 // Unique for segments below 2^34 numbers of at most 4 GiB in 4 KiB steps.
 uint64_t place_key(const DataRef& ref) {
   return ref.file << 20 | ref.offset >> 12;
@@ -24,7 +31,8 @@ std::optional<Buffer> ChunkCache::recent(const Digest& digest) {
 void ChunkCache::remember(const Digest& digest, const Buffer& bytes) {
   const std::lock_guard lock(mutex_);
   if (recent_index_.contains(digest)) return;
-  recent_.push_front({digest, bytes});
+  // A slice would keep all that came with it in memory.
+  recent_.push_front({digest, Buffer::copy(bytes.view())});
   recent_index_.emplace(digest, recent_.begin());
   recent_bytes_ += bytes.size();
   while (recent_bytes_ > memory_bytes_max_ && recent_.size() > 1) {
@@ -32,6 +40,41 @@ void ChunkCache::remember(const Digest& digest, const Buffer& bytes) {
     recent_index_.erase(recent_.back().digest);
     recent_.pop_back();
   }
+}
+
+void ChunkCache::note_read(uint64_t inode, uint64_t chunk, uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  bytes_read_ += bytes;
+  const auto step = static_cast<uint32_t>(bytes_read_ / kHeatStepBytes);
+  if (heat_.size() >= kMaxHeat) {
+    std::erase_if(heat_, [](const auto& each) { return !each.second.hot; });
+    if (heat_.size() >= kMaxHeat) heat_.clear();
+  }
+  const auto [it, is_new] = heat_.try_emplace(heat_key(inode, chunk), Heat{step, false});
+  // The neighbouring step is the same stream that goes on.
+  if (!is_new && step > it->second.step + 1) it->second.hot = true;
+  it->second.step = step;
+}
+
+bool ChunkCache::is_hot(uint64_t inode, uint64_t chunk) const {
+  const std::lock_guard lock(mutex_);
+  const auto it = heat_.find(heat_key(inode, chunk));
+  return it != heat_.end() && it->second.hot;
+}
+
+bool ChunkCache::move(const LiveState::InSegment& from) {
+  const auto bytes = read_verified(from.inode, from.chunk, from.row);
+  if (!bytes || !*bytes) return false;
+  const auto ref = segments_.append(SegmentClass::kKept, **bytes);
+  if (!ref) return false;
+  {
+    const std::lock_guard lock(mutex_);
+    // It has to be read again to be worth another move.
+    heat_.erase(heat_key(from.inode, from.chunk));
+  }
+  set_verified(*ref);
+  live_.put_resident(from.inode, from.chunk, ResidentRow{from.row.digest, from.row.length, *ref});
+  return true;
 }
 
 bool ChunkCache::is_verified(const DataRef& ref) {
@@ -75,6 +118,7 @@ Result<bool> ChunkCache::read(uint64_t inode, uint64_t chunk, const Leaf& leaf, 
     std::memset(out.data(), 0, out.size());
     return true;
   }
+  note_read(inode, chunk, out.size());
   if (const auto bytes = recent(leaf.digest)) {
     std::memcpy(out.data(), bytes->data() + offset, out.size());
     return true;
@@ -130,10 +174,6 @@ void ChunkCache::put(uint64_t inode, uint64_t chunk, const Leaf& leaf, const Buf
 void ChunkCache::adopt(uint64_t inode, uint64_t chunk, const Leaf& leaf, DataRef ref) {
   if (leaf.zero) return;
   live_.put_resident(inode, chunk, ResidentRow{leaf.digest, leaf.length, ref});
-}
-
-Status ChunkCache::forget_segment(uint64_t segment) {
-  return live_.drop_segment(segment);
 }
 
 }  // namespace cairn

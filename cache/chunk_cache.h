@@ -4,7 +4,8 @@
 // A chunk is found by (inode, chunk) and counts only while it holds exactly the leaf that the
 // published tree names, so a stale row is a miss, never wrong bytes. What a segment gives is
 // verified against its digest the first time in a process; a damaged one is forgotten and fetched
-// again. Eviction removes whole segments, oldest first.
+// again. Eviction removes whole segments; a chunk that was read again after others had been read is
+// worth moving first (`is_hot`), one that was read once, as a scan does, is not.
 // Owner: the engine. Thread-safe. Nothing here is durable by promise: losing it costs a fetch.
 #pragma once
 
@@ -36,14 +37,21 @@ class ChunkCache {
   void put(uint64_t inode, uint64_t chunk, const Leaf& leaf, const Buffer& bytes, bool to_disk);
   // The leaf's bytes lie at `ref` in a segment already (they were written here and published).
   void adopt(uint64_t inode, uint64_t chunk, const Leaf& leaf, DataRef ref);
-  // Drops what lies in a segment that is about to be removed.
-  Status forget_segment(uint64_t segment);
+  bool is_hot(uint64_t inode, uint64_t chunk) const;
+  // Copies what lies in `from` to a segment that stays; false when it could not.
+  bool move(const LiveState::InSegment& from);
 
  private:
   struct Recent {
     Digest digest;
     Buffer bytes;
   };
+  // When a chunk was read last, in steps of kHeatStepBytes read of anything.
+  struct Heat {
+    uint32_t step = 0;
+    bool hot = false;
+  };
+  void note_read(uint64_t inode, uint64_t chunk, uint64_t bytes);
   std::optional<Buffer> recent(const Digest& digest);
   void remember(const Digest& digest, const Buffer& bytes);
   bool is_verified(const DataRef& ref);
@@ -55,11 +63,13 @@ class ChunkCache {
   LiveState& live_;
   Segments& segments_;
   const uint64_t memory_bytes_max_;
-  RankedMutex<Rank::kChunkCache> mutex_;
+  mutable RankedMutex<Rank::kChunkCache> mutex_;
   std::list<Recent> recent_;  // newest first
   std::unordered_map<Digest, std::list<Recent>::iterator> recent_index_;
   uint64_t recent_bytes_ = 0;
   std::unordered_set<uint64_t> verified_;
+  std::unordered_map<uint64_t, Heat> heat_;  // by hashed (inode, chunk): a clash only misjudges
+  uint64_t bytes_read_ = 0;
 };
 
 }  // namespace cairn

@@ -13,13 +13,10 @@ Engine::Engine(EngineSettings settings, Components components)
       executor_(components.executor),
       maintenance_(components.maintenance),
       publishing_(components.publishing),
+      space_(std::move(components.space)),
       tables_(std::move(components.tables)),
       segments_(std::move(components.segments)),
       remote_(std::move(components.remote)),
-      space_(
-          components.cache_bytes_max,
-          [this] { return segments_->allocated_bytes() + (journal_ ? journal_->bytes() : 0); },
-          std::move(components.disk_left_bytes)),
       bookmark_(std::move(components.bookmark)),
       live_(*tables_, remote_->params().chunk_bytes),
       chunks_(live_, *segments_, settings.chunk_memory_bytes),
@@ -38,7 +35,19 @@ void Engine::attach(std::unique_ptr<Journal> journal, Lsn checkpointed, Lsn publ
   settled_ = std::min(checkpointed, published);
 }
 
+const char* name_of(FileStatus::State state) {
+  switch (state) {
+    case FileStatus::State::kLocal: return "local";
+    case FileStatus::State::kQueued: return "queued";
+    case FileStatus::State::kUploading: return "uploading";
+    case FileStatus::State::kStored: return "stored";
+  }
+  return "stored";
+}
+
 void Engine::start() {
+  load_pins();
+  make_room(0);  // the cache may have been larger in an earlier life
   if (journal_) set_published(published_);
   schedule_background();
 }
@@ -48,12 +57,39 @@ void Engine::start() {
 Status Engine::admit(uint64_t bytes, Need& need) {
   TRY(refuse_when_stopped());
   const PendingStatus waiting = pending();
-  const bool over = waiting.bytes + bytes > settings_.pending_bytes_max ||
+  // What is larger than the limit itself may go alone.
+  const bool over = (waiting.bytes > 0 && waiting.bytes + bytes > settings_.pending_bytes_max) ||
                     waiting.files >= settings_.pending_files_max;
-  if (!over && make_room(bytes)) return {};
+  if (!over && !memory_is_full() && !tables_are_full() && make_room(bytes)) return {};
+  return no_room(bytes, need);
+}
+
+tl::unexpected<Error> Engine::no_room(uint64_t bytes, Need& need) const {
   need.space = true;
   need.space_bytes = bytes;
   return fail(Errc::kNotLocal, "the cache has no room until more is in the store");
+}
+
+// A checkpoint writes every page it touches anew before it lets go of the old one; were there no
+// room for that, not even removing rows would work.
+bool Engine::tables_are_full() const {
+  constexpr uint64_t kPage = 4096;
+  constexpr uint64_t kSmallRow = 128;
+  const MetaStore& store = tables_->store();
+  const uint64_t used = store.used_bytes();
+  const uint64_t waiting = tables_->memory_bytes() + settings_.memtable_bytes;
+  const uint64_t rewritten = std::min(used, waiting / kSmallRow * kPage);
+  return used + rewritten + 2 * waiting > store.bytes_max();
+}
+
+bool Engine::memory_is_full() const {
+  return tables_->memory_bytes() > 3 * settings_.memtable_bytes;
+}
+
+Status Engine::stored(Lsn lsn, Need& need) {
+  if (settings_.read_only || published_ >= lsn) return {};
+  need.stored = lsn;
+  return fail(Errc::kNotLocal, "not everything is in the store yet");
 }
 
 Status Engine::refuse_when_stopped() const {
@@ -63,7 +99,7 @@ Status Engine::refuse_when_stopped() const {
   return fail(Errc::kFenced, "another writer took this volume over; this mount only reads", EROFS);
 }
 
-Result<WriteData> Engine::place(uint64_t inode, uint64_t offset, Bytes data) {
+Result<WriteData> Engine::place(uint64_t inode, uint64_t offset, Bytes data, Need& need) {
   WriteData write;
   write.inode = inode;
   write.offset = offset;
@@ -74,7 +110,11 @@ Result<WriteData> Engine::place(uint64_t inode, uint64_t offset, Bytes data) {
     write.inline_bytes = data;
     return write;
   }
-  TRY_ASSIGN(write.ref, segments_->append(SegmentClass::kWritten, data));
+  auto placed = segments_->append(SegmentClass::kWritten, data);
+  if (!placed && placed.error().code() == Errc::kNoSpace && !make_room(data.size()))
+    return no_room(data.size(), need);
+  if (!placed) return tl::unexpected<Error>(std::move(placed).error());
+  write.ref = *placed;
   return write;
 }
 
@@ -104,6 +144,7 @@ void Engine::note_record(const Change& change, Lsn lsn, uint64_t payload_bytes) 
   const std::lock_guard lock(state_mutex_);
   const uint64_t before = written_bytes_.fetch_add(bytes);
   const MonotonicTime now = clock_.now();
+  if (marks_.empty()) last_progress_ = now;  // until here there was nothing to be done
   constexpr uint64_t kMarkBytes = 1U << 20;
   constexpr Duration kMarkTime = std::chrono::milliseconds(100);
   if (marks_.empty() || before - marks_.back().bytes_before >= kMarkBytes ||
@@ -181,6 +222,12 @@ PendingStatus Engine::pending() const {
 RemoteHealth Engine::health() const {
   const std::lock_guard lock(state_mutex_);
   return health_;
+}
+
+Status Engine::local_health() const {
+  if (!journal_) return {};
+  TRY(journal_->health());
+  return segments_->health();
 }
 
 uint64_t Engine::cache_bytes() const {

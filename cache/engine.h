@@ -50,7 +50,10 @@ struct Need {
   std::vector<Chunk> chunks;
   bool space = false;  // room for new data, or for more pending work
   uint64_t space_bytes = 0;
-  bool any() const { return space || !blocks.empty() || !chunks.empty(); }
+  Lsn stored = 0;  // everything up to this record in the store
+  bool any() const { return space || stored > 0 || !blocks.empty() || !chunks.empty(); }
+  // It waits until the store takes something: that has its own limit, the stall timeout.
+  bool waits_for_uploads() const { return space || stored > 0; }
 };
 
 // A file's content in the store, and which of our records it contains.
@@ -75,6 +78,7 @@ struct EngineSettings {
   Duration checkpoint_interval = std::chrono::seconds(30);
   Duration poll_interval = std::chrono::seconds(5);  // followers
   uint64_t chunk_memory_bytes = 16ULL << 20;         // leaves kept in memory
+  uint64_t read_ahead_bytes = 32ULL << 20;           // on their way unasked, of all files together
   FoldLimits fold;
 };
 
@@ -87,11 +91,28 @@ struct PendingStatus {
   int64_t oldest_age_ms = 0;
 };
 
+// Where the newest change of a file or directory is.
+struct FileStatus {
+  enum class State : uint8_t {
+    kLocal,      // in the journal, not yet synced to the local disk
+    kQueued,     // on the local disk
+    kUploading,  // part of the commit that is being made
+    kStored,     // in the store
+  };
+  State state = State::kStored;
+  unsigned percent = 0;       // kUploading: of the commit's bytes
+  uint64_t commit = 0;        // the newest here; kStored: it holds the file
+  uint64_t cached_bytes = 0;  // of clean content here
+  bool pinned = false;
+};
+const char* name_of(FileStatus::State state);
+
 // How the store last answered, for status.
 struct RemoteHealth {
   bool fenced = false;
   bool failing = false;
   std::string last_error;
+  Errc last_code = Errc::kIo;
 };
 
 class Engine final : private PublishHost {
@@ -104,8 +125,7 @@ class Engine final : private PublishHost {
     std::unique_ptr<LiveTables> tables;
     std::unique_ptr<Segments> segments;
     std::unique_ptr<Remote> remote;
-    uint64_t cache_bytes_max = 0;
-    std::function<uint64_t()> disk_left_bytes;  // beyond what the disk keeps in reserve
+    std::unique_ptr<Space> space;  // that segments and journal take their disk from
     // What the remote wants to be given when it is opened next; kept with each checkpoint.
     std::function<Buffer()> bookmark;
   };
@@ -147,8 +167,9 @@ class Engine final : private PublishHost {
   // Room for `bytes` more? Otherwise need.space is set and the answer is kNotLocal. Ask before
   // taking any lock.
   Status admit(uint64_t bytes, Need& need);
-  // Puts written bytes where the journal may refer to them; no lock is held meanwhile.
-  Result<WriteData> place(uint64_t inode, uint64_t offset, Bytes data);
+  // Puts written bytes where the journal may refer to them; no lock is held meanwhile. kNotLocal
+  // with need.space when others took the room since `admit`.
+  Result<WriteData> place(uint64_t inode, uint64_t offset, Bytes data, Need& need);
   // Journals the change and makes it visible. When it returned, the change survives the death of
   // the process.
   Result<Lsn> commit(const Change& change);
@@ -158,6 +179,9 @@ class Engine final : private PublishHost {
   void add_orphan(uint64_t inode);
   static Effect orphan_row(uint64_t inode);
   void release_orphan(uint64_t inode);
+  // Everything up to `lsn` is in the store? Otherwise need.stored is set and the answer is
+  // kNotLocal.
+  Status stored(Lsn lsn, Need& need);
   // Durable against power loss up to `lsn`.
   Status sync(Lsn lsn);
   Lsn appended() const;
@@ -179,15 +203,27 @@ class Engine final : private PublishHost {
 
   Remote& remote() { return *remote_; }
   Clock& clock() { return clock_; }
+  Executor& executor() { return executor_; }
   LiveState& live() { return live_; }
   const EngineSettings& settings() const { return settings_; }
+  // Keeps the file's content here once it is here; kNoSpace when too much would be.
+  Status pin(uint64_t inode, uint64_t size, Need& need);
+  void unpin(uint64_t inode);
+  // Lets the file's clean content go.
+  Status evict(uint64_t inode);
+  // kStored unless something of the inode, or a name in the directory, waits.
+  Result<FileStatus> file_status(uint64_t inode) const;
+  uint64_t pinnable_bytes() const { return space_->data_limit() / 4; }
   LsnStatus lsn_status() const;
   PendingStatus pending() const;
   RemoteHealth health() const;
+  // The local disk failed: nothing more is acknowledged until the next mount.
+  Status local_health() const;
   uint64_t uploaded_bytes() const { return uploaded_bytes_; }
   uint64_t cache_bytes() const;
-  uint64_t cache_bytes_max() const { return space_.limit(); }
+  uint64_t cache_bytes_max() const { return space_->limit(); }
   Segments& segments() { return *segments_; }
+  Space& space() { return *space_; }
   // Followers: what changed in the store; called on the publishing thread.
   void on_followed(std::function<void(const Changes&)> listener);
 
@@ -203,7 +239,7 @@ class Engine final : private PublishHost {
   Result<std::optional<Buffer>> resident(uint64_t inode, uint64_t chunk, const Leaf& leaf) override;
   void chunk_staged(uint64_t inode, uint64_t chunk, const Leaf& leaf, Buffer bytes) override;
   Status commit_intended(uint64_t seq, Bytes record) override;
-  void uploaded(uint64_t bytes) override { uploaded_bytes_ += bytes; }
+  void uploaded(uint64_t bytes) override;
 
   struct Mark {  // a point in the journal, for pending bytes and age
     Lsn lsn = 0;
@@ -216,8 +252,9 @@ class Engine final : private PublishHost {
     Leaf leaf;
     std::optional<DataRef> ref;  // where its assembled bytes were put
   };
-  struct SpaceWaiter {
+  struct Waiter {  // for room, or for everything up to `stored` to be in the store
     uint64_t bytes = 0;
+    Lsn stored = 0;
     Context context;
     Callback<void> done;
   };
@@ -240,16 +277,30 @@ class Engine final : private PublishHost {
   void keep_staged(const FrozenFile& file);
   // Evicts until `bytes` more fit; false when what is left may not go.
   bool make_room(uint64_t bytes);
+  // The tables have no room for more rows until some are published.
+  bool tables_are_full() const;
+  // Changes come faster than checkpoints: a short wait, which the store has no part in.
+  bool memory_is_full() const;
+  Status checkpoint_when_large();
+  tl::unexpected<Error> no_room(uint64_t bytes, Need& need) const;
+  std::vector<SegmentInfo> eviction_order() const;
+  bool keep_what_is_wanted(const SegmentInfo& segment, const std::set<uint64_t>& pins);
+  void load_pins();
+  bool is_pinned(uint64_t inode) const;
+  std::set<uint64_t> pinned_inodes() const;
   std::set<uint64_t> orphan_segments() const;
   Lsn orphan_floor() const;
   bool publish_due() const;
   void schedule_background();
   void background();
   void keep_local_state();
+  void keep_clean_rows();
   void follow();
   void publish_loop();
   void kick_publisher();
   void wake_waiters();
+  // The answer to one that waits; nullopt: it waits on.
+  std::optional<Status> answer_to(const Waiter& waiter, Duration stalled);
   void note_remote(const Status& status);
 
   const EngineSettings settings_;
@@ -257,10 +308,10 @@ class Engine final : private PublishHost {
   Executor& executor_;
   Executor& maintenance_;
   Executor& publishing_;
+  std::unique_ptr<Space> space_;
   std::unique_ptr<LiveTables> tables_;
   std::unique_ptr<Segments> segments_;
   std::unique_ptr<Remote> remote_;
-  Space space_;
   std::function<Buffer()> bookmark_;
   LiveState live_;
   ChunkCache chunks_;
@@ -282,9 +333,17 @@ class Engine final : private PublishHost {
   mutable RankedMutex<Rank::kEngineState> state_mutex_;
   std::deque<Mark> marks_;
   std::set<uint64_t> orphans_;
+  std::set<uint64_t> pinned_;
+  struct Uploading {
+    Lsn lsn = 0;
+    uint64_t bytes = 0;
+    uint64_t sent_before = 0;
+  };
+  Uploading uploading_;  // the publish that runs
   std::map<std::pair<uint64_t, uint64_t>, Staged> staged_;  // of the publish that runs
   RemoteHealth health_;
-  std::vector<SpaceWaiter> space_waiters_;
+  std::vector<Waiter> waiters_;
+  uint64_t read_ahead_bytes_ = 0;  // under way
   std::function<void(const Changes&)> follow_listener_;
   MonotonicTime last_progress_;
   MonotonicTime last_sync_;

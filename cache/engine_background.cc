@@ -28,6 +28,7 @@ void Engine::background() {
   if (!stop) {
     if (settings_.read_only) {
       follow();
+      keep_clean_rows();
     } else {
       keep_local_state();
       if (publish_due()) kick_publisher();
@@ -38,6 +39,14 @@ void Engine::background() {
   const std::lock_guard lock(state_mutex_);
   --background_running_;
   idle_.notify_all();
+}
+
+// A follower has no journal; what it knows of clean content is all its tables hold.
+void Engine::keep_clean_rows() {
+  if (journal_ || tables_->memory_bytes() < settings_.memtable_bytes) return;
+  if (const Status kept = tables_->checkpoint(); !kept)
+    log_once_per(std::chrono::minutes(10), "local state",
+                 "the local cache cannot be written: " + kept.error().message());
 }
 
 void Engine::keep_local_state() {
@@ -56,7 +65,7 @@ void Engine::keep_local_state() {
   if (status && checkpoint_due && (checkpointed_ < appended || tables_->memory_bytes() > 0))
     status = checkpoint();
   if (!status)
-    log_once_per(std::chrono::minutes(1), "local state",
+    log_once_per(std::chrono::minutes(10), "local state",
                  "the local cache cannot be written: " + status.error().message());
 }
 
@@ -83,10 +92,11 @@ bool Engine::publish_due() const {
   const Lsn appended = journal_->appended();
   const std::lock_guard lock(state_mutex_);
   if (health_.fenced || clock_.now() < retry_at_ || appended <= published_) return false;
-  if (flush_target_ > published_ || !space_waiters_.empty()) return true;
+  if (flush_target_ > published_ || !waiters_.empty()) return true;
   if (marks_.empty()) return false;  // only our own bookkeeping
   if (written_bytes_ - published_bytes_ >= settings_.publish_bytes) return true;
-  return clock_.now() - marks_.front().time >= settings_.publish_interval;
+  return clock_.now() - marks_.front().time >=
+         std::min(settings_.publish_interval, settings_.pending_age_max);
 }
 
 void Engine::kick_publisher() {
@@ -118,6 +128,7 @@ void Engine::publish_loop() {
 
 void Engine::note_remote(const Status& status) {
   bool fenced = false;
+  bool is_news = false;
   {
     const std::lock_guard lock(state_mutex_);
     if (status) {
@@ -127,7 +138,9 @@ void Engine::note_remote(const Status& status) {
       return;
     }
     fenced = status.error().code() == Errc::kFenced && !health_.fenced;
+    is_news = !health_.failing || health_.last_code != status.error().code();
     health_.failing = true;
+    health_.last_code = status.error().code();
     health_.last_error = status.error().message();
     if (fenced) health_.fenced = true;
   }
@@ -140,10 +153,20 @@ void Engine::note_remote(const Status& status) {
     wake_waiters();
     return;
   }
-  log_once_per(std::chrono::minutes(1), "store",
-               "the store cannot be written, what is written stays in the cache and is tried "
-               "again: " +
-                   status.error().message());
+  if (settings_.read_only) {
+    log_once_per(std::chrono::minutes(10), "store",
+                 "the store cannot be read, what is here is shown: " + status.error().message());
+    return;
+  }
+  const std::string text =
+      "the store cannot be written, what is written stays in the cache and is tried again: " +
+      status.error().message();
+  // Said when it begins or changes, then as a reminder.
+  if (is_news) {
+    log_warn("{}", text);
+  } else {
+    log_once_per(std::chrono::minutes(10), "store", text);
+  }
 }
 
 void Engine::abandon() {
@@ -168,8 +191,8 @@ void Engine::satisfy(Need need, Context context, Callback<void> done) {
   };
   auto join = std::make_shared<Join>();
   join->done = std::move(done);
-  join->left =
-      (need.space ? 1U : 0U) + (need.blocks.empty() ? 0U : 1U) + (need.chunks.empty() ? 0U : 1U);
+  join->left = (need.waits_for_uploads() ? 1U : 0U) + (need.blocks.empty() ? 0U : 1U) +
+               (need.chunks.empty() ? 0U : 1U);
   if (join->left == 0) {
     executor_.submit([join] { join->done({}); });
     return;
@@ -198,49 +221,63 @@ void Engine::satisfy(Need need, Context context, Callback<void> done) {
           finish({});
         });
   }
-  if (need.space) {
+  if (need.waits_for_uploads()) {
     {
       const std::lock_guard lock(state_mutex_);
-      space_waiters_.push_back({need.space_bytes, context, finish});
+      waiters_.push_back({need.space ? need.space_bytes : 0, need.stored, context, finish});
     }
     kick_publisher();
   }
 }
 
+std::optional<Status> Engine::answer_to(const Waiter& waiter, Duration stalled) {
+  if (waiter.context.cancel.cancelled())
+    return fail(Errc::kCancelled, "the wait for the store was interrupted", EINTR);
+  if (waiter.stored > 0) {
+    if (published_ >= waiter.stored) return Status();
+    if (stalled < settings_.stall_timeout) return std::nullopt;
+    return fail(Errc::kTimeout, "the store has taken nothing for the stall timeout", EIO);
+  }
+  Need need;
+  const Status admitted = admit(waiter.bytes, need);
+  if (admitted || admitted.error().code() != Errc::kNotLocal) return admitted;
+  if (stalled < settings_.stall_timeout || memory_is_full()) return std::nullopt;
+  return fail(Errc::kNoSpace,
+              "the cache is full and the store has taken nothing for the stall timeout", ENOSPC);
+}
+
 void Engine::wake_waiters() {
-  std::vector<SpaceWaiter> waiting;
+  std::vector<Waiter> waiting;
   Duration stalled{};
   bool fenced = false;
   bool stopping = false;
   {
     const std::lock_guard lock(state_mutex_);
-    waiting.swap(space_waiters_);
+    waiting.swap(waiters_);
     stalled = clock_.now() - last_progress_;
     fenced = health_.fenced;
     stopping = stopping_;
   }
-  if (waiting.empty()) return;
-  std::vector<SpaceWaiter> still_waiting;
-  for (SpaceWaiter& waiter : waiting) {
-    Status answer;
-    Need need;
-    if (stopping || waiter.context.cancel.cancelled()) {
-      answer = fail(Errc::kCancelled, "the wait for room in the cache was interrupted", EINTR);
+  std::vector<Waiter> still_waiting;
+  for (Waiter& waiter : waiting) {
+    std::optional<Status> answer;
+    if (stopping) {
+      answer = fail(Errc::kCancelled, "the mount is ending", EIO);
     } else if (fenced) {
-      answer = fail(Errc::kFenced, "another writer took this volume over", EROFS);
-    } else if (!admit(waiter.bytes, need)) {
-      if (stalled < settings_.stall_timeout) {
-        still_waiting.push_back(std::move(waiter));
-        continue;
-      }
-      answer =
-          fail(Errc::kNoSpace,
-               "the cache is full and the store has taken nothing for the stall timeout", ENOSPC);
+      answer = fail(Errc::kFenced, "another writer took this volume over",
+                    waiter.stored > 0 ? EIO : EROFS);
+    } else {
+      answer = answer_to(waiter, stalled);
     }
-    executor_.submit([done = std::move(waiter.done), answer = std::move(answer)] { done(answer); });
+    if (!answer) {
+      still_waiting.push_back(std::move(waiter));
+      continue;
+    }
+    executor_.submit(
+        [done = std::move(waiter.done), answer = *std::move(answer)] { done(answer); });
   }
   const std::lock_guard lock(state_mutex_);
-  std::move(still_waiting.begin(), still_waiting.end(), std::back_inserter(space_waiters_));
+  std::move(still_waiting.begin(), still_waiting.end(), std::back_inserter(waiters_));
 }
 
 }  // namespace cairn

@@ -25,11 +25,17 @@ void Engine::chunk_staged(uint64_t inode, uint64_t chunk, const Leaf& leaf, Buff
   staged_.emplace(std::pair(inode, chunk), std::move(staged));
 }
 
+void Engine::uploaded(uint64_t bytes) {
+  uploaded_bytes_ += bytes;
+  const std::lock_guard lock(state_mutex_);
+  last_progress_ = clock_.now();
+}
+
 Status Engine::commit_intended(uint64_t seq, Bytes record) {
   ByteVec head;
   put_le(head, seq);
   const Bytes parts[] = {head, record};
-  TRY_ASSIGN(const auto at, journal_->append(kRecordCommitIntent, parts));
+  TRY_ASSIGN(const auto at, journal_->append(kRecordCommitIntent, parts, Space::Use::kPublish));
   return journal_->sync(at.lsn);
 }
 
@@ -45,8 +51,13 @@ Result<bool> Engine::publish_once(bool close, Context context) {
   {
     const std::lock_guard lock(state_mutex_);
     staged_.clear();
+    uploading_ = {fold.batch.lsn, fold.written_bytes, uploaded_bytes_};
   }
   auto state = remote_->publish(fold.batch, *this, context);
+  if (!state) {
+    const std::lock_guard lock(state_mutex_);
+    uploading_ = {};
+  }
   if (!state) {
     note_remote(tl::unexpected<Error>(state.error()));
     return tl::unexpected<Error>(std::move(state).error().wrap("publish"));
@@ -60,14 +71,19 @@ Status Engine::after_publish(const Fold& fold) {
   const PublishBatch& batch = fold.batch;
   // First what is here is known as clean content, then the written extents go: a reader finds
   // one or the other.
-  for (const FrozenFile& file : batch.files) keep_staged(file);
+  for (const FrozenFile& file : batch.files) {
+    keep_staged(file);
+    TRY(checkpoint_when_large());
+  }
   constexpr size_t kStep = 256;  // rows changed under one hold of the lock
   for (size_t i = 0; i < batch.files.size(); ++i) {
+    TRY(checkpoint_when_large());
     const std::lock_guard lock(commit_mutex_);
     if (is_orphan(batch.files[i].inode)) continue;
     TRY(live_.drop_published_file(batch.files[i], batch.lsn));
   }
   for (size_t i = 0; i < batch.edits.size(); i += kStep) {
+    TRY(checkpoint_when_large());
     const std::lock_guard lock(commit_mutex_);
     TRY(live_.drop_published_edits(batch.edits, i, std::min(i + kStep, batch.edits.size()),
                                    batch.lsn));
@@ -83,6 +99,7 @@ Status Engine::after_publish(const Fold& fold) {
     // (rounded down to the mark) and since when it waits.
     while (marks_.size() > 1 && marks_[1].lsn <= batch.lsn + 1) marks_.pop_front();
     if (batch.lsn >= last_change_) marks_.clear();
+    uploading_ = {};
     published_bytes_ = marks_.empty() ? written_bytes_.load() : marks_.front().bytes_before;
     last_progress_ = clock_.now();
   }
@@ -90,6 +107,14 @@ Status Engine::after_publish(const Fold& fold) {
   TRY(checkpoint());
   wake_waiters();
   return {};
+}
+
+// What a publication changes in the tables is bounded in memory like everything else. A checkpoint
+// may come between any two rows: after a crash the commit, which is in the store, says what else
+// goes.
+Status Engine::checkpoint_when_large() {
+  if (tables_->memory_bytes() < settings_.memtable_bytes) return {};
+  return checkpoint();
 }
 
 void Engine::set_published(Lsn lsn) {
@@ -171,46 +196,6 @@ Lsn Engine::orphan_floor() const {
   return floor;
 }
 
-std::set<uint64_t> Engine::orphan_segments() const {
-  std::set<uint64_t> orphans;
-  {
-    const std::lock_guard lock(state_mutex_);
-    orphans = orphans_;
-  }
-  std::set<uint64_t> segments;
-  for (const uint64_t inode : orphans) {
-    const auto rows = live_.scan_extents(inode, 0, UINT64_MAX, SIZE_MAX);
-    if (!rows) continue;
-    for (const auto& row : *rows)
-      for (const Extent& extent : row.extents)
-        if (extent.ref.kind == DataRef::Kind::kSegment && !extent.zero)
-          segments.insert(extent.ref.file);
-  }
-  return segments;
-}
-
-bool Engine::make_room(uint64_t bytes) {
-  // An append may begin a new segment, which is preallocated.
-  const uint64_t wanted = bytes + Space::segment_bytes(space_.limit());
-  if (space_.shortage(wanted) == 0) return true;
-  // In this order: what is settled now and still holds data of a file that was removed while open
-  // is already known as such.
-  const Lsn settled = settled_;
-  const std::set<uint64_t> pinned = orphan_segments();
-  const std::lock_guard lock(eviction_mutex_);
-  for (int round = 0; round < 2; ++round) {
-    for (const SegmentInfo& segment : segments_->list()) {
-      if (space_.shortage(wanted) == 0) return true;
-      if (segment.open || segment.last_lsn > settled || pinned.contains(segment.number)) continue;
-      if (!live_.drop_segment(segment.number) || !segments_->remove(segment.number)) continue;
-    }
-    // Only the segments that are being written to are left: end them.
-    if (space_.shortage(wanted) == 0) return true;
-    if (round == 0 && !segments_->seal()) break;
-  }
-  return space_.shortage(wanted) == 0;
-}
-
 Status Engine::flush(Context context, const std::function<void(PendingStatus)>& progress) {
   const Lsn target = appended();
   if (settings_.read_only || published_ >= target) return {};
@@ -248,7 +233,7 @@ Status Engine::flush(Context context, const std::function<void(PendingStatus)>& 
 Status Engine::close(Context context, const std::function<void(PendingStatus)>& progress) {
   if (settings_.read_only) {
     abandon();
-    return {};
+    return journal_ ? Status() : tables_->checkpoint();
   }
   Status flushed = flush(context, progress);
   abandon();

@@ -221,9 +221,19 @@ void Engine::prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, 
     }
   }
   if (!need.any()) return;
+  uint64_t bytes = 0;
+  for (const Need::Chunk& chunk : need.chunks) bytes += chunk.leaf.length;
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (read_ahead_bytes_ + bytes > settings_.read_ahead_bytes && read_ahead_bytes_ > 0) return;
+    read_ahead_bytes_ += bytes;
+  }
   Context context;
   context.deadline = Deadline::after(clock_, settings_.io_timeout);
-  satisfy(std::move(need), context, [](Status) {});
+  satisfy(std::move(need), context, [this, bytes](Status) {
+    const std::lock_guard lock(state_mutex_);
+    read_ahead_bytes_ -= bytes;
+  });
 }
 
 Result<std::optional<uint64_t>> Engine::seek(uint64_t inode,

@@ -20,6 +20,16 @@ namespace {
 // Growing a file in steps keeps its size out of most syncs; the zeroes behind the last record are
 // its clean end.
 constexpr uint64_t kGrowBytes = 1 << 20;
+// Disk is counted in blocks: a file has one from its header on.
+constexpr uint64_t kFirstBytes = 4096;
+
+uint64_t align_up(uint64_t bytes) {
+  return (bytes + kFirstBytes - 1) / kFirstBytes * kFirstBytes;
+}
+
+tl::unexpected<Error> no_room() {
+  return fail(Errc::kNoSpace, "the cache has reached its size");
+}
 
 class DiskJournal final : public Journal {
  public:
@@ -29,18 +39,26 @@ class DiskJournal final : public Journal {
         files_(std::move(found.files)),
         appended_(found.next - 1),
         trimmed_(files_.empty() ? appended_ : files_.begin()->first - 1) {
-    for (const auto& [first, file] : files_) bytes_ += file.bytes;
+    for (auto& [first, file] : files_) {
+      file.bytes = align_up(file.bytes);
+      bytes_ += file.bytes;
+    }
+    if (options_.space != nullptr) options_.space->take_existing(bytes_);
   }
   // Makes everything found durable, and ready to be appended to.
   Status start(Lsn durable);
 
-  Result<Appended> append(uint8_t type, std::span<const Bytes> parts) override;
+  Result<Appended> append(uint8_t type, std::span<const Bytes> parts, Space::Use use) override;
   Status sync(Lsn upto) override;
   Status trim(Lsn through) override;
   Status read(Lsn after, Lsn upto,
               const std::function<Status(const JournalRecord&)>& visit) override;
   Result<std::shared_ptr<File>> file(uint64_t file) override;
 
+  Status health() const override {
+    const Lock lock(mutex_);
+    return check_healthy();
+  }
   Lsn appended() const override { return locked(appended_); }
   Lsn durable() const override { return locked(durable_); }
   Lsn trimmed() const override { return locked(trimmed_); }
@@ -62,8 +80,11 @@ class DiskJournal final : public Journal {
   }
   Status check_healthy() const;
   Status poison(const Error& error);
-  Status begin_file();
-  Status make_room(uint64_t frame_bytes);
+  Status begin_file(Space::Use use);
+  Status make_file(const JournalHeader& header);
+  Status make_room(uint64_t frame_bytes, Space::Use use);
+  Status grow(JournalFile& file, uint64_t size, Space::Use use);
+  void shrink(JournalFile& file, uint64_t size);
   Status write_frame(uint64_t offset);
   Result<std::vector<Span>> spans_of(Lsn after, Lsn upto) const;
 
@@ -103,7 +124,7 @@ Status DiskJournal::start(Lsn durable) {
     durable_ = std::min(durable, appended_);
     if (files_.empty()) {
       durable_ = appended_;
-      return begin_file();
+      return begin_file(Space::Use::kPublish);
     }
     for (auto it = files_.begin(); it != files_.end(); ++it) {
       const auto next = std::next(it);
@@ -125,8 +146,15 @@ Status DiskJournal::start(Lsn durable) {
 
 // Makes the file of the next record. Its header and name are durable before it holds a record, so
 // only a file without records can have a torn header, and no file in the middle can be missing.
-Status DiskJournal::begin_file() {
+Status DiskJournal::begin_file(Space::Use use) {
   const JournalHeader header{options_.cache_id, appended_ + 1, durable_};
+  if (options_.space != nullptr && !options_.space->take(kFirstBytes, use)) return no_room();
+  const Status begun = make_file(header);
+  if (!begun && options_.space != nullptr) options_.space->give(kFirstBytes);
+  return begun;
+}
+
+Status DiskJournal::make_file(const JournalHeader& header) {
   const std::string path = journal_path(options_.dir, header.first);
   TRY_ASSIGN(std::shared_ptr<File> file, env_.open(path, OpenMode::kCreate));
   const ByteVec bytes = encode_journal_header(header);
@@ -145,8 +173,7 @@ Status DiskJournal::begin_file() {
   if (active_) {
     auto& [first, last] = *files_.rbegin();
     if (const Status cut = active_->truncate(last.end)) {
-      bytes_ -= last.bytes - last.end;
-      last.bytes = last.end;
+      shrink(last, last.end);
     } else {
       log_warn("{}; its unused end stays allocated", cut.error().message());
     }
@@ -154,24 +181,45 @@ Status DiskJournal::begin_file() {
   }
   JournalFile& next = files_[header.first];
   next.seed = frame_seed(header);
-  next.end = next.bytes = bytes.size();
+  next.end = bytes.size();
+  next.bytes = kFirstBytes;
   bytes_ += next.bytes;
   active_ = open_files_.put(header.first, std::move(file));
   return {};
 }
 
-Status DiskJournal::make_room(uint64_t frame_bytes) {
+Status DiskJournal::make_room(uint64_t frame_bytes, Space::Use use) {
   const auto& [first, last] = *files_.rbegin();
-  if (first <= appended_ && last.end + frame_bytes > options_.file_bytes_max) TRY(begin_file());
+  if (first <= appended_ && last.end + frame_bytes > options_.file_bytes_max) TRY(begin_file(use));
   JournalFile& file = files_.rbegin()->second;
-  const uint64_t needed = file.end + frame_bytes;
+  const uint64_t needed = align_up(file.end + frame_bytes);
   if (needed <= file.bytes) return {};
   const uint64_t size =
-      std::max(needed, std::min(file.bytes + kGrowBytes, options_.file_bytes_max));
-  TRY(active_->allocate(file.bytes, size - file.bytes));
-  bytes_ += size - file.bytes;
+      std::max(needed, std::min(file.bytes + kGrowBytes, align_up(options_.file_bytes_max)));
+  const Status grown = grow(file, size, use);
+  // Where a whole step does not fit any more, what is needed may.
+  if (grown || grown.error().code() != Errc::kNoSpace || size == needed) return grown;
+  return grow(file, needed, use);
+}
+
+Status DiskJournal::grow(JournalFile& file, uint64_t size, Space::Use use) {
+  const uint64_t more = size - file.bytes;
+  if (options_.space != nullptr && !options_.space->take(more, use)) return no_room();
+  if (Status allocated = active_->allocate(file.bytes, more); !allocated) {
+    if (options_.space != nullptr) options_.space->give(more);
+    return allocated;
+  }
+  bytes_ += more;
   file.bytes = size;
   return {};
+}
+
+// The file was cut to `size`.
+void DiskJournal::shrink(JournalFile& file, uint64_t size) {
+  const uint64_t kept = std::min(align_up(size), file.bytes);
+  if (options_.space != nullptr) options_.space->give(file.bytes - kept);
+  bytes_ -= file.bytes - kept;
+  file.bytes = kept;
 }
 
 // Writes frame_. A disk that is full has not lost anything: what arrived of the frame is removed,
@@ -181,13 +229,12 @@ Status DiskJournal::write_frame(uint64_t offset) {
   if (written) return {};
   if (written.error().code() != Errc::kNoSpace) return poison(written.error());
   if (const Status cut = active_->truncate(offset); !cut) return poison(cut.error());
-  JournalFile& file = files_.rbegin()->second;
-  bytes_ -= file.bytes - offset;
-  file.bytes = offset;
+  shrink(files_.rbegin()->second, offset);
   return written;
 }
 
-Result<Journal::Appended> DiskJournal::append(uint8_t type, std::span<const Bytes> parts) {
+Result<Journal::Appended> DiskJournal::append(uint8_t type, std::span<const Bytes> parts,
+                                              Space::Use use) {
   uint64_t payload_bytes = 0;
   for (const Bytes part : parts) payload_bytes += part.size();
   if (payload_bytes > options_.record_bytes_max)
@@ -195,7 +242,7 @@ Result<Journal::Appended> DiskJournal::append(uint8_t type, std::span<const Byte
                                             payload_bytes, options_.record_bytes_max));
   const Lock lock(mutex_);
   TRY(check_healthy());
-  TRY(make_room(kFrameHeaderBytes + payload_bytes));
+  TRY(make_room(kFrameHeaderBytes + payload_bytes, use));
   auto& [first, file] = *files_.rbegin();
   frame_.clear();
   encode_frame(frame_, file.seed, appended_ + 1, durable_, type, parts);
@@ -237,19 +284,22 @@ Status DiskJournal::sync(Lsn upto) {
 Status DiskJournal::trim(Lsn through) {
   while (true) {
     Lsn first = 0;
+    uint64_t bytes = 0;
     {
       const Lock lock(mutex_);
       if (files_.size() < 2) return {};
       const Lsn last = std::next(files_.begin())->first - 1;
       if (last > std::min(through, durable_)) return {};
       first = files_.begin()->first;
-      bytes_ -= files_.begin()->second.bytes;
+      bytes = files_.begin()->second.bytes;
+      bytes_ -= bytes;
       files_.erase(files_.begin());
       open_files_.erase(first);
       trimmed_ = last;
     }
     // One after the other, oldest first: a power cut leaves no hole between the files that remain.
     TRY(env_.remove(journal_path(options_.dir, first)));
+    if (options_.space != nullptr) options_.space->give(bytes);
     TRY(env_.sync_dir(options_.dir));
   }
 }

@@ -23,6 +23,7 @@
 #include "cache/base/env.h"
 #include "cache/base/random.h"
 #include "cache/base/result.h"
+#include "cache/space.h"
 
 namespace cairn {
 
@@ -45,6 +46,7 @@ class Journal {
     uint64_t file_bytes_max = 8ULL << 20;    // a new file is begun behind this size
     uint64_t record_bytes_max = 2ULL << 20;  // larger appends are refused, larger frames are damage
     std::function<Status()> sync_data;       // makes the data that records refer to durable
+    Space* space = nullptr;                  // when set, disk is taken from it
   };
   struct Appended {
     Lsn lsn = 0;
@@ -66,8 +68,10 @@ class Journal {
                                                Lsn durable_at_least, const Replay& replay);
   virtual ~Journal() = default;
 
-  // Adds a record made of `parts` laid end to end.
-  virtual Result<Appended> append(uint8_t type, std::span<const Bytes> parts) = 0;
+  // Adds a record made of `parts` laid end to end. kNoSpace, and no LSN is taken, when the disk or
+  // the ceiling leaves no room; with `use` kPublish the reserve counts as room.
+  virtual Result<Appended> append(uint8_t type, std::span<const Bytes> parts,
+                                  Space::Use use = Space::Use::kOrdinary) = 0;
   virtual Status sync(Lsn upto) = 0;
   // Forgets files in which every record is <= `through`.
   virtual Status trim(Lsn through) = 0;
@@ -77,6 +81,8 @@ class Journal {
   // The open file that begins with `file`, for reading data inside records; kNotFound when trimmed.
   virtual Result<std::shared_ptr<File>> file(uint64_t file) = 0;
 
+  // The failure after which nothing more is acknowledged, if there was one.
+  virtual Status health() const = 0;
   virtual Lsn appended() const = 0;
   virtual Lsn durable() const = 0;
   virtual Lsn trimmed() const = 0;     // records <= this may be gone

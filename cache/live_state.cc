@@ -378,6 +378,58 @@ void LiveState::drop_resident(uint64_t inode, uint64_t chunk, const ResidentRow&
                  {Table::kInSegment, in_segment_key(row.ref.file, row.ref.offset), std::nullopt}});
 }
 
+Result<std::vector<LiveState::InSegment>> LiveState::in_segment(uint64_t segment) const {
+  TRY_ASSIGN(const auto rows, tables_.scan(Table::kInSegment, in_segment_key(segment, 0),
+                                           in_segment_key(segment + 1, 0), SIZE_MAX));
+  std::vector<InSegment> out;
+  for (const auto& row : rows) {
+    TRY_ASSIGN(const auto resident, tables_.get(Table::kResident, row.value));
+    if (!resident) continue;
+    TRY_ASSIGN(const auto key, parse_chunk_key(row.value));
+    TRY_ASSIGN(const ResidentRow decoded, decode_resident(*resident));
+    if (decoded.ref.file == segment) out.push_back({key.first, key.second, decoded});
+  }
+  return out;
+}
+
+Status LiveState::drop_residents(uint64_t inode) {
+  std::string from = chunk_key(inode, 0);
+  const std::string end = prefix_end(file_key(inode));
+  while (true) {
+    TRY_ASSIGN(const auto rows, tables_.scan(Table::kResident, from, end, kScanStep));
+    for (const auto& row : rows) {
+      TRY_ASSIGN(const auto key, parse_chunk_key(row.key));
+      TRY_ASSIGN(const ResidentRow decoded, decode_resident(row.value));
+      drop_resident(inode, key.second, decoded);
+    }
+    if (rows.size() < kScanStep) return {};
+    from = rows.back().key + '\0';
+  }
+}
+
+Result<uint64_t> LiveState::resident_bytes(uint64_t inode) const {
+  uint64_t bytes = 0;
+  std::string from = chunk_key(inode, 0);
+  const std::string end = prefix_end(file_key(inode));
+  while (true) {
+    TRY_ASSIGN(const auto rows, tables_.scan(Table::kResident, from, end, kScanStep));
+    for (const auto& row : rows) {
+      TRY_ASSIGN(const ResidentRow decoded, decode_resident(row.value));
+      bytes += decoded.length;
+    }
+    if (rows.size() < kScanStep) return bytes;
+    from = rows.back().key + '\0';
+  }
+}
+
+std::vector<std::string> LiveState::state_keys(std::string_view prefix) const {
+  std::vector<std::string> keys;
+  const auto rows = tables_.scan(Table::kState, prefix, prefix_end(std::string(prefix)), SIZE_MAX);
+  if (!rows) return keys;
+  for (const auto& row : *rows) keys.push_back(row.key);
+  return keys;
+}
+
 Status LiveState::drop_segment(uint64_t segment) {
   std::string from = in_segment_key(segment, 0);
   const std::string end = in_segment_key(segment + 1, 0);

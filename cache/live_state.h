@@ -74,6 +74,18 @@ class LiveState {
   Result<std::optional<ResidentRow>> resident(uint64_t inode, uint64_t chunk) const;
   void put_resident(uint64_t inode, uint64_t chunk, const ResidentRow& row);
   void drop_resident(uint64_t inode, uint64_t chunk, const ResidentRow& row);
+  struct InSegment {
+    uint64_t inode = 0;
+    uint64_t chunk = 0;
+    ResidentRow row;
+  };
+  // The resident rows that lie in a segment.
+  Result<std::vector<InSegment>> in_segment(uint64_t segment) const;
+  // Forgets the clean content of a file that is here.
+  Status drop_residents(uint64_t inode);
+  // Bytes of clean content of a file that are here.
+  Result<uint64_t> resident_bytes(uint64_t inode) const;
+  std::vector<std::string> state_keys(std::string_view prefix) const;
   // Drops the resident rows that lie in a segment.
   Status drop_segment(uint64_t segment);
 

@@ -9,6 +9,7 @@
 #include <lmdb.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <mutex>
 #include <utility>
@@ -91,6 +92,8 @@ Result<EnvPtr> open_env(const std::string& dir, uint64_t bytes_max) {
   return env;
 }
 
+Result<uint64_t> free_bytes(MDB_env* env, const std::string& dir);
+
 class LmdbMetaStore final : public MetaStore {
  public:
   LmdbMetaStore(std::string dir, uint64_t bytes_max, EnvPtr env)
@@ -102,6 +105,7 @@ class LmdbMetaStore final : public MetaStore {
               const std::function<bool(std::string_view, std::string_view)>& visit) override;
   Status write(const std::vector<TableChange>& changes) override;
   uint64_t bytes() const override;
+  uint64_t used_bytes() const override { return used_bytes_; }
   uint64_t bytes_max() const override { return bytes_max_; }
 
  private:
@@ -125,12 +129,14 @@ class LmdbMetaStore final : public MetaStore {
   void put_back(TxnPtr txn);
   MDB_dbi dbi(Table table) const { return tables_[static_cast<size_t>(table)]; }
   Status apply(MDB_txn* txn, const TableChange& change);
+  void measure();
   Result<std::string_view> checked(std::string_view key, const MDB_val& stored) const;
 
   const std::string dir_;
   const uint64_t bytes_max_;
   const EnvPtr env_;  // outlives the pooled transactions
   std::array<MDB_dbi, kTableCount> tables_{};
+  std::atomic<uint64_t> used_bytes_{0};
   RankedMutex<Rank::kLeaf> pool_mutex_;
   std::vector<TxnPtr> pool_;
 };
@@ -144,6 +150,7 @@ Status LmdbMetaStore::open_tables() {
     if (const int rc = mdb_dbi_open(raw, kNames[i], MDB_CREATE, &tables_[i]); rc != 0)
       return fail_lmdb(dir_, kNames[i], rc);
   if (const int rc = mdb_txn_commit(txn.release()); rc != 0) return fail_lmdb(dir_, "commit", rc);
+  measure();
   return {};
 }
 
@@ -234,6 +241,7 @@ Status LmdbMetaStore::write(const std::vector<TableChange>& changes) {
   TxnPtr txn(raw);
   for (const TableChange& change : changes) TRY(apply(raw, change));
   if (const int rc = mdb_txn_commit(txn.release()); rc != 0) return fail_lmdb(dir_, "commit", rc);
+  measure();
   return {};
 }
 
@@ -267,6 +275,17 @@ Result<uint64_t> free_bytes(MDB_env* env, const std::string& dir) {
   MDB_stat stat{};
   if (mdb_env_stat(env, &stat) != 0) return uint64_t{0};
   return pages * stat.ms_psize;
+}
+
+// Pages in use: all up to the last one, without the free ones.
+void LmdbMetaStore::measure() {
+  MDB_envinfo info{};
+  MDB_stat stat{};
+  const auto unused = free_bytes(env_.get(), dir_);
+  if (!unused || mdb_env_info(env_.get(), &info) != 0 || mdb_env_stat(env_.get(), &stat) != 0)
+    return;
+  const uint64_t all = (info.me_last_pgno + 1) * stat.ms_psize;
+  used_bytes_ = all > *unused ? all - *unused : 0;
 }
 
 // Replaces the file by a copy without its free pages when they are more than half of it. The copy

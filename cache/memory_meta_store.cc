@@ -56,6 +56,7 @@ class MemoryMetaStore final : public MetaStore {
     const std::shared_lock lock(rows_->mutex);
     return rows_->bytes;
   }
+  uint64_t used_bytes() const override { return bytes(); }
   uint64_t bytes_max() const override { return UINT64_MAX; }
 
  private:

@@ -46,8 +46,9 @@ class MetaStore {
       Table table, std::string_view from,
       const std::function<bool(std::string_view key, std::string_view value)>& visit) = 0;
   virtual Status write(const std::vector<TableChange>& changes) = 0;
-  virtual uint64_t bytes() const = 0;      // of disk
-  virtual uint64_t bytes_max() const = 0;  // the limit
+  virtual uint64_t bytes() const = 0;       // of disk
+  virtual uint64_t used_bytes() const = 0;  // of those, what rows need; as of the last write
+  virtual uint64_t bytes_max() const = 0;   // the limit
 };
 
 // LMDB in `dir`, at most `bytes_max` large. One per directory and process; never across a fork.

@@ -64,6 +64,10 @@ class DiskSegments final : public Segments {
   Status sync_written() override { return sync(SegmentClass::kWritten); }
   Status seal() override;
   Status remove(uint64_t number) override;
+  Status health() const override {
+    const Lock lock(mutex_);
+    return check_healthy();
+  }
   std::vector<SegmentInfo> list() const override;
   uint64_t allocated_bytes() const override;
   uint64_t numbers_end() const override;
@@ -77,6 +81,9 @@ class DiskSegments final : public Segments {
   }
   Status check_healthy() const;
   void poison(const Error& error);
+  void give_back(uint64_t bytes) {
+    if (options_.space != nullptr) options_.space->give(bytes);
+  }
   Status sync(SegmentClass kind);
   Result<uint64_t> begin_segment(Lock& lock, SegmentClass kind, uint64_t bytes);
   Result<std::shared_ptr<File>> make_file(uint64_t number, uint64_t bytes);
@@ -90,7 +97,7 @@ class DiskSegments final : public Segments {
   ConditionVariable moved_;
   // Everything below is protected by mutex_. No file is read, written or synced under it.
   std::map<uint64_t, Segment> segments_;
-  std::array<Stream, 2> streams_;
+  std::array<Stream, kSegmentClasses> streams_;
   FileCache files_;
   uint64_t numbers_end_ = 1;
   uint64_t allocated_bytes_ = 0;
@@ -121,6 +128,7 @@ Status DiskSegments::load(uint64_t known_numbers_end) {
     segment.info.used_bytes = info.size;
     segment.info.allocated_bytes = info.allocated_bytes;
     allocated_bytes_ += info.allocated_bytes;
+    if (options_.space != nullptr) options_.space->take_existing(info.allocated_bytes);
     numbers_end_ = std::max(numbers_end_, *number + 1);
   }
   return {};
@@ -144,13 +152,20 @@ Result<std::shared_ptr<File>> DiskSegments::make_file(uint64_t number, uint64_t 
 // Makes a segment and hands it out. The lock is free meanwhile; the caller has set is_beginning
 // when others must wait for this segment.
 Result<uint64_t> DiskSegments::begin_segment(Lock& lock, SegmentClass kind, uint64_t bytes) {
+  const bool is_kept = kind == SegmentClass::kKept;
+  const Space::Use use = is_kept ? Space::Use::kPublish : Space::Use::kOrdinary;
+  if (options_.space != nullptr && !options_.space->take(bytes, use))
+    return fail(Errc::kNoSpace, "the cache has reached its size");
   const uint64_t number = numbers_end_++;
   lock.unlock();
   auto file = make_file(number, bytes);
   lock.lock();
-  if (!file) return tl::unexpected(std::move(file).error());
+  if (!file) {
+    give_back(bytes);
+    return tl::unexpected(std::move(file).error());
+  }
   Segment& segment = segments_[number];
-  segment.info = {.number = number, .allocated_bytes = bytes, .open = true};
+  segment.info = {.number = number, .allocated_bytes = bytes, .open = true, .kept = is_kept};
   segment.writer = *file;
   files_.put(number, *file);
   allocated_bytes_ += bytes;
@@ -236,6 +251,7 @@ void DiskSegments::give_back_tail(Lock& lock, uint64_t number) {
   // It is open until here, so nobody removed it.
   if (is_cut) {
     allocated_bytes_ -= segment.info.allocated_bytes - used;
+    give_back(segment.info.allocated_bytes - used);
     segment.info.allocated_bytes = used;
   }
   segment.info.open = false;
@@ -271,7 +287,8 @@ Result<std::shared_ptr<File>> DiskSegments::file(uint64_t number) {
 
 Status DiskSegments::sync() {
   TRY(sync(SegmentClass::kWritten));
-  return sync(SegmentClass::kClean);
+  TRY(sync(SegmentClass::kClean));
+  return sync(SegmentClass::kKept);
 }
 
 Status DiskSegments::sync(SegmentClass kind) {
@@ -316,7 +333,7 @@ Status DiskSegments::sync(SegmentClass kind) {
 
 Status DiskSegments::seal() {
   Lock lock(mutex_);
-  std::array<uint64_t, 2> ended{};
+  std::array<uint64_t, kSegmentClasses> ended{};
   for (size_t i = 0; i < streams_.size(); ++i) {
     Stream& mine = streams_[i];
     moved_.wait(lock, [&] { return !mine.is_beginning; });
@@ -349,6 +366,7 @@ Status DiskSegments::remove(uint64_t number) {
   lock.lock();
   if (removed) {
     allocated_bytes_ -= segment.info.allocated_bytes;
+    give_back(segment.info.allocated_bytes);
   } else {
     if (segment.unsynced) streams_[0].unsynced.insert(number);
     segments_.emplace(number, std::move(segment));

@@ -10,7 +10,8 @@
 // dead, and eviction may take it once a checkpoint no longer names it.
 // Durability: `sync` returns when every append that returned before the call survives power loss.
 // After a failed write or sync every later append and sync fails with kIo. A full disk is not that:
-// the append that met it fails with kNoSpace, and later ones work when there is space again.
+// the append that met it fails with kNoSpace, and later ones work when there is space again; so it
+// is when the ceiling of the cache leaves no room.
 #pragma once
 
 #include <functional>
@@ -21,10 +22,13 @@
 #include "cache/base/env.h"
 #include "cache/base/result.h"
 #include "cache/journal.h"
+#include "cache/space.h"
 
 namespace cairn {
 
-enum class SegmentClass : uint8_t { kWritten, kClean };
+// kKept holds clean content that was moved there from a segment that had to go.
+enum class SegmentClass : uint8_t { kWritten, kClean, kKept };
+inline constexpr size_t kSegmentClasses = 3;
 
 // Where bytes lie: in a data segment, or inside a journal record (small writes).
 struct DataRef {
@@ -41,6 +45,7 @@ struct SegmentInfo {
   uint64_t used_bytes = 0;
   Lsn last_lsn = 0;  // 0: only clean data
   bool open = false;
+  bool kept = false;  // of class kKept, and made by this process
 };
 
 class Segments {
@@ -48,6 +53,7 @@ class Segments {
   struct Options {
     std::string dir;
     uint64_t segment_bytes = 16ULL << 20;  // preallocated; a larger append gets its own segment
+    Space* space = nullptr;                // when set, disk is taken from it
   };
   // `known_numbers_end`: numbers below it are in use or spent; new ones start behind both it and
   // the files found. Files left by an earlier life are sealed with last_lsn 0: the caller tells
@@ -57,6 +63,7 @@ class Segments {
                                                 uint64_t known_numbers_end);
   virtual ~Segments() = default;
 
+  // kKept may use the reserve of the space: it is there so that something can go.
   virtual Result<DataRef> append(SegmentClass kind, Bytes data) = 0;
   // A record with this LSN refers to the segment.
   virtual void note_lsn(uint64_t number, Lsn lsn) = 0;
@@ -68,6 +75,8 @@ class Segments {
   // Ends the open segments, so that they can be removed; later appends begin new ones.
   virtual Status seal() = 0;
   virtual Status remove(uint64_t number) = 0;  // must be sealed; readers that hold it may go on
+  // The failure after which nothing more is accepted, if there was one.
+  virtual Status health() const = 0;
   virtual std::vector<SegmentInfo> list() const = 0;  // by number
   virtual uint64_t allocated_bytes() const = 0;
   virtual uint64_t numbers_end() const = 0;

@@ -84,10 +84,12 @@ Result<Buffer> Volume::virtual_xattr(Ino ino, std::string_view name, Need& need)
   TRY_ASSIGN(const InodeRecord record, load(ino, need));
   TRY_ASSIGN(const auto row, engine_.live().tree_row(inode_key(ino)));
   const bool pending = row.has_value();
-  if (what == "state") return Buffer::copy(pending ? "queued" : "stored");
-  if (what == "commit") {
-    if (pending) return fail_errno(ENODATA, "not in the store yet");
-    return Buffer::copy(std::to_string(engine_.remote().published().seq));
+  if (what == "state" || what == "commit") {
+    TRY_ASSIGN(const FileStatus status, engine_.file_status(ino));
+    if (what == "state") return Buffer::copy(name_of(status.state));
+    if (status.state != FileStatus::State::kStored)
+      return fail_errno(ENODATA, "not in the store yet");
+    return Buffer::copy(std::to_string(status.commit));
   }
   if (what == "cid" && record.type() == FileType::kRegular) {
     TRY_ASSIGN(const auto state, engine_.live().file_state(ino));

@@ -99,7 +99,7 @@ Status Volume::write(HandleId handle, uint64_t offset, Bytes data, Need& need) {
     const std::shared_lock lock(mutex_);
     TRY(load(file.ino, need));
   }
-  TRY_ASSIGN(WriteData placed, engine_.place(file.ino, offset, data));
+  TRY_ASSIGN(WriteData placed, engine_.place(file.ino, offset, data, need));
   const std::lock_guard lock(mutex_);
   TRY_ASSIGN(InodeRecord record, load(file.ino, need));
   const uint64_t end = offset + data.size();

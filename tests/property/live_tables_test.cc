@@ -40,6 +40,7 @@ class GatedStore final : public MetaStore {
     return {};
   }
   uint64_t bytes() const override { return base_->bytes(); }
+  uint64_t used_bytes() const override { return base_->used_bytes(); }
   uint64_t bytes_max() const override { return base_->bytes_max(); }
 
   void await_write() {

@@ -28,6 +28,7 @@ class KeptMetaStore final : public MetaStore {
   }
   Status write(const std::vector<TableChange>& changes) override { return kept_->write(changes); }
   uint64_t bytes() const override { return kept_->bytes(); }
+  uint64_t used_bytes() const override { return kept_->used_bytes(); }
   uint64_t bytes_max() const override { return kept_->bytes_max(); }
 
  private:
