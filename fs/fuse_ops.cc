@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cache/base/log.h"
 #include "fs/fuse_request.h"
 
 namespace cairn {
@@ -345,9 +346,16 @@ void op_flush(fuse_req_t req, fuse_ino_t, fuse_file_info*) {
 }
 
 void op_fsync(fuse_req_t req, fuse_ino_t, int, fuse_file_info*) {
-  const Status status = context_of(req).sync();
-  if (!status) return fuse_reply_err(req, EIO), void();
-  fuse_reply_err(req, 0);
+  FuseContext& context = context_of(req);
+  Engine& engine = context.volume.engine();
+  const Lsn upto = engine.appended();
+  if (const Status synced = context.volume.sync(); !synced) {
+    log_once_per(std::chrono::minutes(1), "fsync", "fsync failed: " + synced.error().message());
+    return fuse_reply_err(req, EIO), void();
+  }
+  if (!context.remote_durability) return fuse_reply_err(req, 0), void();
+  serve(
+      req, [&engine, upto](Need& need) { return engine.stored(upto, need); }, reply_ok);
 }
 
 void op_fallocate(fuse_req_t req, fuse_ino_t, int mode, off_t offset, off_t length,

@@ -7,77 +7,119 @@ namespace cairn {
 void reply_error(fuse_req_t req, const Error& error) {
   const int code = errno_of(error);
   if (code == EIO)
-    log_once_per(std::chrono::seconds(10), "eio", "answered EIO: " + error.message());
+    log_once_per(std::chrono::minutes(1), "eio", "answered EIO: " + error.message());
   fuse_reply_err(req, code);
 }
 
-namespace {
-
+// A request that waits. Whoever moves `state_` from kWaiting replies: the completion, which runs
+// the attempt again, or an interrupt (or the end of the session), which answers EINTR at once,
+// whatever the store is doing; what completes later finds nobody waiting.
 class Parked : public std::enable_shared_from_this<Parked> {
  public:
   Parked(fuse_req_t req, Attempt attempt)
       : req_(req), context_(context_of(req)), attempt_(std::move(attempt)) {}
 
   void start(Need need) {
+    deadline_ = Deadline::after(clock(), patience());
     {
       const std::lock_guard lock(context_.mutex);
-      ++context_.parked;
+      context_.parked.emplace(this, weak_from_this());
     }
-    deadline_ = Deadline::after(clock(), context_.io_timeout);
-    // libfuse calls this under the request's lock while the request lives; `finish` takes it back.
-    fuse_req_interrupt_func(
-        req_, [](fuse_req_t, void* data) { static_cast<Parked*>(data)->cancel_.cancel(); }, this);
     wait_for(std::move(need));
   }
 
+  void interrupt() {
+    const auto self = shared_from_this();
+    cancelled_ = true;
+    State waiting = State::kWaiting;
+    if (!state_.compare_exchange_strong(waiting, State::kAnswered)) return;
+    // Not on this stack: libfuse still uses the request when the callback returns.
+    context_.volume.engine().executor().submit([self] {
+      self->finish(Error(Errc::kCancelled, "interrupted", EINTR));
+      self->cancel_.cancel();
+    });
+  }
+
  private:
+  enum class State : uint8_t { kRunning, kWaiting, kAnswered };
+
   Clock& clock() { return context_.volume.engine().clock(); }
+
+  // One read of a process becomes several requests, one after the other: when the first has waited
+  // in vain, the others do not wait as long again.
+  Duration patience() {
+    constexpr int kSharePart = 10;
+    const Duration whole = context_.io_timeout;
+    const bool silent = clock().now() < context_.store_silent_at.load() + whole;
+    return silent ? std::max<Duration>(whole / kSharePart, std::chrono::seconds(1)) : whole;
+  }
 
   void wait_for(Need need) {
     Context context;
     context.cancel = cancel_;
     // Waiting for room has its own limit, the stall timeout.
-    if (!need.space) context.deadline = deadline_;
+    if (!need.waits_for_uploads()) context.deadline = deadline_;
+    state_ = State::kWaiting;
+    // libfuse calls this under the request's lock while the request lives, and at once when the
+    // interrupt came already; `again` takes it back before it goes on, which waits for that lock.
+    fuse_req_interrupt_func(
+        req_, [](fuse_req_t, void* data) { static_cast<Parked*>(data)->interrupt(); }, this);
+    if (cancelled_) interrupt();  // by the end of the session, while the attempt ran
     context_.volume.engine().satisfy(
         std::move(need), context,
         [self = shared_from_this()](Status status) { self->again(std::move(status)); });
   }
 
   void again(Status status) {
-    if (!status) return finish(status.error());
-    if (cancel_.cancelled()) return finish(Error(Errc::kCancelled, "interrupted", EINTR));
+    State waiting = State::kWaiting;
+    if (!state_.compare_exchange_strong(waiting, State::kRunning)) return;
+    fuse_req_interrupt_func(req_, nullptr, nullptr);
+    if (!status) {
+      if (status.error().code() == Errc::kTimeout) context_.store_silent_at = clock().now();
+      return finish(status.error());
+    }
+    context_.store_silent_at = kNever;
     Need need;
-    fuse_req_interrupt_func(req_, nullptr, nullptr);  // a reply frees the request
     if (!attempt_(req_, need)) return done();
-    if (!need.space && deadline_.passed(clock()))
+    if (!need.waits_for_uploads() && deadline_.passed(clock()))
       return finish(Error(Errc::kTimeout, "the store did not answer in time"));
-    fuse_req_interrupt_func(
-        req_, [](fuse_req_t, void* data) { static_cast<Parked*>(data)->cancel_.cancel(); }, this);
     wait_for(std::move(need));
   }
 
   void finish(const Error& error) {
-    fuse_req_interrupt_func(req_, nullptr, nullptr);
     reply_error(req_, error);
     done();
   }
 
   void done() {
     const std::lock_guard lock(context_.mutex);
-    if (--context_.parked == 0) context_.none_parked.notify_all();
+    context_.parked.erase(this);
+    if (context_.parked.empty()) context_.none_parked.notify_all();
   }
+
+  static constexpr MonotonicTime kNever = MonotonicTime::min();
 
   fuse_req_t req_;
   FuseContext& context_;
   Attempt attempt_;
   CancelToken cancel_;
   Deadline deadline_ = Deadline::never();
+  std::atomic<State> state_{State::kRunning};
+  std::atomic<bool> cancelled_{false};
 };
-
-}  // namespace
 
 void park(fuse_req_t req, Need need, Attempt attempt) {
   std::make_shared<Parked>(req, std::move(attempt))->start(std::move(need));
+}
+
+void interrupt_all(FuseContext& context) {
+  std::vector<std::shared_ptr<Parked>> waiting;
+  {
+    const std::lock_guard lock(context.mutex);
+    for (const auto& [raw, weak] : context.parked)
+      if (auto parked = weak.lock()) waiting.push_back(std::move(parked));
+  }
+  for (const auto& parked : waiting) parked->interrupt();
 }
 
 }  // namespace cairn

@@ -9,11 +9,14 @@
 
 #include <atomic>
 #include <memory>
+#include <unordered_map>
 
 #include "fs/errno_map.h"
 #include "fs/volume.h"
 
 namespace cairn {
+
+class Parked;
 
 // State of one session that every operation sees (fuse_req_userdata).
 struct FuseContext {
@@ -21,11 +24,13 @@ struct FuseContext {
   double cache_seconds = 0;
   bool keep_cache = false;
   Duration io_timeout{};
-  std::function<Status()> sync;
+  bool remote_durability = false;  // fsync waits for the store
+  // When a request last waited its whole time for the store in vain; reset by the next answer.
+  std::atomic<MonotonicTime> store_silent_at{MonotonicTime::min()};
   // Requests that wait for the store.
   RankedMutex<Rank::kHandleTable> mutex;
   ConditionVariable none_parked;
-  size_t parked = 0;
+  std::unordered_map<Parked*, std::weak_ptr<Parked>> parked;
 };
 
 inline FuseContext& context_of(fuse_req_t req) {
@@ -41,6 +46,9 @@ using Attempt = std::function<std::optional<Error>(fuse_req_t, Need&)>;
 // Takes the request over: satisfies the need, runs the attempt again, and so on until it replied,
 // the deadline passed or the caller gave up.
 void park(fuse_req_t req, Need need, Attempt attempt);
+
+// Ends every wait: the session is over.
+void interrupt_all(FuseContext& context);
 
 // Runs `op(need)`; `reply(req, value)` answers. On kNotLocal both are kept and run again later, so
 // what they capture must be owned by them.

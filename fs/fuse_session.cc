@@ -17,10 +17,11 @@ class FuseSession::Impl {
                                                options_.cache_seconds,
                                                !options_.read_only,
                                                options_.io_timeout,
-                                               options_.sync,
+                                               options_.remote_durability,
+                                               MonotonicTime::min(),
                                                {},
                                                {},
-                                               0} {}
+                                               {}} {}
 
   ~Impl() {
     if (session_ == nullptr) return;
@@ -63,9 +64,10 @@ class FuseSession::Impl {
     fuse_loop_cfg_set_idle_threads(config, threads);
     const int rc = fuse_session_loop_mt(session_, config);
     fuse_loop_cfg_destroy(config);
+    interrupt_all(context_);  // who waits for room could wait longer than we may
     {
       std::unique_lock lock(context_.mutex);
-      context_.none_parked.wait(lock, [this] { return context_.parked == 0; });
+      context_.none_parked.wait(lock, [this] { return context_.parked.empty(); });
     }
     fuse_session_unmount(session_);
     mounted_ = false;

@@ -27,8 +27,7 @@ class FuseSession {
     // How long the kernel may keep names and attributes: long where nothing changes behind it.
     double cache_seconds = 3600;
     Duration io_timeout = std::chrono::seconds(60);
-    // What fsync does.
-    std::function<Status()> sync;
+    bool remote_durability = false;  // fsync waits for the store, not only for the local disk
   };
 
   static Result<std::unique_ptr<FuseSession>> mount(Volume& volume, Options options);
