@@ -10,6 +10,7 @@
 #include "tools/commands.h"
 #include "tools/control.h"
 #include "tools/host_name.h"
+#include "tools/memory_limit.h"
 #include "tools/mount.h"
 #include "tools/units.h"
 
@@ -21,7 +22,7 @@ struct MountArguments {
   std::string remote;
   std::string mountpoint;
   std::string cache_dir;
-  std::optional<uint64_t> cache_size, cache_reserve, pending_bytes, pending_files;
+  std::optional<uint64_t> cache_size, cache_reserve, memory_limit, pending_bytes, pending_files;
   std::optional<int64_t> commit_interval_ns, stall_timeout_ns, io_timeout_ns, shutdown_timeout_ns,
       poll_interval_ns, pending_age_ns;
   std::string durability = "local";
@@ -153,6 +154,10 @@ Status size_cache(const MountArguments& arguments, MountSettings& settings) {
   options.disk_reserve_bytes =
       arguments.cache_reserve.value_or(default_reserve(settings.cache_base));
   options.engine.pending_bytes_max = arguments.pending_bytes.value_or(options.cache_bytes_max / 2);
+  options.memory_bytes_max = arguments.memory_limit.value_or(default_memory_limit());
+  if (options.memory_bytes_max < MemoryPlan::kSmallest)
+    return fail(Errc::kInvalid, "--memory-limit " + format_size(options.memory_bytes_max) +
+                                    " is below the smallest, 64M");
   if (arguments.pending_files) options.engine.pending_files_max = *arguments.pending_files;
   return {};
 }
@@ -189,12 +194,18 @@ void add_limits(CLI::App& command, MountArguments& a) {
       ->transform(size_option())
       ->group(group);
   command
+      .add_option("--memory-limit", a.memory_limit,
+                  "ceiling of the daemon's own memory (128M, or half of the cgroup's)")
+      ->transform(size_option())
+      ->group(group);
+  command
       .add_option("--pending-bytes", a.pending_bytes, "most bytes not yet stored (half the cache)")
       ->transform(size_option())
       ->group(group);
   command.add_option("--pending-files", a.pending_files, "most files not yet stored (1000000)")
       ->group(group);
-  command.add_option("--pending-age", a.pending_age_ns, "longest wait of a change (1h)")
+  command.add_option("--pending-age", a.pending_age_ns,
+                  "a change this old is sent whatever the interval (1h)")
       ->transform(duration_option())
       ->group(group);
   command.add_option("--commit-interval", a.commit_interval_ns, "time between commits (5s)")

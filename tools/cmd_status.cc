@@ -1,58 +1,24 @@
 // status, flush, umount: clients of the control socket.
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <iostream>
 #include <vector>
 
 #include "cache/base/env.h"
+#include "tools/client.h"
 #include "tools/commands.h"
-#include "tools/control.h"
 #include "tools/units.h"
 
 namespace cairn {
 
 namespace {
-
-tl::unexpected<Error> not_mounted(const std::string& path) {
-  return fail(Errc::kNotFound, path +
-                                   " is not a mount of cairn, or its daemon is gone (then: "
-                                   "fusermount3 -uz " +
-                                   path + ")");
-}
-
-// The mount that `path` lies in: the path itself or one of its parents.
-Result<std::unique_ptr<ControlClient>> connect_to(const std::string& path,
-                                                  std::string& mountpoint) {
-  TRY_ASSIGN(std::string at, canonical_mountpoint(path));
-  while (true) {
-    TRY_ASSIGN(const std::string socket, control_path(at));
-    if (auto client = ControlClient::connect(socket)) {
-      mountpoint = at;
-      return client;
-    }
-    const size_t slash = at.rfind('/');
-    if (at == "/" || slash == std::string::npos) return not_mounted(path);
-    at = slash == 0 ? "/" : at.substr(0, slash);
-  }
-}
-
-Result<Json> ask(ControlClient& client, const Json& request,
-                 const std::function<void(const Json&)>& progress) {
-  TRY(client.send(request));
-  while (true) {
-    TRY_ASSIGN(Json answer, client.receive());
-    if (answer.contains("progress")) {
-      if (progress) progress(answer["progress"]);
-      continue;
-    }
-    if (!answer.value("ok", false))
-      return fail(Errc::kIo, answer.value("error", "the daemon refused"));
-    return answer;
-  }
-}
 
 void print_progress(const Json& pending) {
   if (::isatty(STDERR_FILENO) == 0) return;
@@ -65,13 +31,19 @@ void end_progress() {
 
 // ---- status
 
+// A follower has nothing to store.
+bool is_all_stored(const Json& status) {
+  return status["lsn"]["appended"] == status["lsn"]["published"] ||
+         status.value("mode", "") == "read-only";
+}
+
 void print_status(const Json& s) {
   const Json& pending = s["pending"];
   const Json& cache = s["cache"];
   std::cout << s.value("remote", "") << " on " << s.value("mountpoint", "") << " ("
             << s.value("mode", "") << ", process " << s.value("pid", 0) << ")\n";
   const uint64_t bytes = pending.value("bytes", uint64_t{0});
-  if (s["lsn"]["appended"] == s["lsn"]["published"] || s.value("mode", "") == "read-only") {
+  if (is_all_stored(s)) {
     std::cout << "  everything is in the store\n";
   } else {
     std::cout << "  to be stored: " << format_size(bytes) << " in "
@@ -80,11 +52,55 @@ void print_status(const Json& s) {
   }
   std::cout << "  cache: " << format_size(cache.value("bytes", uint64_t{0})) << " of "
             << format_size(cache.value("limit", uint64_t{0})) << "\n"
+            << "  memory: " << format_size(s["memory"].value("anonymous", uint64_t{0})) << " of "
+            << format_size(s["memory"].value("limit", uint64_t{0})) << "\n"
             << "  last commit: " << s["commit"].value("seq", uint64_t{0}) << "\n";
   if (s.value("fenced", false))
     std::cout << "  FENCED: another writer took this volume over; only reads work here\n";
+  if (const std::string error = s.value("local_error", ""); !error.empty())
+    std::cout << "  THE LOCAL DISK FAILED: nothing is accepted until the next mount: " << error << "\n";
+  if (s.value("offline", false))
+    std::cout << "  OFFLINE: mounted without the store; changes are sent when it is back\n";
   if (const std::string error = s.value("store_error", ""); !error.empty())
     std::cout << "  the store cannot be used at the moment: " << error << "\n";
+}
+
+std::string cid_of(const std::string& path) {
+  std::array<char, 256> cid{};
+  const ssize_t length =
+      ::lgetxattr(path.c_str(), "user.cairn.cid", cid.data(), cid.size());
+  return length > 0 ? std::string(cid.data(), static_cast<size_t>(length)) : "";
+}
+
+// One file or directory of a mount.
+int path_status(ControlClient& client, const std::string& path, bool as_json) {
+  struct stat st{};
+  if (::lstat(path.c_str(), &st) != 0)
+    return complain(Error(Errc::kNotFound, path + ": " + std::strerror(errno)));
+  auto answer = ask(client, Json{{"command", "file-status"}, {"inode", st.st_ino}});
+  if (!answer) return complain(answer.error());
+  Json status = (*answer)["status"];
+  status["path"] = path;
+  const std::string state = status.value("state", "");
+  const bool stored = state == "stored";
+  if (const std::string cid = stored ? cid_of(path) : ""; !cid.empty()) status["cid"] = cid;
+  if (as_json) {
+    std::cout << status.dump() << "\n";
+    return stored ? kExitOk : kExitNotStored;
+  }
+  std::cout << path << ": ";
+  if (stored) {
+    std::cout << "in the store at commit " << status.value("commit", uint64_t{0});
+  } else if (state == "uploading") {
+    std::cout << "uploading, " << status.value("percent", 0) << " %";
+  } else if (state == "queued") {
+    std::cout << "queued: on the local disk, not in the store yet";
+  } else {
+    std::cout << "local: written, not yet synced to the local disk";
+  }
+  std::cout << "; " << format_size(status.value("cached_bytes", uint64_t{0})) << " cached"
+            << (status.value("pinned", false) ? ", pinned" : "") << "\n";
+  return stored ? kExitOk : kExitNotStored;
 }
 
 int run_status(const std::string& path, bool as_json) {
@@ -93,6 +109,8 @@ int run_status(const std::string& path, bool as_json) {
     std::string mountpoint;
     auto client = connect_to(path, mountpoint);
     if (!client) return complain(client.error());
+    const auto wanted = canonical_mountpoint(path);
+    if (!wanted || *wanted != mountpoint) return path_status(**client, path, as_json);
     clients.push_back(std::move(*client));
   } else {
     const auto dir = run_directory();
@@ -114,10 +132,9 @@ int run_status(const std::string& path, bool as_json) {
     } else {
       print_status(status);
     }
-    all_stored = all_stored && status["lsn"]["appended"] == status["lsn"]["published"];
+    all_stored = all_stored && is_all_stored(status);
   }
-  (void)all_stored;
-  return kExitOk;
+  return all_stored ? kExitOk : kExitNotStored;
 }
 
 // ---- flush
@@ -188,11 +205,14 @@ int run_umount(const std::string& path, int64_t timeout_ns) {
 }  // namespace
 
 void add_status_command(CLI::App& app, Chosen& chosen) {
-  CLI::App* command = app.add_subcommand("status", "Show what is mounted and what is on its way");
+  CLI::App* command =
+      app.add_subcommand("status",
+                                   "Show what is mounted and what is on its way; exit status 3 "
+                                   "when something is not in the store yet");
   auto path = std::make_shared<std::string>();
   auto as_json = std::make_shared<bool>(false);
-  command->add_option("MOUNTPOINT", *path, "only this mount (any path in it)");
-  command->add_flag("--json", *as_json, "one JSON object a mount, for programs");
+  command->add_option("PATH", *path, "a mount point, or a file or directory of a mount");
+  command->add_flag("--json", *as_json, "one JSON object a mount or path, for programs");
   command->callback([=, &chosen] { chosen = [=] { return run_status(*path, *as_json); }; });
 }
 

@@ -10,13 +10,18 @@
 
 namespace cairn {
 
+namespace {
+// Two for the socket and the signals; the others so that who waits for a flush keeps nobody out.
+constexpr unsigned kControlThreads = 16;
+}  // namespace
+
 Runtime::Runtime()
     : cores(std::max(2U, std::thread::hardware_concurrency())),
       io("cairn-io", 4),
       work("cairn-work", cores),
       maintenance("cairn-maint", 1),
       publishing("cairn-pub", 1),
-      control("cairn-ctl", 4) {}
+      control("cairn-ctl", kControlThreads) {}
 
 namespace {
 

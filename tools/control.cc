@@ -164,7 +164,8 @@ void ControlServer::serve(int fd) {
     Json answer;
     if (request.is_object() && request.contains("command")) {
       answer = handler_(
-          request, [fd](const Json& progress) { write_line(fd, Json{{"progress", progress}}); });
+          request,
+          [fd](const Json& progress) { return write_line(fd, Json{{"progress", progress}}); });
       stays = answer.value("ok", false) && request.value("wait_for_end", false);
     } else {
       answer = Json{{"ok", false}, {"error", "not a request"}};

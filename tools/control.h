@@ -28,8 +28,10 @@ Result<std::string> control_path(const std::string& mountpoint);
 
 class ControlServer {
  public:
-  using Progress = std::function<void(const Json&)>;
-  // Answers one request; may take long and send progress. Runs on the executor.
+  // False: the client is gone, nobody waits for the answer.
+  using Progress = std::function<bool(const Json&)>;
+  // Answers one request; may take long and send progress, which also tells whether the client is
+  // still there. Runs on the executor.
   using Handler = std::function<Json(const Json& request, const Progress& progress)>;
 
   static Result<std::unique_ptr<ControlServer>> open(const std::string& path, Executor& executor,

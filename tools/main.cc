@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
   add_format_command(app, chosen);
   add_status_command(app, chosen);
   add_flush_command(app, chosen);
+  add_cache_commands(app, chosen);
   add_check_command(app, chosen);
   add_recover_command(app, chosen);
   add_dump_command(app, chosen);

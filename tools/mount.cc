@@ -7,6 +7,7 @@
 #include <atomic>
 #include <iostream>
 
+#include "cache/await.h"
 #include "cache/base/log.h"
 #include "cache/volume_format.h"
 #include "fs/fuse_session.h"
@@ -14,6 +15,7 @@
 #include "tools/commands.h"
 #include "tools/format.h"
 #include "tools/host_name.h"
+#include "tools/memory_limit.h"
 #include "tools/units.h"
 
 namespace cairn {
@@ -49,7 +51,11 @@ class Mount {
       daemon_.failed(opened.error().message());
       return kExitFailed;
     }
-    const std::string line = settings_.remote.text() + " is mounted at " + settings_.mountpoint;
+    std::string line = settings_.remote.text() + " is mounted at " + settings_.mountpoint;
+    if (mount_.remote->state().offline)
+      line +=
+          "\nthe store cannot be reached: the mount works from the cache, and what is written is "
+          "sent when the store is back";
     log_info("{}{}", line, settings_.options.engine.read_only ? " (read-only)" : "");
     daemon_.ready(line);
     runtime_.control.submit([this] { watch_signals(); });
@@ -64,8 +70,8 @@ class Mount {
   Engine& engine() { return *mount_.engine; }
 
   Status open() {
-    const MountOptions& options = settings_.options;
-    const bool writes = !options.engine.read_only;
+    const EngineSettings& engine_settings = settings_.options.engine;
+    const bool writes = !engine_settings.read_only;
     auto stack =
         open_store(settings_.remote, settings_.store, settings_.create && writes, runtime_);
     if (!stack) {
@@ -76,8 +82,10 @@ class Mount {
     }
     store_ = std::move(*stack);
     Context context;
-    context.deadline = Deadline::after(system_clock(), options.engine.io_timeout);
-    TRY(find_volume(context));
+    context.deadline = Deadline::after(system_clock(), first_contact_timeout());
+    TRY_ASSIGN(const bool reached, find_volume(context));
+    MountOptions options = settings_.options;
+    options.offline = !reached;
     TRY_ASSIGN(cache_, CacheDir::open(posix_env(), os_rng(),
                                       cache_folder(settings_.cache_base, settings_.remote),
                                       settings_.remote.text()));
@@ -99,23 +107,37 @@ class Mount {
                                      settings_.remote.text() + "' or 'cairn mount --create'");
   }
 
-  // A volume must be there, or be made when that was asked for.
-  Status find_volume(const Context& context) {
+  bool has_cache() const {
+    return posix_env()
+        .stat(cache_folder(settings_.cache_base, settings_.remote) + "/identity")
+        .has_value();
+  }
+  // With a cache to go on from, nobody should have to wait long for a store that is away.
+  Duration first_contact_timeout() const {
+    const Duration timeout = settings_.options.engine.io_timeout;
+    return has_cache() ? std::min<Duration>(timeout, std::chrono::seconds(10)) : timeout;
+  }
+
+  // A volume must be there, or be made when that was asked for. False: the store is out of reach,
+  // and the cache will do.
+  Result<bool> find_volume(const Context& context) {
     const auto identity = identify(*store_.store, context);
     if (!identity) {
       // Out of reach: say why in the words of the first minute, or go on from the cache.
       const Status access = store_.check_access(context);
       if (!access && access.error().code() != Errc::kTransient &&
           access.error().code() != Errc::kTimeout)
-        return access;
-      if (posix_env().stat(cache_folder(settings_.cache_base, settings_.remote) + "/identity"))
-        return {};
-      return tl::unexpected<Error>(access ? identity.error() : access.error());
+        return tl::unexpected<Error>(access.error());
+      const Error& why = access ? identity.error() : access.error();
+      if (!has_cache()) return tl::unexpected<Error>(why);
+      log_warn("{} cannot be reached; going on with what the cache has: {}",
+               settings_.remote.text(), why.message());
+      return false;
     }
     const std::string url = settings_.remote.text();
     switch (identity->kind) {
       case Identity::Kind::kVolume:
-        return {};
+        return true;
       case Identity::Kind::kOther:
         return fail(Errc::kExists, url + " holds other things (such as " + identity->example +
                                        ") and no volume; make one beside them with 'cairn format " +
@@ -125,12 +147,11 @@ class Mount {
         break;
     }
     if (!settings_.create) {
-      const Status access = store_.check_access(context);
-      if (!access) return access;
+      TRY(store_.check_access(context));
       return no_volume(url + " is empty");
     }
     TRY(format_remote(*store_.store, FormatSettings(), runtime_, Context()));
-    return {};
+    return true;
   }
 
   void begin_log() {
@@ -151,18 +172,10 @@ class Mount {
     options.io_timeout = engine_settings.io_timeout;
     if (engine_settings.read_only)
       options.cache_seconds = std::chrono::duration<double>(engine_settings.poll_interval).count();
-    options.sync = [this] { return sync(); };
+    options.remote_durability = settings_.remote_durability;
     TRY_ASSIGN(session_, FuseSession::mount(*volume_, options));
     engine().on_followed([this](const Changes& changes) { session_->invalidate(changes); });
     return {};
-  }
-
-  Status sync() {
-    TRY(volume_->sync());
-    if (!settings_.remote_durability) return {};
-    Context context;
-    context.deadline = Deadline::after(system_clock(), settings_.options.engine.stall_timeout);
-    return engine().flush(context, nullptr);
   }
 
   // ---- control
@@ -186,6 +199,7 @@ class Mount {
     const PublishedState published = engine().remote().published();
     const LsnStatus lsn = engine().lsn_status();
     const RemoteHealth health = engine().health();
+    const Status local = engine().local_health();
     const RequestCounts requests = store_.store->counts();
     return Json{
         {"pid", ::getpid()},
@@ -202,6 +216,8 @@ class Mount {
           {"published", lsn.published}}},
         {"pending", to_json(engine().pending())},
         {"cache", {{"bytes", engine().cache_bytes()}, {"limit", engine().cache_bytes_max()}}},
+        {"memory",
+         {{"anonymous", anonymous_bytes()}, {"limit", settings_.options.memory_bytes_max}}},
         {"requests",
          {{"get", requests.get},
           {"put", requests.put},
@@ -212,23 +228,68 @@ class Mount {
         {"commit",
          {{"seq", published.seq}, {"root", published.root.text()}, {"time", published.time_ns}}},
         {"fenced", health.fenced},
+        {"offline", mount_.remote->state().offline},
         {"store_error", health.last_error},
+        {"local_error", local ? std::string() : local.error().message()},
     };
   }
 
   Json answer(const Json& request, const ControlServer::Progress& progress) {
     const std::string command = request.value("command", "");
+    const uint64_t inode = request.value("inode", uint64_t{0});
     if (command == "status") return Json{{"ok", true}, {"status", status()}};
-    if (command != "flush" && command != "umount")
-      return Json{{"ok", false}, {"error", "unknown command"}};
+    if (command == "file-status") return file_status(inode);
+    if (command == "flush" || command == "umount") return to_answer(flush(request, progress));
+    if (command == "pin") return to_answer(pin(inode, request.value("size", uint64_t{0})));
+    if (command == "evict") return to_answer(engine().evict(inode));
+    if (command != "unpin") return to_answer(fail(Errc::kInvalid, "unknown command"));
+    engine().unpin(inode);
+    return to_answer({});
+  }
+
+  static Json to_answer(const Status& done) {
+    if (!done) return Json{{"ok", false}, {"error", done.error().message()}};
+    return Json{{"ok", true}};
+  }
+
+  Json file_status(uint64_t inode) {
+    const auto found = engine().file_status(inode);
+    if (!found) return to_answer(tl::unexpected<Error>(found.error()));
+    return Json{{"ok", true},
+                {"status",
+                 {{"state", name_of(found->state)},
+                  {"percent", found->percent},
+                  {"commit", found->commit},
+                  {"cached_bytes", found->cached_bytes},
+                  {"pinned", found->pinned}}}};
+  }
+
+  Status flush(const Json& request, const ControlServer::Progress& progress) {
     Context context;
-    context.cancel = stop_token_;
+    const auto stopped = stop_token_.on_cancel([cancel = context.cancel]() mutable {
+      cancel.cancel();
+    });
     const int64_t timeout_ns = request.value("timeout_ns", int64_t{0});
     if (timeout_ns > 0) context.deadline = Deadline::after(system_clock(), Duration(timeout_ns));
-    const Status flushed =
-        engine().flush(context, [&](const PendingStatus& pending) { progress(to_json(pending)); });
-    if (!flushed) return Json{{"ok", false}, {"error", flushed.error().message()}};
-    return Json{{"ok", true}};
+    return engine().flush(context, [&](const PendingStatus& pending) {
+      if (!progress(to_json(pending))) context.cancel.cancel();
+    });
+  }
+
+  // Reads the records of what is pinned already, which may have to come from the store.
+  Status pin(uint64_t inode, uint64_t size) {
+    const Deadline deadline =
+        Deadline::after(system_clock(), settings_.options.engine.io_timeout);
+    while (true) {
+      Need need;
+      Status pinned = engine().pin(inode, size, need);
+      if (pinned || pinned.error().code() != Errc::kNotLocal) return pinned;
+      Context context;
+      context.deadline = deadline;
+      TRY(await<void>([&](Callback<void> done) {
+        engine().satisfy(std::move(need), context, std::move(done));
+      }));
+    }
   }
 
   // ---- the end
@@ -299,6 +360,7 @@ int run_mount(MountSettings settings, Daemon& daemon) {
   const sigset_t set = stop_signals();
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
+  prepare_allocator();
   ::umask(0077);
   return Mount(std::move(settings), daemon).run();
 }

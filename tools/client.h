@@ -1,0 +1,19 @@
+// What the commands that talk to a running mount share. Errors are sentences for people.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "tools/control.h"
+
+namespace cairn {
+
+// The mount that `path` lies in: the path itself or one of its parents. kNotFound when there is
+// none, or its daemon is gone.
+Result<std::unique_ptr<ControlClient>> connect_to(const std::string& path, std::string& mountpoint);
+// Sends a request and waits for its answer; `progress` may be null.
+Result<Json> ask(ControlClient& client, const Json& request,
+                 const std::function<void(const Json&)>& progress = nullptr);
+
+}  // namespace cairn

@@ -1,0 +1,16 @@
+// How much memory this process may use by default, and how much it uses. Linux only; what cannot be
+// read counts as no limit.
+#pragma once
+
+#include <cstdint>
+
+namespace cairn {
+
+// 128 MiB, or half of what the control group allows when that is less; never below the smallest.
+uint64_t default_memory_limit();
+// Sets up the allocator so that freed memory goes back to the system. Once, before threads.
+void prepare_allocator();
+// Anonymous memory of this process in bytes.
+uint64_t anonymous_bytes();
+
+}  // namespace cairn
