@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# The cache never grows over --cache-size and the daemon's own memory not over --memory-limit, while
+# files larger than the cache go both ways, thousands are listed, and the store is away; writers then
+# wait, get ENOSPC after the stall timeout or wait for ever when told so, and can always be killed.
+. "$(dirname "$0")/lib.sh"
+e2e_begin limits
+if [ "$(id -u)" != 0 ]; then skip limits "needs root for a tmpfs that can be made read-only"; e2e_end; fi
+
+stream=256 files=4000 cache_mib=96
+[ "$profile" = quick ] || stream=1024 files=100000
+
+# The store lies in a file system of its own, so that it can be taken away: read-only, no put works.
+away=$T/away
+mkdir "$away"
+mount -t tmpfs -o size=$((stream * 3 + 600))M cairn-store "$away" || { skip limits "no tmpfs"; e2e_end; }
+mounts+=("$away")
+store=file://$away/volume
+mnt=$T/mnt
+set_store() { mount -o "remount,$1" "$away"; }
+
+# watch NAME: samples the daemon and its cache from now on; watched NAME FIELD: the largest value.
+watch() {
+  python3 "$repo/tests/e2e/watch.py" "$T/$1.watch" "$(daemon_pid "$mnt")" "$T/cache" &
+  watcher=$!
+  pids+=("$watcher")
+}
+watched() { jq -r ".$2" "$T/$1.watch"; }
+end_watch() {  # NAME DISK-LIMIT-MIB ANON-LIMIT-MIB
+  kill "$watcher" 2>/dev/null
+  wait "$watcher" 2>/dev/null
+  say "$1: disk $(($(watched "$1" disk) >> 10)) of $(($2 << 10)) KiB, anonymous memory" \
+    "$(($(watched "$1" anon) >> 10)) of $(($3 << 10)) KiB, VmHWM $(($(watched "$1" hwm) >> 10)) KiB," \
+    "$(watched "$1" samples) samples"
+  check "$1-was-watched" test "$(watched "$1" samples)" -ge 5
+  check "$1-disk-below-ceiling" test "$(watched "$1" disk)" -le $(($2 << 20))
+  check "$1-memory-below-limit" test "$(watched "$1" anon)" -le $(($3 << 20))
+}
+same() { [ "$(sha256sum <"$1")" = "$(sha256sum <"$2")" ]; }
+# Reads past the kernel's cache.
+read_sum() { dd if="$1" bs=1M iflag=direct status=none | sha256sum; }
+
+check format cairn format "$store" || e2e_end
+mkdir -p "$mnt"
+too_small() { ! cairn mount --cache-dir "$T/cache" --cache-size 32M "$store" "$mnt" 2>"$T/err" && grep smallest "$T/err"; }
+check too-small-is-refused too_small
+no_memory() { ! cairn mount --cache-dir "$T/cache" --memory-limit 16M "$store" "$mnt" 2>"$T/err" && grep smallest "$T/err"; }
+check too-little-memory-is-refused no_memory
+
+# --- a file larger than the whole cache, both ways
+mount_it() { cairn_mount "$T/cache" "$store" "$mnt" --cache-size ${cache_mib}M --commit-interval 1s "$@"; }
+check mount mount_it || e2e_end
+watch stream
+seeded "$T/big" $((stream << 20)) 1
+LIMIT=600 check larger-than-cache timeout 600 cp "$T/big" "$mnt/big"
+LIMIT=600 check flush cairn flush "$mnt"
+want=$(sha256sum <"$T/big")
+got=$(read_sum "$mnt/big")
+check read-back test "$got" = "$want"
+end_watch stream $cache_mib 128
+
+# --- many files, made and listed
+watch many
+python3 - "$mnt/many" "$files" <<'PY' || fail many "could not be made"
+import os, sys
+os.mkdir(sys.argv[1])
+for n in range(int(sys.argv[2])):
+    os.close(os.open(f"{sys.argv[1]}/a file with a name of usual length {n:07}", os.O_CREAT | os.O_WRONLY))
+PY
+LIMIT=900 check flush-many cairn flush "$mnt"
+check umount cairn_umount "$mnt"
+kill "$watcher" 2>/dev/null
+check mount-to-list mount_it || e2e_end
+watch listing
+count=$(find "$mnt/many" -type f -printf x | wc -c)
+check all-listed test "$count" = "$files"
+count=$(ls -l "$mnt/many" | wc -l)
+check all-listed-again test "$count" = $((files + 1))
+end_watch listing $cache_mib 128
+
+# --- the store is away: writes go on until the ceiling, then ENOSPC; what was closed is there
+check umount-2 cairn_umount "$mnt"
+check mount-stall mount_it --stall-timeout 3s || e2e_end
+watch full
+set_store ro
+mkdir "$mnt/names"
+# Names alone fill the tables before they fill the journal.
+names_until_full() {
+  python3 - "$mnt/names" <<'PY'
+import errno, os, sys
+for n in range(200000):
+    try:
+        os.close(os.open(f"{sys.argv[1]}/{n}", os.O_CREAT | os.O_WRONLY))
+    except OSError as error:
+        print(errno.errorcode[error.errno], "after", n, "names")
+        sys.exit(0 if error.errno == errno.ENOSPC and n > 1000 else 1)
+sys.exit(2)
+PY
+}
+LIMIT=300 check names-until-full timeout 300 bash -c "$(declare -f names_until_full); mnt='$mnt'; names_until_full"
+say "$(cat "$T/check.out")"
+names=$(find "$mnt/names" -type f -printf x | wc -c)
+set_store rw
+LIMIT=300 check flush-names cairn flush "$mnt"
+check names-are-there test "$(find "$mnt/names" -type f -printf x | wc -c)" = "$names"
+set_store ro
+mkdir "$mnt/full"
+write_until_full() {
+  python3 - "$mnt/full" "$T/closed" <<'PY'
+import errno, os, sys
+folder, closed = sys.argv[1], open(sys.argv[2], "w")
+piece = os.urandom(1 << 20)
+for n in range(400):
+    try:
+        fd = os.open(f"{folder}/{n}", os.O_CREAT | os.O_WRONLY)
+        os.write(fd, n.to_bytes(8, "big") + piece)
+        os.close(fd)
+    except OSError as error:
+        print(errno.errorcode[error.errno], "after", n)
+        sys.exit(0 if error.errno == errno.ENOSPC else 1)
+    closed.write(f"{n}\n")
+sys.exit(2)
+PY
+}
+check enospc-when-full timeout 120 bash -c "$(declare -f write_until_full); mnt='$mnt' T='$T'; write_until_full"
+say "$(cat "$T/check.out"); $(wc -l <"$T/closed") files were closed"
+check some-were-accepted test "$(wc -l <"$T/closed")" -ge 10
+check reads-go-on ls "$mnt/full"
+set_store rw
+check goes-on-by-itself timeout 90 cp "$T/check.out" "$mnt/full/after"
+LIMIT=300 check flush-full cairn flush "$mnt"
+end_watch full $cache_mib 128
+closed_are_whole() {
+  local n
+  while read -r n; do
+    [ "$(stat -c %s "$mnt/full/$n")" = 1048584 ] || { echo "$n"; return 1; }
+    [ "$(head -c 8 "$mnt/full/$n" | xxd -p)" = "$(printf '%016x' "$n")" ] || { echo "$n"; return 1; }
+  done <"$T/closed"
+}
+check closed-are-whole closed_are_whole
+
+# --- pending files
+check umount-3 cairn_umount "$mnt"
+check mount-pending mount_it --stall-timeout 2s --pending-files 40 || e2e_end
+set_store ro
+mkdir "$mnt/pending"
+make_pending() { local n; for n in $(seq 1 80); do echo "$n" 2>/dev/null >"$mnt/pending/$n" || { echo "$n"; return 0; }; done; echo none; }
+stopped=$(make_pending)
+say "the file limit of 40 stopped writing at file $stopped"
+check pending-files-limit test "$stopped" != none -a "$stopped" -ge 40
+set_store rw
+LIMIT=120 check flush-pending cairn flush "$mnt"
+
+# --- never: the writer waits, and can be killed
+check umount-4 cairn_umount "$mnt"
+check mount-never mount_it --stall-timeout never --pending-bytes 4M || e2e_end
+set_store ro
+dd if=/dev/zero of="$mnt/waits" bs=1M count=64 status=none &
+writer=$!
+pids+=("$writer")
+waits() { [ "$(stat -c %s "$mnt/waits" 2>/dev/null || echo 0)" -ge $((3 << 20)) ] && [ "$(cut -d' ' -f3 "/proc/$writer/stat")" != R ]; }
+check writer-waits wait_until 30 waits
+sleep 3
+check writer-still-waits kill -0 "$writer"
+start=$(date +%s%N)
+kill -9 "$writer"
+check killed-while-waiting wait_until 5 gone_or_zombie "$writer"
+say "killed after $((($(date +%s%N) - start) / 1000000)) ms"
+check daemon-lives test -n "$(daemon_pid "$mnt")"
+set_store rw
+LIMIT=120 check flush-never cairn flush "$mnt"
+check umount-5 cairn_umount "$mnt"
+
+# --- nothing of all that is wrong
+check mount-elsewhere cairn_mount "$T/cache2" "$store" "$mnt" || e2e_end
+got=$(sha256sum <"$mnt/big")
+check big-elsewhere test "$got" = "$want"
+check closed-elsewhere closed_are_whole
+check umount-elsewhere cairn_umount "$mnt"
+LIMIT=600 check check-data cairn check --data "$store"
+e2e_end

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# The store is away, silently: no answer, no end of a connection. Writes and cached reads go on,
+# other reads end with EIO in time, whoever waits can be killed, nothing needs a hand when the store is
+# back, and the log says it once. Then the same for a mount that begins without the store.
+. "$(dirname "$0")/lib.sh"
+e2e_begin outage
+mkdir -p "$T/s3/data"
+faulty_s3 --folder "$T/s3" || { fail store "tests/support/faulty_s3.py does not start"; e2e_end; }
+store=s3://data/volume
+mnt=$T/mnt
+long=8
+[ "$profile" = quick ] || long=60
+
+go_away() { kill -STOP "$FAULTY_PID"; }
+come_back() { kill -CONT "$FAULTY_PID"; }
+mount_it() { cairn_mount "$T/cache" "$store" "$mnt" --io-timeout 6s --commit-interval 1s "$@"; }
+log_file() { find "$T/cache" -maxdepth 2 -name log; }
+
+check format cairn format "$store" || e2e_end
+check mount mount_it || e2e_end
+seeded "$T/warm" 3000000 1
+seeded "$T/cold" 9000000 2
+cp "$T/warm" "$mnt/warm" && cp "$T/cold" "$mnt/cold" && mkdir "$mnt/dir"
+check flush cairn flush "$mnt"
+check evict cairn evict "$mnt/cold"
+check status-is-safe cairn status "$mnt"
+
+go_away
+start=$SECONDS
+check write-goes-on cp "$T/cold" "$mnt/dir/new"
+check fsync-goes-on sync "$mnt/dir/new"
+check rename-goes-on mv "$mnt/dir/new" "$mnt/dir/renamed"
+check read-of-new cmp "$T/cold" "$mnt/dir/renamed"
+check read-of-cached cmp "$T/warm" "$mnt/warm"
+before=$(now_ms)
+timeout 60 dd if="$mnt/cold" of=/dev/null bs=128k iflag=direct 2>"$T/dd.err"
+took=$(($(now_ms) - before))
+say "an uncached read ended after $took ms: $(grep -o 'Input/output error' "$T/dd.err")"
+check uncached-read-is-eio grep -q 'Input/output error' "$T/dd.err"
+check uncached-read-in-time test $took -le 12000
+
+# ends SIGNAL: a process that waits for the store ends long before its wait would.
+ends() {
+  local reader before
+  cat "$mnt/cold" >/dev/null 2>&1 &
+  reader=$!
+  pids+=("$reader")
+  sleep 1
+  kill -0 "$reader" || { echo "it did not wait"; return 1; }
+  before=$(now_ms)
+  kill "-$1" "$reader"
+  wait_until 4 gone_or_zombie "$reader" || return 1
+  echo "ended $(($(now_ms) - before)) ms after SIG$1"
+}
+# A background job of a script ignores SIGINT; this one is its own session, as in a terminal.
+ends_int() {
+  local before reader
+  python3 -c "
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execvp('cat', ['cat', sys.argv[1]])" "$mnt/cold" >/dev/null 2>&1 &
+  reader=$!
+  pids+=("$reader")
+  sleep 1
+  kill -0 "$reader" || { echo "it did not wait"; return 1; }
+  before=$(now_ms)
+  kill -INT "$reader"
+  wait_until 4 gone_or_zombie "$reader" || return 1
+  echo "ended $(($(now_ms) - before)) ms after SIGINT"
+}
+check sigkill-ends-a-reader ends KILL; say "$(tail -n 1 "$T/check.out")"
+check sigint-ends-a-reader ends_int; say "$(tail -n 1 "$T/check.out")"
+check daemon-answers timeout 10 ls "$mnt"
+not_safe() { cairn status "$mnt"; [ $? = 3 ]; }
+check status-is-not-safe not_safe
+for n in $(seq 1 200); do echo "$n" >"$mnt/dir/small$n"; done
+while [ $((SECONDS - start)) -lt $long ]; do sleep 1; done
+says_error() { [ -n "$(status "$mnt" .store_error)" ]; }
+check status-says-why wait_until 60 says_error
+lines=$(grep -c -e warning -e error "$(log_file)")
+say "$lines lines in the log about $((SECONDS - start)) s of outage; requests: $(status "$mnt" '.requests | tostring')"
+check log-is-short test "$lines" -le 12
+
+come_back
+LIMIT=90 check recovers-alone cairn flush "$mnt"
+check cold-read-again cmp "$T/cold" "$mnt/cold"
+check status-is-safe-again cairn status "$mnt"
+check log-says-back grep -q 'answers again' "$(log_file)"
+
+# --- a mount that begins without the store
+echo "before the crash" >"$mnt/crashed"
+go_away
+echo "while away" >"$mnt/away"
+check kill kill_daemon "$mnt"
+offline_mount() {
+  timeout 60 "$CAIRN" mount --cache-dir "$T/cache" --cache-reserve 64M --io-timeout 6s \
+    --commit-interval 1s "$store" "$mnt" >"$T/offline.out" 2>&1 </dev/null
+}
+mounts+=("$mnt")
+check offline-mount offline_mount
+say "$(tail -n 1 "$T/offline.out")"
+check offline-is-said grep -q 'cannot be reached' "$T/offline.out"
+check offline-status test "$(status "$mnt" .offline)" = true
+check offline-reads grep -q 'before the crash' "$mnt/crashed"
+check offline-reads-last grep -q 'while away' "$mnt/away"
+check offline-cached cmp "$T/warm" "$mnt/warm"
+mkdir "$mnt/offline" && cp "$T/warm" "$mnt/offline/copy" && echo yes >"$mnt/offline/yes"
+check offline-writes grep -q yes "$mnt/offline/yes"
+come_back
+LIMIT=120 check offline-recovers cairn flush "$mnt"
+check online-again test "$(status "$mnt" .offline)" = false
+check umount cairn_umount "$mnt"
+check mount-elsewhere cairn_mount "$T/cache2" "$store" "$mnt" || e2e_end
+check elsewhere-offline-file cmp "$T/warm" "$mnt/offline/copy"
+check elsewhere-away grep -q 'while away' "$mnt/away"
+check elsewhere-renamed cmp "$T/cold" "$mnt/dir/renamed"
+check elsewhere-small test "$(ls "$mnt/dir" | wc -l)" = 201
+check umount-elsewhere cairn_umount "$mnt"
+LIMIT=300 check check-data cairn check --data "$store"
+
+# --- without a cache there is nothing to go on from
+go_away
+no_cache() { ! timeout 60 "$CAIRN" mount --cache-dir "$T/none" --io-timeout 4s "$store" "$mnt" 2>"$T/none.err"; }
+check no-cache-is-refused no_cache
+say "$(tail -n 1 "$T/none.err")"
+come_back
+e2e_end
