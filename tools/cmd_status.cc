@@ -58,7 +58,8 @@ void print_status(const Json& s) {
   if (s.value("fenced", false))
     std::cout << "  FENCED: another writer took this volume over; only reads work here\n";
   if (const std::string error = s.value("local_error", ""); !error.empty())
-    std::cout << "  THE LOCAL DISK FAILED: nothing is accepted until the next mount: " << error << "\n";
+    std::cout << "  THE LOCAL DISK FAILED: nothing is accepted until the next mount: " << error
+              << "\n";
   if (s.value("offline", false))
     std::cout << "  OFFLINE: mounted without the store; changes are sent when it is back\n";
   if (const std::string error = s.value("store_error", ""); !error.empty())
