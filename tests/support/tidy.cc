@@ -57,11 +57,14 @@ struct Door {
 
 const std::vector<Door>& doors() {
   static const std::vector<Door> table{
-      {"openssl/", {"cache/base/digest."}, "cache/base/digest.h"},
+      {"openssl/", {"cache/base/digest.", "cache/base/legacy_digest."}, "cache/base/digest.h"},
       {"spdlog/", {"cache/base/log."}, "cache/base/log.h"},
       {"isa-l", {"cache/base/coding."}, "cache/base/coding.h"},
       {"lmdb", {"cache/lmdb"}, "cache/meta_store.h"},
       {"curl/", {"s3/curl_"}, "the HTTP client in s3/"},
+      {"nlohmann/",
+       {"cache/volume_format.", "s3/credential_json.", "tools/"},
+       "a parser of its own"},
       {"pugixml", {"s3/xml", "s3/s3_xml"}, "the XML module in s3/"},
       {"fuse", {"fs/fuse_", "tests/bench/fuse_floor."}, "the session in fs/fuse_session.h"},
       {"CLI/", {"tools/"}, "settings that tools/ parses"},
