@@ -132,24 +132,51 @@ bool is_true(const std::optional<std::string>& text) {
   return text && lower(*text) == "true";
 }
 
-// endpoint_url for S3 as the profile says it: in its [services] section, or for every service.
-std::optional<std::string> profile_endpoint(const AwsFiles& files, const AwsSection& profile) {
+// endpoint_url for a service as the profile says it: in its [services] section, or for every
+// service.
+std::optional<std::string> profile_endpoint(const AwsFiles& files, const AwsSection& profile,
+                                            const std::string& service) {
   if (const auto services = profile.text("services")) {
     const AwsSection* section = section_of(files.config, "services " + *services);
     if (section != nullptr)
-      if (auto url = section->block_text("s3", "endpoint_url")) return url;
+      if (auto url = section->block_text(service, "endpoint_url")) return url;
   }
-  if (auto url = profile.block_text("s3", "endpoint_url")) return url;
+  if (auto url = profile.block_text(service, "endpoint_url")) return url;
   return profile.text("endpoint_url");
 }
 
-Result<std::optional<bool>> profile_path_style(const AwsSection& profile) {
-  const auto style = profile.block_text("s3", "addressing_style");
+const AwsSection& section_or_none(const AwsSection* section) {
+  static const AwsSection kNone;
+  return section == nullptr ? kNone : *section;
+}
+
+Result<std::optional<bool>> path_style_of(const std::optional<std::string>& style,
+                                          const char* where) {
   if (!style || lower(*style) == "auto") return std::optional<bool>();
   if (lower(*style) == "path") return std::optional<bool>(true);
   if (lower(*style) == "virtual") return std::optional<bool>(false);
-  return fail(Errc::kInvalid,
-              "s3 addressing_style of the AWS profile must be auto, path or virtual");
+  return fail(Errc::kInvalid, fmt::format("{} must be auto, path or virtual", where));
+}
+
+Result<std::optional<bool>> chosen_path_style(const AwsOverrides& overrides,
+                                              const AwsSection& profile) {
+  if (overrides.force_path_style && overrides.addressing_style == "virtual")
+    return fail(Errc::kInvalid,
+                "--force-path-style and --addressing-style virtual exclude each "
+                "other");
+  if (overrides.force_path_style) return std::optional<bool>(true);
+  if (overrides.addressing_style)
+    return path_style_of(overrides.addressing_style, "--addressing-style");
+  return path_style_of(profile.block_text("s3", "addressing_style"),
+                       "s3 addressing_style of the AWS profile");
+}
+
+bool chosen_dual_stack(const EnvVars& vars, const AwsOverrides& overrides,
+                       const AwsSection& profile) {
+  if (overrides.dual_stack) return true;
+  if (const auto said = non_empty(vars, "AWS_USE_DUALSTACK_ENDPOINT")) return is_true(said);
+  return is_true(profile.block_text("s3", "use_dualstack_endpoint")) ||
+         is_true(profile.text("use_dualstack_endpoint"));
 }
 
 }  // namespace
@@ -253,11 +280,7 @@ Result<AwsSettings> resolve_aws_settings(Env& env, const EnvVars& vars,
                 fmt::format("there is no AWS profile '{}' in {} or {}; 'aws configure "
                             "list-profiles' shows which there are",
                             out.profile, files.paths.config, files.paths.credentials));
-  static const AwsSection kNone;
-  const AwsSection* found = files.config_profile(out.profile);
-  const AwsSection& profile = found == nullptr ? kNone : *found;
-  const bool ignore_urls = is_true(vars("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")) ||
-                           is_true(profile.text("ignore_configured_endpoint_urls"));
+  const AwsSection& profile = section_or_none(files.config_profile(out.profile));
 
   const auto first = [](std::initializer_list<std::optional<std::string>> choices) {
     for (const auto& choice : choices)
@@ -267,13 +290,32 @@ Result<AwsSettings> resolve_aws_settings(Env& env, const EnvVars& vars,
   out.region = first({overrides.region, vars("AWS_REGION"), vars("AWS_DEFAULT_REGION"),
                       profile.text("region"), "us-east-1"});
   out.endpoint_url = first({overrides.endpoint_url});
-  if (out.endpoint_url.empty() && !ignore_urls)
-    out.endpoint_url = first(
-        {vars("AWS_ENDPOINT_URL_S3"), vars("AWS_ENDPOINT_URL"), profile_endpoint(files, profile)});
+  if (out.endpoint_url.empty()) out.endpoint_url = aws_service_url(files, vars, out.profile, "s3");
   out.ca_bundle = first({overrides.ca_bundle, vars("AWS_CA_BUNDLE"), profile.text("ca_bundle")});
-  TRY_ASSIGN(out.path_style, profile_path_style(profile));
-  if (overrides.force_path_style) out.path_style = true;
+  TRY_ASSIGN(out.path_style, chosen_path_style(overrides, profile));
+  out.dual_stack = chosen_dual_stack(vars, overrides, profile);
+  if (!out.endpoint_url.empty()) {
+    if (overrides.dual_stack)
+      return fail(Errc::kInvalid,
+                  "--dual-stack chooses among the endpoints of AWS; leave it out "
+                  "or give no endpoint URL");
+    out.dual_stack = false;
+  }
   return out;
+}
+
+std::string aws_service_url(const AwsFiles& files, const EnvVars& vars,
+                            const std::string& profile_name, const std::string& service) {
+  const AwsSection& profile = section_or_none(files.config_profile(profile_name));
+  if (is_true(vars("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")) ||
+      is_true(profile.text("ignore_configured_endpoint_urls")))
+    return {};
+  std::string variable = "AWS_ENDPOINT_URL_";
+  for (const char c : service)
+    variable.push_back(static_cast<char>(std::toupper(static_cast<unsigned char>(c))));
+  if (auto url = non_empty(vars, variable)) return *url;
+  if (auto url = non_empty(vars, "AWS_ENDPOINT_URL")) return *url;
+  return profile_endpoint(files, profile, service).value_or("");
 }
 
 }  // namespace cairn

@@ -66,7 +66,9 @@ struct AwsOverrides {
   std::optional<std::string> region;
   std::optional<std::string> endpoint_url;
   std::optional<std::string> ca_bundle;
+  std::optional<std::string> addressing_style;  // auto, path, virtual
   bool force_path_style = false;
+  bool dual_stack = false;
 };
 
 struct AwsSettings {
@@ -76,11 +78,17 @@ struct AwsSettings {
   std::string endpoint_url;          // empty: AWS itself
   std::optional<bool> path_style;
   std::string ca_bundle;  // empty: the system's
+  bool dual_stack = false;
 };
 
 // Order for each: command line, environment, profile, default.
 Result<AwsSettings> resolve_aws_settings(Env& env, const EnvVars& vars,
                                          const AwsOverrides& overrides);
+
+// The configured endpoint URL of a service ("s3", "sts", "sso", "sso_oidc"): AWS_ENDPOINT_URL_STS,
+// AWS_ENDPOINT_URL, the profile's [services] section, its endpoint_url; empty: AWS itself.
+std::string aws_service_url(const AwsFiles& files, const EnvVars& vars,
+                            const std::string& profile_name, const std::string& service);
 
 // The profile to use, and whether the command line named it.
 std::pair<std::string, bool> aws_profile_name(const EnvVars& vars,

@@ -9,7 +9,7 @@ namespace {
 
 constexpr long kReceiveBuffer = 512 * 1024;
 constexpr long kSendBuffer = 1024 * 1024;
-constexpr uint64_t kSmallBody = 64 * 1024;      // not worth a large send buffer
+constexpr uint64_t kSmallBody = 64 * 1024;  // not worth a large send buffer
 constexpr Duration kTimerSlack = std::chrono::milliseconds(50);
 constexpr size_t kMaxHeaderBytes = 128 * 1024;  // of one answer
 
@@ -51,6 +51,7 @@ Status CurlTransfer::prepare(CURL* handle, const CurlOptions& options, Clock& cl
   set(handle, CURLOPT_SSL_VERIFYPEER, 1L);
   set(handle, CURLOPT_SSL_VERIFYHOST, 2L);
   if (!options.ca_bundle.empty()) set(handle, CURLOPT_CAINFO, options.ca_bundle.c_str());
+  if (request_.direct) set(handle, CURLOPT_NOPROXY, "*");
   set(handle, CURLOPT_USERAGENT, options.user_agent.c_str());
   set(handle, CURLOPT_NOSIGNAL, 1L);
 #if LIBCURL_VERSION_NUM >= 0x075700

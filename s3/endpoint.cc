@@ -37,15 +37,6 @@ bool is_host_label(std::string_view bucket) {
          });
 }
 
-Status check_region(std::string_view region) {
-  const auto allowed = [](char c) {
-    return is_lower_alnum(c) || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
-  };
-  if (region.empty() || region.size() > 64 || !std::all_of(region.begin(), region.end(), allowed))
-    return fail(Errc::kInvalid, fmt::format("'{}' is not a region name", region.substr(0, 80)));
-  return {};
-}
-
 // "host[:port]", the port left out when it is the scheme's own.
 Result<std::string> clean_host(std::string_view text, bool tls) {
   const auto bad = [&](std::string_view why) {
@@ -79,6 +70,15 @@ Result<std::string> clean_host(std::string_view text, bool tls) {
 
 }  // namespace
 
+Status check_region_name(std::string_view region) {
+  const auto allowed = [](char c) {
+    return is_lower_alnum(c) || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
+  };
+  if (region.empty() || region.size() > 64 || !std::all_of(region.begin(), region.end(), allowed))
+    return fail(Errc::kInvalid, fmt::format("'{}' is not a region name", region.substr(0, 80)));
+  return {};
+}
+
 Result<BucketUrl> parse_bucket_url(std::string_view text) {
   BucketUrl out;
   char separator = ':';
@@ -101,6 +101,32 @@ Result<BucketUrl> parse_bucket_url(std::string_view text) {
   return out;
 }
 
+std::string aws_host(std::string_view service, const std::string& region) {
+  return fmt::format("{}.{}.amazonaws.com{}", service, region,
+                     region.starts_with("cn-") ? ".cn" : "");
+}
+
+Result<HttpUrl> parse_http_url(std::string_view url) {
+  HttpUrl out;
+  std::string_view rest = url;
+  if (rest.starts_with("https://")) {
+    rest.remove_prefix(8);
+  } else if (rest.starts_with("http://")) {
+    rest.remove_prefix(7);
+    out.tls = false;
+  } else {
+    return fail(Errc::kInvalid, fmt::format("endpoint URL '{}' must begin with https:// or http://",
+                                            url.substr(0, 80)));
+  }
+  if (rest.find_first_of("?#") != std::string_view::npos)
+    return fail(Errc::kInvalid, "an endpoint URL must not have a query or a fragment");
+  const size_t slash = rest.find('/');
+  TRY_ASSIGN(out.host, clean_host(rest.substr(0, slash), out.tls));
+  if (slash != std::string_view::npos) out.path = uri_encode(rest.substr(slash), true);
+  while (out.path.ends_with('/')) out.path.pop_back();
+  return out;
+}
+
 std::string Endpoint::object_path(std::string_view key) const {
   std::string out = path;
   if (!bucket.empty()) out.append("/").append(bucket);
@@ -109,31 +135,19 @@ std::string Endpoint::object_path(std::string_view key) const {
 }
 
 Result<Endpoint> make_endpoint(const std::string& url, const std::string& region,
-                               const std::string& bucket, std::optional<bool> path_style) {
+                               const std::string& bucket, std::optional<bool> path_style,
+                               bool dual_stack) {
   TRY(check_bucket(bucket));
-  TRY(check_region(region));
+  TRY(check_region_name(region));
   Endpoint out;
   if (url.empty()) {
     out.aws = true;
-    out.host = fmt::format("s3.{}.amazonaws.com{}", region, region.starts_with("cn-") ? ".cn" : "");
+    out.host = aws_host(dual_stack ? "s3.dualstack" : "s3", region);
   } else {
-    std::string_view rest = url;
-    if (rest.starts_with("https://")) {
-      rest.remove_prefix(8);
-    } else if (rest.starts_with("http://")) {
-      rest.remove_prefix(7);
-      out.tls = false;
-    } else {
-      return fail(Errc::kInvalid, fmt::format("endpoint URL '{}' must begin with https:// or "
-                                              "http://",
-                                              url.substr(0, 80)));
-    }
-    if (rest.find_first_of("?#") != std::string_view::npos)
-      return fail(Errc::kInvalid, "an endpoint URL must not have a query or a fragment");
-    const size_t slash = rest.find('/');
-    TRY_ASSIGN(out.host, clean_host(rest.substr(0, slash), out.tls));
-    if (slash != std::string_view::npos) out.path = uri_encode(rest.substr(slash), true);
-    while (out.path.ends_with('/')) out.path.pop_back();
+    TRY_ASSIGN(HttpUrl parsed, parse_http_url(url));
+    out.tls = parsed.tls;
+    out.host = std::move(parsed.host);
+    out.path = std::move(parsed.path);
     out.aws = out.host.ends_with(".amazonaws.com") || out.host.ends_with(".amazonaws.com.cn");
   }
   const bool by_host = path_style ? !*path_style : out.aws;

@@ -32,8 +32,21 @@ struct Endpoint {
   std::string object_path(std::string_view key) const;
 };
 
-// `url` empty: AWS in `region`.
+// `url` empty: AWS in `region`, `dual_stack`: by IPv6 too.
 Result<Endpoint> make_endpoint(const std::string& url, const std::string& region,
-                               const std::string& bucket, std::optional<bool> path_style);
+                               const std::string& bucket, std::optional<bool> path_style,
+                               bool dual_stack = false);
+
+// A service's URL in pieces.
+struct HttpUrl {
+  bool tls = true;
+  std::string host;  // as in Endpoint
+  std::string path;  // percent-encoded, without '/' at the end
+  std::string scheme_and_host() const { return (tls ? "https://" : "http://") + host; }
+};
+Result<HttpUrl> parse_http_url(std::string_view url);
+// "sts.eu-west-1.amazonaws.com"
+std::string aws_host(std::string_view service, const std::string& region);
+Status check_region_name(std::string_view region);
 
 }  // namespace cairn

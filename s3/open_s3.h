@@ -20,8 +20,10 @@ struct OpenS3 {
   BucketUrl url;
   AwsOverrides overrides;
   bool no_sign_request = false;
-  CurlOptions curl;     // ca_bundle is filled in from the settings
-  S3Settings settings;  // endpoint, region, bucket, prefix and style are filled in
+  S3Options options;           // sse_c_key is read from the file
+  std::string sse_c_key_file;  // empty: none
+  CurlOptions curl;            // ca_bundle is filled in from the settings
+  S3Settings settings;         // endpoint, region, bucket, prefix, style, options are filled in
 };
 
 struct OpenS3Deps {

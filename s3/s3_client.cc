@@ -54,8 +54,14 @@ struct S3Client::Attempt {
 Result<std::shared_ptr<S3Client>> S3Client::make(S3Settings settings, S3Parts parts) {
   auto target = std::make_shared<Target>();
   target->region = settings.region;
-  TRY_ASSIGN(target->endpoint, make_endpoint(settings.endpoint_url, settings.region,
-                                             settings.bucket, settings.path_style));
+  TRY_ASSIGN(target->endpoint,
+             make_endpoint(settings.endpoint_url, settings.region, settings.bucket,
+                           settings.path_style, settings.dual_stack));
+  TRY(check_s3_options(settings.options));
+  if (!settings.options.sse_c_key.empty() && !target->endpoint.tls)
+    return fail(Errc::kInvalid,
+                "--sse-c-key-file sends the key with every request, which needs an "
+                "endpoint URL that begins with https://");
   if (!settings.prefix.empty()) {
     TRY(check_key(settings.prefix));
   }
@@ -140,6 +146,7 @@ void S3Client::sign_and_send(std::shared_ptr<Attempt> attempt) {
   request.method = call.method;
   request.url = endpoint.scheme_and_host() + path + (query.empty() ? "" : "?" + query);
   request.headers = call.headers;
+  append_option_headers(settings_.options, call.use, request.headers);
   request.headers.push_back({"host", endpoint.host});
   if (!attempt->crc32c.empty())
     request.headers.push_back({"x-amz-checksum-crc32c", attempt->crc32c});
@@ -181,6 +188,7 @@ void S3Client::answered(const std::shared_ptr<Attempt>& attempt, Result<HttpResp
   if (!attempt->refreshed && !attempt->credentials.anonymous && keys_refused(*response)) {
     attempt->refreshed = true;
     attempt->refused = *std::move(response);
+    parts_.credentials->refused(attempt->credentials);
     start(attempt);
     return;
   }
@@ -191,6 +199,7 @@ bool S3Client::keys_refused(const HttpResponse& response) {
   if (response.status != 403 && response.status != 400) return false;
   const auto error = parse_s3_error(response.body);
   return error && (error->code == "ExpiredToken" || error->code == "InvalidToken" ||
+                   error->code == "InvalidTokenId" ||  // MinIO's
                    error->code == "InvalidAccessKeyId" || error->code == "TokenRefreshRequired");
 }
 
@@ -199,8 +208,8 @@ bool S3Client::follow_region(Attempt& attempt, const HttpResponse& response) {
   if (region.empty() || region == attempt.target->region) return false;
   auto moved = std::make_shared<Target>();
   moved->region = region;
-  auto endpoint =
-      make_endpoint(settings_.endpoint_url, region, settings_.bucket, settings_.path_style);
+  auto endpoint = make_endpoint(settings_.endpoint_url, region, settings_.bucket,
+                                settings_.path_style, settings_.dual_stack);
   if (!endpoint) return false;  // the region's name makes no sense
   moved->endpoint = *std::move(endpoint);
   log_info("bucket {} is in region {}: using that", settings_.bucket, region);

@@ -19,6 +19,7 @@
 #include "s3/credentials.h"
 #include "s3/endpoint.h"
 #include "s3/http.h"
+#include "s3/s3_options.h"
 #include "s3/sigv4.h"
 
 namespace cairn {
@@ -36,6 +37,8 @@ struct S3Settings {
   std::string bucket;
   std::string prefix;              // without slashes at its ends; may be empty
   std::optional<bool> path_style;  // default: virtual-host style for AWS, path style elsewhere
+  bool dual_stack = false;         // AWS's endpoints that IPv6 reaches too
+  S3Options options;
   S3Payload payload = S3Payload::kAuto;
   uint64_t multipart_threshold = 64 << 20;  // larger bodies go in parts
   uint64_t part_size = 16 << 20;            // at least; S3 wants 5 MiB or more
@@ -54,6 +57,7 @@ struct S3Parts {
 struct S3Call {
   std::string operation;  // for messages: "get", "put"
   std::string method;
+  S3Use use = S3Use::kOther;
   std::string key;  // as the bucket knows it; empty: the bucket itself
   QueryParameters query;
   std::vector<HttpHeader> headers;  // lower-case names

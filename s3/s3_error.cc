@@ -70,7 +70,8 @@ std::optional<Meaning> meaning_of_identity(const S3ErrorBody& error, const HttpR
     return refused(clock_sentence(response, context));
   if (is_any(code, {"ExpiredToken", "TokenRefreshRequired"}))
     return refused("the session token has expired: get a new one");
-  if (code == "InvalidToken") return refused("the session token is not valid: get a new one");
+  if (is_any(code, {"InvalidToken", "InvalidTokenId"}))
+    return refused("the session token is not valid: get a new one");
   if (response.status != 401 && response.status != 403) return std::nullopt;
   if (code == "QuotaExceeded") return std::nullopt;
   if (code == "AccessDenied" || code == "AllAccessDisabled" || code.empty() || context.is_head)

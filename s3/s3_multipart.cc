@@ -34,6 +34,7 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
   void start() {
     listen();
     S3Call call = make_call("POST");
+    call.use = S3Use::kCreate;
     call.query = {{"uploads", ""}};
     if (client_->sends_crc32c()) call.headers.push_back({"x-amz-checksum-algorithm", "CRC32C"});
     send(std::move(call), [this](const S3Call& sent, const S3Answer& answer) {
@@ -97,6 +98,7 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
 
   void send_part(size_t index, int attempt) {
     S3Call call = make_call("PUT");
+    call.use = S3Use::kPart;
     call.query = {{"partNumber", std::to_string(index + 1)}, {"uploadId", upload_id_}};
     const uint64_t at = index * part_size_;
     call.body = body_.slice({at, std::min(part_size_, body_.size() - at)});

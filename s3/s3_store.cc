@@ -20,6 +20,7 @@ void send_head(const std::shared_ptr<S3Client>& client, const std::string& key,
   S3Call call;
   call.operation = "get";
   call.method = "HEAD";
+  call.use = S3Use::kRead;
   call.key = key;
   call.context = context;
   const S3Call sent = call;
@@ -160,6 +161,7 @@ void S3Store::get(std::string key, GetRange range, Context context, Callback<Get
   S3Call call;
   call.operation = "get";
   call.method = "GET";
+  call.use = S3Use::kRead;
   call.key = full_key(key);
   call.context = context;
   if (auto header = range_header(range)) call.headers.push_back({"range", *std::move(header)});
@@ -194,6 +196,7 @@ void S3Store::put(std::string key, Body body, PutCondition condition, Context co
   S3Call call;
   call.operation = "put";
   call.method = "PUT";
+  call.use = S3Use::kCreate;
   call.key = full_key(key);
   call.context = std::move(context);
   call.headers.push_back({"content-type", "application/octet-stream"});

@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kMaxMarks = 200'000;
 constexpr size_t kMaxKeyBytes = 4096;
 constexpr size_t kMaxTextBytes = 4096;
+constexpr size_t kMaxTokenBytes = 64 << 10;  // of a session
 
 tl::unexpected<Error> not_s3(std::string_view why) {
   return fail(Errc::kIo, fmt::format("not an S3 answer: {}", why));
@@ -187,6 +188,39 @@ Result<S3ErrorBody> parse_s3_error(Bytes xml) {
   TRY(load(document, xml));
   const pugi::xml_node root = document.child("Error");
   if (!root || text_of(root, "Code").empty()) return not_s3("expected an Error");
+  return read_error(root);
+}
+
+Result<Credentials> parse_sts_credentials(Bytes xml) {
+  pugi::xml_document document;
+  TRY(load(document, xml));
+  const pugi::xml_node root = document.first_child();
+  for (const char* action : {"AssumeRole", "AssumeRoleWithWebIdentity"}) {
+    if (std::string_view(root.name()) != std::string(action) + "Response") continue;
+    const pugi::xml_node keys =
+        root.child((std::string(action) + "Result").c_str()).child("Credentials");
+    Credentials out;
+    out.access_key = bounded(text_of(keys, "AccessKeyId"));
+    out.secret_key = Secret(bounded(text_of(keys, "SecretAccessKey")));
+    const std::string_view token = text_of(keys, "SessionToken");
+    if (out.access_key.empty() || out.secret_key.empty() || token.empty() ||
+        token.size() > kMaxTokenBytes)
+      return fail(Errc::kIo, "not an STS answer: it has no keys");
+    out.session_token = Secret(std::string(token));
+    const auto expires = parse_iso8601(text_of(keys, "Expiration"));
+    if (!expires) return fail(Errc::kIo, "not an STS answer: Expiration is not a time");
+    out.expires_wall_ns = *expires;
+    return out;
+  }
+  return fail(Errc::kIo, "not an STS answer: expected an AssumeRoleResponse");
+}
+
+Result<S3ErrorBody> parse_sts_error(Bytes xml) {
+  pugi::xml_document document;
+  TRY(load(document, xml));
+  const pugi::xml_node root = document.child("ErrorResponse").child("Error");
+  if (!root || text_of(root, "Code").empty())
+    return fail(Errc::kIo, "not an STS answer: expected an ErrorResponse");
   return read_error(root);
 }
 

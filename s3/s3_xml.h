@@ -1,10 +1,10 @@
-// The XML of S3: what is read from answers and the one document that is sent.
+// The XML of S3 and STS: what is read from answers and the one document that is sent.
 //
 // Pure functions over hostile input: size and number of elements are bounded before parsing, no
 // entity beyond XML's own five is expanded, nothing is allocated from a declared length.
 // Errors: kIo, "not an S3 answer: ...".
 // Source: Amazon S3 API reference (ListObjectsV2, CreateMultipartUpload, CompleteMultipartUpload,
-// REST error responses).
+// REST error responses); AWS STS API reference (AssumeRole, common errors).
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@
 
 #include "cache/base/bytes.h"
 #include "cache/base/result.h"
+#include "s3/credentials.h"
 
 namespace cairn {
 
@@ -58,6 +59,11 @@ Result<std::string> parse_initiate_multipart(Bytes xml);
 // parse_s3_error on it.
 Result<std::string> parse_complete_multipart(Bytes xml);
 std::string format_complete_multipart(const std::vector<S3Part>& parts);
+
+// The keys in the answer to AssumeRole or AssumeRoleWithWebIdentity.
+Result<Credentials> parse_sts_credentials(Bytes xml);
+// A refusal of STS.
+Result<S3ErrorBody> parse_sts_error(Bytes xml);
 
 // Percent decoding with '+' as a blank, as encoding-type=url means it; kIo when malformed.
 Result<std::string> url_decode(std::string_view text);

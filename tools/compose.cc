@@ -51,12 +51,10 @@ Result<StoreStack> open_store(const RemoteUrl& url, const StoreOptions& options,
   OpenS3 what;
   what.url.bucket = url.bucket;
   what.url.prefix = url.prefix;
-  what.overrides.profile = options.profile;
-  what.overrides.region = options.region;
-  what.overrides.endpoint_url = options.endpoint_url;
-  what.overrides.ca_bundle = options.ca_bundle;
-  what.overrides.force_path_style = options.force_path_style;
+  what.overrides = options.aws;
   what.no_sign_request = options.no_sign_request;
+  what.options = options.s3;
+  what.sse_c_key_file = options.sse_c_key_file;
   TRY_ASSIGN(auto opened, open_s3_store(what, {posix_env(), process_env_vars(), runtime.io,
                                                system_clock(), os_rng()}));
   std::shared_ptr<S3Store> s3 = std::move(opened);

@@ -10,7 +10,9 @@
 
 #include "cache/base/executor.h"
 #include "cache/object_store.h"
+#include "s3/aws_config.h"
 #include "s3/metered_store.h"
+#include "s3/s3_options.h"
 #include "tools/remote_url.h"
 
 namespace cairn {
@@ -28,9 +30,10 @@ struct Runtime {
 
 // What the command line says about reaching a store.
 struct StoreOptions {
-  std::optional<std::string> profile, region, endpoint_url, ca_bundle;
+  AwsOverrides aws;
   bool no_sign_request = false;
-  bool force_path_style = false;
+  S3Options s3;
+  std::string sse_c_key_file;
 };
 
 struct StoreStack {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "s3/aws_config.h"
-#include "s3/credentials.h"
+#include "s3/credential_plan.h"
 #include "s3/endpoint.h"
 
 using namespace cairn;
@@ -23,8 +23,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   files.credentials = *std::move(file);
   for (const auto& [name, section] : files.config) {
     (void)section.block_text("s3", "endpoint_url");
-    (void)credentials_from_profile(files, name);
+    const std::string profile = name.starts_with("profile ") ? name.substr(8) : name;
+    const EnvVars vars = [](std::string_view) { return std::optional<std::string>(); };
+    (void)plan_credentials(files, vars, profile, /*profile_is_explicit=*/true);
   }
+  (void)split_command(text);
+  (void)check_container_url(text);
   (void)make_endpoint(text, "us-east-1", "bucket", std::nullopt);
   if (const auto url = parse_bucket_url(text); url && url->bucket.empty()) std::abort();
   return 0;

@@ -18,6 +18,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       if (object.key.empty() || object.key.size() > 4096) std::abort();
   }
   (void)parse_initiate_multipart(input);
+  if (const auto keys = parse_sts_credentials(input); keys && keys->session_token.empty())
+    std::abort();
+  (void)parse_sts_error(input);
   (void)parse_complete_multipart(input);
   (void)parse_content_range(as_chars(input));
   (void)url_decode(as_chars(input));

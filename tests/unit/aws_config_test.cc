@@ -1,60 +1,25 @@
 #include "s3/aws_config.h"
 
 #include <doctest/doctest.h>
-#include <stdlib.h>
-
 #include <fmt/format.h>
-
-#include <filesystem>
-#include <future>
-#include <type_traits>
 
 #include "cache/base/env.h"
 #include "cache/base/executor.h"
-#include "s3/credentials.h"
+#include "tests/support/aws_home.h"
 
 using namespace cairn;
 
 namespace {
 
-// A home directory with AWS files, and an environment that only the test sees.
-class Home {
- public:
-  Home() {
-    std::string name = std::filesystem::temp_directory_path() / "cairn-aws-XXXXXX";
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-    vars_["HOME"] = path_;
-    std::filesystem::create_directory(path_ + "/.aws");
-  }
-  ~Home() { std::filesystem::remove_all(path_); }
-  Home(const Home&) = delete;
-  Home& operator=(const Home&) = delete;
+using Home = AwsHome;
 
-  void config(std::string_view text) { write("config", text); }
-  void credentials(std::string_view text) { write("credentials", text); }
-  void set(const std::string& name, const std::string& value) { vars_[name] = value; }
-  EnvVars vars() const {
-    return [vars = vars_](std::string_view name) -> std::optional<std::string> {
-      const auto it = vars.find(std::string(name));
-      if (it == vars.end()) return std::nullopt;
-      return it->second;
-    };
-  }
-  std::string path() const { return path_; }
-
- private:
-  void write(const std::string& name, std::string_view text) {
-    REQUIRE(replace_file(posix_env(), path_ + "/.aws/" + name, as_bytes(text)));
-  }
-  std::string path_;
-  std::map<std::string, std::string> vars_;
-};
-
-Result<Credentials> get(CredentialsProvider& provider) {
-  std::promise<Result<Credentials>> answer;
-  provider.get(Context{}, [&](Result<Credentials> keys) { answer.set_value(std::move(keys)); });
-  return answer.get_future().get();
+std::shared_ptr<CredentialsProvider> default_keys(const Home& home, Executor& executor,
+                                                  std::optional<std::string> profile = {}) {
+  AwsOverrides overrides;
+  overrides.profile = std::move(profile);
+  return make_default_credentials(
+      home.vars(), overrides,
+      {posix_env(), executor, system_clock(), os_rng(), std::make_shared<NoHttp>(executor)});
 }
 
 constexpr std::string_view kTwoProfiles =
@@ -170,7 +135,7 @@ TEST_CASE("credentials: environment, then the profile, unless the command line n
   home.credentials(kTwoProfiles);
   ThreadExecutor executor("aws-test", 1);
   const auto fresh = [&](std::optional<std::string> profile) {
-    return get(*make_default_credentials(posix_env(), home.vars(), std::move(profile), executor));
+    return get_keys(*default_keys(home, executor, std::move(profile)));
   };
   CHECK(fresh(std::nullopt)->access_key == "AKDEFAULT");
   const auto dev = fresh("dev");
@@ -200,49 +165,78 @@ TEST_CASE("credentials: keys may stand in the config file too, the other file go
       "[profile dev]\naws_access_key_id = C\naws_secret_access_key = c\n");
   home.credentials(kTwoProfiles);
   ThreadExecutor executor("aws-test", 1);
-  CHECK(get(*make_default_credentials(posix_env(), home.vars(), "a", executor))->access_key == "C");
-  CHECK(get(*make_default_credentials(posix_env(), home.vars(), "dev", executor))->access_key ==
-        "AKDEV");
+  CHECK(get_keys(*default_keys(home, executor, "a"))->access_key == "C");
+  CHECK(get_keys(*default_keys(home, executor, "dev"))->access_key == "AKDEV");
 }
 
 TEST_CASE("credentials that change on disk are used from the next request on") {
   Home home;
   home.credentials(kTwoProfiles);
   ThreadExecutor executor("aws-test", 1);
-  const auto provider = make_default_credentials(posix_env(), home.vars(), std::nullopt, executor);
-  CHECK(get(*provider)->access_key == "AKDEFAULT");
+  const auto provider = default_keys(home, executor);
+  CHECK(get_keys(*provider)->access_key == "AKDEFAULT");
   home.credentials("[default]\naws_access_key_id = AKROTATED\naws_secret_access_key = n\n");
-  CHECK(get(*provider)->access_key == "AKROTATED");
+  CHECK(get_keys(*provider)->access_key == "AKROTATED");
   home.credentials("[default\n");  // half written: the last good ones stay in use
-  CHECK(get(*provider)->access_key == "AKROTATED");
+  CHECK(get_keys(*provider)->access_key == "AKROTATED");
   home.credentials("[default]\naws_access_key_id = AKTHIRD\naws_secret_access_key = n\n");
-  CHECK(get(*provider)->access_key == "AKTHIRD");
+  CHECK(get_keys(*provider)->access_key == "AKTHIRD");
 }
 
-TEST_CASE("missing and unsupported credentials are one sentence that says what to do") {
+TEST_CASE("missing credentials are one sentence that says what to do") {
   Home home;
   ThreadExecutor executor("aws-test", 1);
   const auto message = [&](std::optional<std::string> profile = std::nullopt) {
-    const auto keys =
-        get(*make_default_credentials(posix_env(), home.vars(), std::move(profile), executor));
+    const auto keys = get_keys(*default_keys(home, executor, std::move(profile)));
     REQUIRE_FALSE(keys);
     CHECK(keys.error().code() == Errc::kPermission);
     return keys.error().message();
   };
   CHECK(message().find("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") != std::string::npos);
+  CHECK(message().find("169.254.169.254") != std::string::npos);
+  home.set("AWS_EC2_METADATA_DISABLED", "true");
+  CHECK(message().find("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") != std::string::npos);
+  CHECK(message().find("169.254.169.254") == std::string::npos);
   CHECK(message().find("--no-sign-request") != std::string::npos);
   CHECK(message("nope").find("no AWS profile 'nope'") != std::string::npos);
-  home.config(
-      "[profile role]\nrole_arn = arn:x\nsource_profile = default\naws_access_key_id = A\n"
-      "aws_secret_access_key = b\n[profile sso]\nsso_session = s\n"
-      "[profile proc]\ncredential_process = /bin/x\n[profile half]\naws_access_key_id = A\n");
-  CHECK(message("role").find("an assumed role (role_arn)") != std::string::npos);
-  CHECK(message("sso").find("SSO") != std::string::npos);
-  CHECK(message("sso").find("export-credentials --profile sso") != std::string::npos);
-  CHECK(message("proc").find("credential_process") != std::string::npos);
-  CHECK(message("half").find("no aws_secret_access_key") != std::string::npos);
-  home.set("AWS_WEB_IDENTITY_TOKEN_FILE", "/t");
-  CHECK(message().find("AWS_WEB_IDENTITY_TOKEN_FILE") != std::string::npos);
   CHECK(masked_key("AKIAIOSFODNN7EXAMPLE") == "AKIA...MPLE");
   CHECK(masked_key("short") == "sh...");
+}
+
+TEST_CASE("settings: how a bucket is addressed, dual stack, endpoints of other services") {
+  Home home;
+  home.config(
+      "[default]\nservices = here\ns3 =\n  addressing_style = path\n"
+      "  use_dualstack_endpoint = true\n"
+      "[services here]\nsts =\n  endpoint_url = http://sts-here\n");
+  const auto resolve = [&](const AwsOverrides& overrides = {}) {
+    return resolve_aws_settings(posix_env(), home.vars(), overrides);
+  };
+  CHECK(resolve()->path_style == true);
+  CHECK(resolve()->dual_stack);
+  AwsOverrides virtual_style;
+  virtual_style.addressing_style = "virtual";
+  CHECK(resolve(virtual_style)->path_style == false);
+  AwsOverrides automatic;
+  automatic.addressing_style = "auto";
+  CHECK_FALSE(resolve(automatic)->path_style.has_value());
+  virtual_style.force_path_style = true;
+  CHECK(resolve(virtual_style).error().message().find("exclude") != std::string::npos);
+
+  const auto files = read_aws_files(posix_env(), aws_paths(home.vars()));
+  REQUIRE(files);
+  const auto url = [&](const char* service) {
+    return aws_service_url(*files, home.vars(), "default", service);
+  };
+  CHECK(url("sts") == "http://sts-here");
+  CHECK(url("sso").empty());
+  home.set("AWS_ENDPOINT_URL_SSO_OIDC", "http://oidc-env");
+  CHECK(url("sso_oidc") == "http://oidc-env");
+  home.set("AWS_ENDPOINT_URL", "http://all-env");
+  CHECK(url("sts") == "http://all-env");
+  CHECK(url("sso_oidc") == "http://oidc-env");
+  CHECK_FALSE(resolve()->dual_stack);  // an endpoint URL says where to go
+  AwsOverrides both;
+  both.dual_stack = true;
+  CHECK(resolve(both).error().message().find("--dual-stack") != std::string::npos);
 }
