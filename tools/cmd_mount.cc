@@ -178,6 +178,7 @@ int mount(const MountArguments& arguments) {
   if (const Status fine = check_mountpoint(settings->mountpoint); !fine)
     return complain(fine.error());
   if (const Status sized = size_cache(arguments, *settings); !sized) return complain(sized.error());
+  keep_memory_private();
   Daemon daemon(arguments.foreground);
   return run_mount(std::move(*settings), daemon);
 }

@@ -1,6 +1,8 @@
 #include "tools/daemon.h"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
@@ -31,6 +33,13 @@ constexpr char kFailed = 'f';
 }
 
 }  // namespace
+
+void keep_memory_private() {
+  // The limit alone would not do: a core_pattern that is a program gets the memory all the same.
+  const rlimit none{0, 0};
+  if (::setrlimit(RLIMIT_CORE, &none) != 0 || ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+    std::cerr << "cairn: core dumps cannot be turned off\n";
+}
 
 Daemon::Daemon(bool foreground) {
   if (foreground) return;

@@ -1,4 +1,5 @@
-// Going into the background: the parent waits until the mount is ready and says what happened.
+// Going into the background: the parent waits until the mount is ready and says what happened. And
+// what a process that holds keys does about its memory.
 #pragma once
 
 #include <string>
@@ -6,6 +7,10 @@
 #include "cache/base/result.h"
 
 namespace cairn {
+
+// From now on the memory of this process and of what it forks, keys among it, goes into no core
+// dump, and no other process of the same user may read it.
+void keep_memory_private();
 
 // Forks; the parent never returns: it prints what the child reports and exits with its code. In
 // the child, detached from the terminal, it returns; call `ready` or `failed` exactly once then.
