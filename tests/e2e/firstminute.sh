@@ -28,6 +28,20 @@ refuses() {
 }
 
 try() { cairn mount --cache-dir "$T/cache" "$@"; }
+# with_answers KIND COMMAND...: with a server that gives this answer to everything.
+with_answers() {
+  local kind=$1 server rc=0
+  shift
+  python3 "$repo/tests/e2e/answers.py" "$kind" >"$T/port" 2>/dev/null </dev/null &
+  server=$!
+  pids+=("$server")
+  wait_until 20 test -s "$T/port"
+  AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE AWS_SECRET_ACCESS_KEY=x AWS_REGION=us-east-1 \
+    AWS_ENDPOINT_URL=http://127.0.0.1:$(cat "$T/port") "$@" || rc=$?
+  kill "$server"
+  rm -f "$T/port"
+  return $rc
+}
 without_keys() { (unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE; try "$@"); }
 wrong_secret() { (export AWS_SECRET_ACCESS_KEY=this-is-not-the-secret; try "$@"); }
 listing() { (cd "$1" && find . -printf '%p %s %T@\n' | sort); }
@@ -72,6 +86,40 @@ refuses unknown-command 2 '' cairn fromat "$volume"
 refuses missing-argument 2 '' cairn mount "$volume"
 refuses wrong-size 2 'cache-size' cairn mount --cache-size nonsense "$volume" "$mnt"
 refuses wrong-scheme 2 'gopher|remote|s3://' cairn mount gopher://x "$mnt"
+
+refuses empty-bucket 2 'bucket' try s3:// "$mnt"
+refuses bad-bucket 2 'bucket' try 's3://a bucket!/x' "$mnt"
+refuses bad-prefix 1 'component' try s3://bucket/a/../b "$mnt"
+refuses bad-endpoint 1 'endpoint' try --endpoint-url nowhere s3://bucket "$mnt"
+refuses bad-region 1 'region' try --region 'no region' s3://bucket "$mnt"
+refuses two-styles 1 'exclude' try --force-path-style --addressing-style virtual s3://bucket "$mnt"
+refuses dual-stack-elsewhere 1 'dual-stack' try --dual-stack --endpoint-url http://127.0.0.1:9 s3://bucket "$mnt"
+
+# --- a volume of another time
+cp -r "$T/store/volume" "$T/store/future"
+sed -i 's/"format": *[0-9]*/"format": 4711/' "$T/store/future/cairn.json"
+refuses future-format 1 '4711|newer' try "file://$T/store/future" "$mnt"
+cp -r "$T/store/volume" "$T/store/torn"
+head -c 20 "$T/store/volume/cairn.json" >"$T/store/torn/cairn.json"
+refuses torn-cairn-json 1 'cairn.json' try "file://$T/store/torn" "$mnt"
+
+# --- the AWS CLI's files
+mkdir -p "$HOME/.aws"
+refuses missing-profile 1 "profile 'nope'" try --profile nope s3://bucket "$mnt"
+printf '[default\naws_access_key_id = x\n' >"$HOME/.aws/credentials"
+refuses broken-credentials-file 1 'credentials line 1' try s3://bucket "$mnt"
+printf '[default]\naws_access_key_id = x\n' >"$HOME/.aws/credentials"
+refuses half-a-key 1 'aws_secret_access_key' try s3://bucket "$mnt"
+printf '[default]\ncredential_process = false\n' >"$HOME/.aws/credentials"
+refuses failing-process 1 'credential_process.*status 1' try s3://bucket "$mnt"
+rm -r "$HOME/.aws"
+
+# --- answers that no good store gives
+refuses clock-skew 1 'clock is 120 minutes behind' with_answers skew try s3://bucket "$mnt"
+refuses no-permission 1 'may not .*policy' with_answers denied try s3://bucket "$mnt"
+refuses other-region 1 'redirects to .*--region' with_answers region try s3://bucket "$mnt"
+refuses no-s3-store 1 'endpoint-url' with_answers html try s3://bucket "$mnt"
+check log-files-hold-no-key sh -c "! grep -rs AKIAIOSFODNN7EXAMPLE '$T/cache' '$T'/*.log"
 
 # --- a server
 if store_ready minio; then

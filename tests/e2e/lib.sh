@@ -46,6 +46,7 @@ e2e_begin() {
   unset XDG_CACHE_HOME XDG_CONFIG_HOME XDG_RUNTIME_DIR
   local name
   for name in $(compgen -e | grep '^AWS_'); do unset "$name"; done
+  export AWS_EC2_METADATA_DISABLED=true  # scripts talk to loopback only
   [ -n "${builds_its_own:-}" ] || [ -x "$CAIRN" ] || { fail binary "$CAIRN is not there"; e2e_end; }
   if ! [ -e /dev/fuse ]; then skip "$1" "no /dev/fuse here"; e2e_end; fi
 }

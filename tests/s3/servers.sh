@@ -3,7 +3,7 @@
 # Each server gets a free loopback port and a fresh data folder below $S3_DIR (made when unset), and
 # is ready when start_s3_server returns. It exports AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
 # AWS_SECRET_ACCESS_KEY and AWS_REGION for the one started last, and sets S3_PID, S3_DATA and
-# S3_LOG. Binaries come from $CAIRN_TOOLS_DIR/bin or PATH. Only what was started here is ended.
+# S3_LOG. With S3_CERTS (a folder with public.crt and private.key) MinIO speaks TLS. Binaries come from $CAIRN_TOOLS_DIR/bin or PATH. Only what was started here is ended.
 
 S3_PIDS=()
 
@@ -20,7 +20,7 @@ s3_wait_ready() {  # PORT PID
   local i
   for i in $(seq 1 300); do
     # Any HTTP answer will do: unsigned requests are refused with 403.
-    curl -s -o /dev/null --noproxy '*' --max-time 2 "http://127.0.0.1:$1/" && return 0
+    curl -sk -o /dev/null --noproxy '*' --max-time 2 "http${S3_CERTS:+s}://127.0.0.1:$1/" && return 0
     kill -0 "$2" 2>/dev/null || return 1
     sleep 0.1
   done
@@ -43,7 +43,7 @@ start_s3_server() {  # KIND
       minio)
         MINIO_ROOT_USER=$AWS_ACCESS_KEY_ID MINIO_ROOT_PASSWORD=$AWS_SECRET_ACCESS_KEY \
           MINIO_BROWSER=off MINIO_UPDATE=off "$binary" server "$S3_DATA" \
-          --address "127.0.0.1:$port" >"$S3_LOG" 2>&1 </dev/null & ;;
+          ${S3_CERTS:+--certs-dir "$S3_CERTS"} --address "127.0.0.1:$port" >"$S3_LOG" 2>&1 </dev/null & ;;
       versitygw)
         "$binary" --access "$AWS_ACCESS_KEY_ID" --secret "$AWS_SECRET_ACCESS_KEY" \
           --port "127.0.0.1:$port" posix "$S3_DATA" >"$S3_LOG" 2>&1 </dev/null & ;;
@@ -52,7 +52,7 @@ start_s3_server() {  # KIND
     S3_PID=$!
     S3_PIDS+=("$S3_PID")
     if s3_wait_ready "$port" "$S3_PID"; then
-      export AWS_ENDPOINT_URL=http://127.0.0.1:$port
+      export AWS_ENDPOINT_URL=http${S3_CERTS:+s}://127.0.0.1:$port
       return 0
     fi
   done
