@@ -76,8 +76,8 @@ std::vector<SegmentInfo> Engine::eviction_order() const {
   return order;
 }
 
-// Moves out of a segment what is pinned or hot, as long as its end still frees half of it. False:
-// most of it is pinned, it stays.
+// Moves out of a segment what is pinned or hot, as long as that leaves something to be freed.
+// False: most of it is pinned, it stays.
 bool Engine::keep_what_is_wanted(const SegmentInfo& segment, const std::set<uint64_t>& pins) {
   const auto rows = live_.in_segment(segment.number);
   if (!rows) return true;
@@ -85,6 +85,8 @@ bool Engine::keep_what_is_wanted(const SegmentInfo& segment, const std::set<uint
   std::vector<const LiveState::InSegment*> hot;
   uint64_t budget = segment.used_bytes / 2;
   uint64_t pinned_bytes = 0;
+  uint64_t kept_bytes = 0;
+  for (const SegmentInfo& other : segments_->list()) kept_bytes += other.kept ? other.used_bytes : 0;
   for (const auto& row : *rows) {
     if (pins.contains(row.inode)) {
       pinned.push_back(&row);
@@ -96,6 +98,10 @@ bool Engine::keep_what_is_wanted(const SegmentInfo& segment, const std::set<uint
   if (pinned_bytes > budget) return false;
   for (const auto* row : pinned)
     if (!chunks_.move(*row)) return false;
+  // While little is kept, all that is hot moves on: that frees nothing now, but it is not looked at
+  // again before everything else has gone.
+  if (!segment.kept && kept_bytes + segment.used_bytes < space_->data_limit() / 2)
+    budget = segment.used_bytes;
   budget -= pinned_bytes;
   for (const auto* row : hot) {
     if (row->row.length > budget) break;

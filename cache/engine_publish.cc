@@ -211,9 +211,7 @@ Status Engine::flush(Context context, const std::function<void(PendingStatus)>& 
       return fail(Errc::kFenced,
                   "another writer took this volume over; what is left here can be "
                   "taken out with 'cairn recover'");
-    if (stopping_ || context.cancel.cancelled())
-      return fail(Errc::kCancelled, "the flush was interrupted");
-    if (context.deadline.passed(clock_)) {
+    if (stopping_ || context.cancel.cancelled() || context.deadline.passed(clock_)) {
       std::string why = health_.last_error.empty() ? "" : " (" + health_.last_error + ")";
       lock.unlock();
       return fail(Errc::kTimeout, std::to_string(pending().bytes) + " bytes in " +

@@ -60,8 +60,16 @@ Status check_mountpoint(const std::string& path) {
   }
   if (!S_ISDIR(st.st_mode)) return fail(Errc::kInvalid, path + " is not a directory");
   TRY_ASSIGN(const std::string socket, control_path(path));
-  if (ControlClient::connect(socket))
-    return fail(Errc::kExists, path + " is mounted already (see 'cairn status " + path + "')");
+  if (ControlClient::connect(socket)) {
+    struct stat parent{};
+    const bool unmounted =
+        ::stat((path + "/..").c_str(), &parent) == 0 && parent.st_dev == st.st_dev;
+    return fail(Errc::kExists,
+                unmounted ? "the mount that was at " + path +
+                                " is still sending what was written; wait for it ('cairn flush " +
+                                path + "')"
+                          : path + " is mounted already (see 'cairn status " + path + "')");
+  }
   TRY_ASSIGN(const auto names, posix_env().list_dir(path));
   if (!names.empty())
     return fail(Errc::kInvalid,

@@ -85,8 +85,11 @@ put_something plain 4
 faults '{"fault": "slow", "seconds": 2}'
 check plain-umount umount "$mnt"
 check plain-goes-on kill -0 "$daemon"
-second() { ! timeout 60 "$CAIRN" mount --cache-dir "$T/cache" "$store" "$mnt" 2>"$T/second.err"; }
-check plain-cache-is-locked second
+second() { mkdir -p "$1" && ! timeout 60 "$CAIRN" mount --cache-dir "$T/cache" "$store" "$1" 2>"$T/second.err"; }
+check plain-same-place-is-refused second "$mnt"
+say "$(cat "$T/second.err")"
+check plain-is-said grep -q 'still sending' "$T/second.err"
+check plain-cache-is-locked second "$T/other"
 say "$(cat "$T/second.err")"
 check plain-lock-is-said grep -q 'in use by another mount' "$T/second.err"
 check plain-ends-well ends_with 0
