@@ -38,6 +38,7 @@ struct CheckCounts {
   uint64_t inodes = 0;
   uint64_t files = 0;  // regular ones
   uint64_t file_bytes = 0;
+  uint64_t allocated_bytes = 0;
   uint64_t leaves = 0;  // of all files, with repetition
   uint64_t blocks_hashed = 0;
   uint64_t unreferenced = 0;  // packs and segments that the head does not name; no problem

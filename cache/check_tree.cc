@@ -98,7 +98,7 @@ void CheckTree::run(const CommitRecord& head, const std::string& uuid) {
                    fmt::format("says {} {}, there are {}", said, what, found));
   };
   differs("inodes", head.totals.inodes, counts.inodes);
-  differs("bytes in files", head.totals.live_bytes, counts.file_bytes);
+  differs("allocated bytes", head.totals.live_bytes, counts.allocated_bytes);
 }
 
 bool CheckTree::read_superblock(const CommitRecord& head, const std::string& uuid) {
@@ -183,6 +183,7 @@ void CheckTree::inode(const std::string& where, const RecordKey& key, Bytes byte
 void CheckTree::file(const std::string& where, const InodeRecord& record) {
   ++log_.report.counts.files;
   log_.report.counts.file_bytes += record.size;
+  log_.report.counts.allocated_bytes += record.allocated;
   const auto* content = std::get_if<Cid>(&record.body);
   if (content == nullptr || !shape_ || contents_.contains(*content)) return;
   if (contents_.size() < kContentsMax) contents_.insert(*content);

@@ -56,7 +56,7 @@ struct PublishedState {
   Lsn lsn = 0;  // this cache's records up to it are contained (writers)
   Cid root;
   int64_t time_ns = 0;      // of the commit
-  uint64_t live_bytes = 0;  // file bytes in the tree
+  uint64_t live_bytes = 0;  // that the files have allocated
   uint64_t inodes = 0;
   uint64_t stored_bytes = 0;  // of all packs in the store
 };

@@ -164,6 +164,7 @@ Status TreePublisher::find_published(Inode& inode, Missing& missing) {
   inode.existed = true;
   if (record.type() != FileType::kRegular) return {};
   inode.old_size = record.size;
+  inode.old_allocated = record.allocated;
   if (const auto* content = std::get_if<Cid>(&record.body))
     inode.base = UnixfsRoot{*content, record.size};
   return {};
@@ -296,11 +297,11 @@ Status TreePublisher::add_value_blocks() {
 
 void TreePublisher::count(const Inode& inode) {
   if (inode.existed) --inodes_change_;
-  live_bytes_change_ -= static_cast<int64_t>(inode.old_size);
+  live_bytes_change_ -= static_cast<int64_t>(inode.old_allocated);
   if (!inode.record) return;
   ++inodes_change_;
   if (inode.record->type() == FileType::kRegular)
-    live_bytes_change_ += static_cast<int64_t>(inode.record->size);
+    live_bytes_change_ += static_cast<int64_t>(inode.record->allocated);
 }
 
 Result<Cid> TreePublisher::filled_in(const Inode& inode) {

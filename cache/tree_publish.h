@@ -40,7 +40,8 @@ class TreePublisher {
     size_t edit = 0;  // in the batch
     uint64_t number = 0;
     bool existed = false;
-    uint64_t old_size = 0;  // of a regular file, else 0
+    uint64_t old_size = 0;       // of a regular file, else 0
+    uint64_t old_allocated = 0;  // the same
     std::optional<UnixfsRoot> base;
     std::optional<InodeRecord> record;  // nullopt: removed
     const FrozenFile* frozen = nullptr;

@@ -70,7 +70,19 @@ void reply_ok(fuse_req_t req) {
 
 Caller caller_of(fuse_req_t req) {
   const fuse_ctx* ctx = fuse_req_ctx(req);
-  return Caller{ctx->uid, ctx->gid};
+  return Caller{ctx->uid, ctx->gid, ctx->umask, {}};
+}
+
+// With the caller's other groups: read from /proc, so only where a rule asks for them.
+Caller caller_with_groups(fuse_req_t req) {
+  Caller caller = caller_of(req);
+  const int count = fuse_req_getgroups(req, 0, nullptr);
+  if (count <= 0) return caller;
+  std::vector<gid_t> groups(static_cast<size_t>(count));
+  const int got = fuse_req_getgroups(req, count, groups.data());
+  groups.resize(static_cast<size_t>(std::clamp(got, 0, count)));
+  caller.groups.assign(groups.begin(), groups.end());
+  return caller;
 }
 
 Volume& volume_of(fuse_req_t req) {
@@ -229,7 +241,10 @@ void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) 
 
 void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
   serve(
-      req, [&volume = volume_of(req), ino](Need& need) { return volume.listxattr(ino, need); },
+      req,
+      [&volume = volume_of(req), ino, caller = caller_of(req)](Need& need) {
+        return volume.listxattr(ino, caller, need);
+      },
       [size](fuse_req_t r, const std::vector<std::string>& names) {
         std::string list;
         for (const std::string& name : names) list.append(name).push_back('\0');
@@ -239,10 +254,14 @@ void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
 
 void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value, size_t size,
                  int flags) {
+  const bool is_acl = name == kAccessAclName;
+  const Caller caller = is_acl ? caller_with_groups(req) : caller_of(req);
   serve(
       req,
       [&volume = volume_of(req), ino, name = std::string(name), value = std::string(value, size),
-       flags](Need& need) { return volume.setxattr(ino, name, as_bytes(value), flags, need); },
+       flags, caller](Need& need) {
+        return volume.setxattr(ino, name, as_bytes(value), flags, caller, need);
+      },
       reply_ok);
 }
 
@@ -268,16 +287,7 @@ void reply_open(fuse_req_t req, fuse_file_info fi, HandleId handle) {
 
 void op_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
   serve(
-      req,
-      [&volume = volume_of(req), ino,
-       truncate = (fi->flags & O_TRUNC) != 0](Need& need) -> Result<HandleId> {
-        if (truncate) {
-          AttrChange change;
-          change.size = 0;
-          TRY(volume.setattr(ino, change, need));
-        }
-        return volume.open_file(ino, need);
-      },
+      req, [&volume = volume_of(req), ino](Need& need) { return volume.open_file(ino, need); },
       [fi = *fi](fuse_req_t r, HandleId handle) { reply_open(r, fi, handle); });
 }
 
@@ -449,19 +459,28 @@ void op_readdirplus(fuse_req_t req, fuse_ino_t, size_t size, off_t offset, fuse_
   list_dir(req, size, offset, fi, true);
 }
 
-// Nothing is kept for an inode that is merely looked up.
-void op_forget(fuse_req_t req, fuse_ino_t, uint64_t) {
+// Nothing is kept for an inode that is merely looked up, but for one that lost its last name.
+void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t) {
+  volume_of(req).forget(ino);
   fuse_reply_none(req);
 }
-void op_forget_multi(fuse_req_t req, size_t, fuse_forget_data*) {
+void op_forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
+  for (size_t i = 0; i < count; ++i) volume_of(req).forget(forgets[i].ino);
   fuse_reply_none(req);
 }
 
 void op_init(void*, fuse_conn_info* conn) {
   const unsigned wanted = FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
                           FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
-                          FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_ATOMIC_O_TRUNC;
+                          FUSE_CAP_EXPORT_SUPPORT;
   conn->want |= conn->capable & wanted;
+  // Lists need the umask unapplied: where a default list is inherited it does not count.
+  const unsigned lists = FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
+  if ((conn->capable & lists) == lists) conn->want |= lists;
+  // Left to the kernel, which knows the caller's capabilities: it takes suid, sgid and
+  // security.capability away by requests of its own, on write, truncate and chown. An open with
+  // O_TRUNC is such a truncate, if it arrives as one.
+  conn->want &= ~unsigned{FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_ATOMIC_O_TRUNC};
   // Data is read by us, not spliced: it is checked and goes on to the journal.
   conn->want &= ~unsigned{FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
                           FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE};

@@ -25,15 +25,21 @@ Attr attr_of(Ino ino, const InodeRecord& record) {
   return attr;
 }
 
+Ino parent_of(Ino ino, const InodeRecord& record) {
+  const auto* parent = std::get_if<uint64_t>(&record.body);
+  return parent != nullptr && *parent != 0 ? *parent : ino;
+}
+
 Result<std::unique_ptr<Volume>> Volume::open(Engine& engine, uint16_t slot, uint32_t next_group) {
   TRY_ASSIGN(auto numbers, InodeNumbers::open(engine.live(), slot, next_group));
-  return std::unique_ptr<Volume>(new Volume(engine, std::move(numbers)));
+  TRY_ASSIGN(const Usage usage, Usage::open(engine));
+  return std::unique_ptr<Volume>(new Volume(engine, std::move(numbers), usage));
 }
 
 // ---- what operations are made of
 
 Result<InodeRecord> Volume::load(Ino ino, Need& need) {
-  if (auto orphan = orphan_of(ino)) return orphan->record;
+  if (auto removed = removed_record(ino)) return *std::move(removed);
   TRY_ASSIGN(const auto value, engine_.get(inode_key(ino), need));
   if (!value) return fail_errno(ENOENT, "inode " + std::to_string(ino));
   TRY_ASSIGN(const Buffer bytes, engine_.value_bytes(*value, need));
@@ -126,10 +132,26 @@ std::optional<Volume::Orphan> Volume::orphan_of(Ino ino) const {
   return it->second.orphan;
 }
 
-void Volume::set_orphan_record(Ino ino, const InodeRecord& record) {
+std::optional<InodeRecord> Volume::removed_record(Ino ino) const {
   const std::lock_guard lock(handles_mutex_);
-  const auto it = open_inodes_.find(ino);
-  if (it != open_inodes_.end() && it->second.orphan) it->second.orphan->record = record;
+  const auto open = open_inodes_.find(ino);
+  if (open != open_inodes_.end() && open->second.orphan) return open->second.orphan->record;
+  const auto removed = removed_.find(ino);
+  if (removed != removed_.end()) return removed->second;
+  return std::nullopt;
+}
+
+void Volume::set_removed_record(Ino ino, const InodeRecord& record) {
+  const std::lock_guard lock(handles_mutex_);
+  const auto open = open_inodes_.find(ino);
+  if (open != open_inodes_.end() && open->second.orphan) open->second.orphan->record = record;
+  const auto removed = removed_.find(ino);
+  if (removed != removed_.end()) removed->second = record;
+}
+
+void Volume::forget(Ino ino) {
+  const std::lock_guard lock(handles_mutex_);
+  removed_.erase(ino);
 }
 
 Result<HandleId> Volume::open_file(Ino ino, Need& need) {
@@ -138,6 +160,9 @@ Result<HandleId> Volume::open_file(Ino ino, Need& need) {
   TRY_ASSIGN(const InodeRecord record, load(ino, need));
   if (record.type() == FileType::kDirectory)
     return fail_errno(EISDIR, "inode " + std::to_string(ino));
+  // Its content went with its last name, unless another handle keeps it.
+  if (removed_record(ino) && !orphan_of(ino))
+    return fail_errno(ENOENT, "inode " + std::to_string(ino));
   return add_handle(ino);
 }
 
@@ -165,24 +190,48 @@ Status Volume::sync() {
 Result<VolumeSpace> Volume::statfs() {
   constexpr uint64_t kUnlimited = 1ULL << 50;  // 1 PiB: what df shows when there is no quota
   constexpr uint64_t kInodes = 1ULL << 40;
-  const PublishedState state = engine_.remote().published();
-  const uint64_t used = state.live_bytes + engine_.pending().bytes;
+  const Usage used = [this] {
+    const std::shared_lock lock(mutex_);
+    return engine_.settings().read_only ? Usage::published(engine_) : usage_;
+  }();
   VolumeSpace space;
   const uint64_t quota = engine_.remote().params().quota_bytes;
   space.total_bytes = quota > 0 ? quota : kUnlimited;
-  space.free_bytes = space.total_bytes > used ? space.total_bytes - used : 0;
+  space.free_bytes = space.total_bytes - std::min(space.total_bytes, used.bytes);
   space.total_inodes = kInodes;
-  space.free_inodes = kInodes - std::min(kInodes, state.inodes);
+  space.free_inodes = kInodes - std::min(kInodes, used.inodes);
   return space;
 }
 
-Status Volume::check_quota(uint64_t more_bytes) {
+Status Volume::check_quota(int64_t more_bytes) const {
   const uint64_t quota = engine_.remote().params().quota_bytes;
-  if (quota == 0) return {};
-  const uint64_t used = engine_.remote().published().live_bytes + engine_.pending().bytes;
-  if (used + more_bytes <= quota) return {};
+  Usage next = usage_;
+  next.add(more_bytes, 0);
+  if (quota == 0 || more_bytes <= 0 || next.bytes <= quota) return {};
   return fail(Errc::kNoSpace,
               "the volume's quota of " + std::to_string(quota) + " bytes is used up", ENOSPC);
+}
+
+Status Volume::commit(Change& change, const UsageChange& more) {
+  TRY(check_quota(more.bytes));
+  Usage next = usage_;
+  next.add(more.bytes, more.inodes);
+  // Also in the first change of a mount: the row there may be of another time.
+  if (next != usage_ || !usage_noted_) change.effects.push_back(next.effect());
+  TRY(engine_.commit(change));
+  usage_ = next;
+  usage_noted_ = true;
+  return {};
+}
+
+Status Volume::commit_record(Change& change, Ino ino, const InodeRecord& record,
+                             uint64_t allocated_before) {
+  if (removed_record(ino)) {
+    set_removed_record(ino, record);
+    return commit(change, {});
+  }
+  put_inode(change, ino, record);
+  return commit(change, {static_cast<int64_t>(record.allocated - allocated_before), 0});
 }
 
 }  // namespace cairn

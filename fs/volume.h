@@ -13,7 +13,7 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,7 +23,10 @@
 #include "cache/base/mutex.h"
 #include "cache/engine.h"
 #include "cache/format/records.h"
+#include "fs/acl.h"
+#include "fs/dir_cookies.h"
 #include "fs/inode_numbers.h"
+#include "fs/usage.h"
 
 namespace cairn {
 
@@ -42,6 +45,8 @@ struct Attr {
 struct Caller {
   uint32_t uid = 0;
   uint32_t gid = 0;
+  uint32_t umask = 0;            // of what it creates
+  std::vector<uint32_t> groups;  // besides gid; only asked for where a rule needs them
 };
 
 // What setattr changes; unset fields stay.
@@ -76,6 +81,8 @@ class Volume {
   static Result<std::unique_ptr<Volume>> open(Engine& engine, uint16_t slot, uint32_t next_group);
 
   // --- namespace
+  // The names "." and ".." are the inode itself and the directory it is in: the kernel asks for
+  // them when it opens a file handle whose inode it forgot.
   Result<Attr> lookup(Ino parent, std::string_view name, Need& need);
   // mode holds the type: regular, fifo, socket, device.
   Result<Attr> mknod(Ino parent, std::string_view name, uint32_t mode, uint64_t rdev,
@@ -92,16 +99,23 @@ class Volume {
                 unsigned flags, Need& need);
   Result<std::string> readlink(Ino ino, Need& need);
 
+  // The kernel knows the inode no more: an inode without a name is kept until then.
+  void forget(Ino ino);
+
   // --- attributes
   Result<Attr> getattr(Ino ino, Need& need);
   Result<Attr> setattr(Ino ino, const AttrChange& change, Need& need);
   Result<VolumeSpace> statfs();
 
   // --- extended attributes; errors ENODATA, EEXIST, ENOTSUP, E2BIG/ENOSPC as setxattr(2)
+  // POSIX ACLs are the two xattrs system.posix_acl_*: setting one sets the mode, setattr of a mode
+  // changes the list, and what is created in a directory inherits its default list.
   Result<Buffer> getxattr(Ino ino, std::string_view name, Need& need);
-  Status setxattr(Ino ino, std::string_view name, Bytes value, int flags, Need& need);
+  Status setxattr(Ino ino, std::string_view name, Bytes value, int flags, const Caller& caller,
+                  Need& need);
   Status removexattr(Ino ino, std::string_view name, Need& need);
-  Result<std::vector<std::string>> listxattr(Ino ino, Need& need);
+  // Only root sees the names of trusted ones.
+  Result<std::vector<std::string>> listxattr(Ino ino, const Caller& caller, Need& need);
 
   // --- files
   Result<HandleId> open_file(Ino ino, Need& need);
@@ -151,10 +165,20 @@ class Volume {
   struct OpenDir {
     Ino ino = 0;
     Ino parent = 0;
-    std::map<uint64_t, std::string> emitted;  // cookie -> name, thinned out behind the front
+    DirCookies cookies;
+  };
+  // A change together with bytes that its effects refer to and nobody else keeps.
+  struct Draft : Change {
+    std::deque<ByteVec> kept;
+  };
+  // What a change does to the sums that statfs shows.
+  struct UsageChange {
+    int64_t bytes = 0;
+    int64_t inodes = 0;
   };
 
-  Volume(Engine& engine, InodeNumbers numbers) : engine_(engine), numbers_(std::move(numbers)) {}
+  Volume(Engine& engine, InodeNumbers numbers, Usage usage)
+      : engine_(engine), numbers_(std::move(numbers)), usage_(usage) {}
 
   // Helpers; the caller holds mutex_ (shared suffices for the reading ones).
   Result<InodeRecord> load(Ino ino, Need& need);
@@ -165,20 +189,44 @@ class Volume {
   Result<Attr> make_node(Ino parent, std::string_view name, InodeRecord record,
                          const Caller& caller, std::vector<Effect> extra, Need& need);
   // Takes one name of `ino` away; the inode goes with the last one.
-  Status drop_link(Change& change, Ino ino, InodeRecord record, int64_t now, Need& need);
+  Status drop_link(Change& change, UsageChange& usage, Ino ino, InodeRecord record, Need& need);
+  // Every change of the tree goes this way: keeps the sums, and refuses what the quota does not
+  // allow. The caller holds mutex_ exclusively.
+  Status commit(Change& change, const UsageChange& usage);
+  // The same for a change of one inode that was there, whether it has a name or not.
+  Status commit_record(Change& change, Ino ino, const InodeRecord& record,
+                       uint64_t allocated_before);
+  Status check_quota(int64_t more_bytes) const;
   void put_inode(Change& change, Ino ino, const InodeRecord& record);
   void put_dirent(Change& change, Ino parent, std::string_view name, Ino ino, FileType type);
   void touch_dir(Change& change, Ino ino, InodeRecord& record, int64_t now);
   Result<Attr> resize(Ino ino, InodeRecord& record, uint64_t size, Change& change);
-  Result<std::vector<DirEntry>> list(const OpenDir& dir, uint64_t after, size_t limit, bool plus,
-                                     Need& need);
+  struct DirPosition {
+    Ino ino = 0;
+    Ino parent = 0;
+    DirCookies::Position names;  // where to go on among the names
+  };
+  Result<DirPosition> position_of(HandleId handle, uint64_t after);
+  Result<std::vector<DirEntry>> list(const DirPosition& from, uint64_t after, size_t limit,
+                                     bool plus, Need& need);
   Status add_attrs(std::vector<DirEntry>& entries, Need& need);
   Result<Buffer> virtual_xattr(Ino ino, std::string_view name, Need& need);
-  Status check_quota(uint64_t more_bytes);
+  Result<Buffer> stored_xattr(Ino ino, std::string_view name, Need& need);
+  static void put_xattr(Draft& change, Ino ino, std::string_view name, Bytes value);
+  Status set_acl(Ino ino, std::string_view name, Bytes value, const Caller& caller, Need& need);
+  // The list, empty when there is none.
+  Result<Acl> acl_of(Ino ino, const InodeRecord& record, std::string_view name, Need& need);
+  static void put_acl(Draft& change, Ino ino, InodeRecord& record, std::string_view name,
+                      const Acl& acl);
+  // The mode and the lists of something created in `parent`.
+  Status inherit(Draft& change, Ino parent, const InodeRecord& dir, Ino ino, InodeRecord& record,
+                 const Caller& caller, Need& need);
 
   Result<OpenFile> file_of(HandleId handle);
   std::optional<Orphan> orphan_of(Ino ino) const;
-  void set_orphan_record(Ino ino, const InodeRecord& record);
+  // Of an inode whose last name is gone.
+  std::optional<InodeRecord> removed_record(Ino ino) const;
+  void set_removed_record(Ino ino, const InodeRecord& record);
   bool is_open(Ino ino) const;
   HandleId add_handle(Ino ino);
   void read_ahead(HandleId handle, const OpenFile& file, uint64_t size, uint64_t offset,
@@ -187,14 +235,21 @@ class Volume {
   Engine& engine_;
   RankedSharedMutex<Rank::kNamespace> mutex_;
   InodeNumbers numbers_;  // under mutex_, exclusively
+  Usage usage_;           // under mutex_
+  bool usage_noted_ = false;
 
   mutable RankedMutex<Rank::kHandleTable> handles_mutex_;
   HandleId next_handle_ = 1;
   std::unordered_map<HandleId, OpenFile> files_;
   std::unordered_map<HandleId, OpenDir> dirs_;
   std::unordered_map<Ino, OpenInode> open_inodes_;
+  // Without a name and without a handle of ours, but the kernel still knows them: somebody stands
+  // in the directory, or has the fifo open.
+  std::unordered_map<Ino, InodeRecord> removed_;
 };
 
 Attr attr_of(Ino ino, const InodeRecord& record);
+// The directory that a directory is in; the root is in itself.
+Ino parent_of(Ino ino, const InodeRecord& record);
 
 }  // namespace cairn

@@ -97,27 +97,23 @@ Status Volume::write(HandleId handle, uint64_t offset, Bytes data, Need& need) {
   {
     // Before data is put anywhere: so that the operation is not run again behind that.
     const std::shared_lock lock(mutex_);
-    TRY(load(file.ino, need));
+    TRY_ASSIGN(const InodeRecord record, load(file.ino, need));
+    TRY(check_quota(static_cast<int64_t>(allocated_after(record, offset, data.size()) -
+                                         record.allocated)));
   }
   TRY_ASSIGN(WriteData placed, engine_.place(file.ino, offset, data, need));
   const std::lock_guard lock(mutex_);
   TRY_ASSIGN(InodeRecord record, load(file.ino, need));
   const uint64_t end = offset + data.size();
-  if (end > record.size) TRY(check_quota(end - record.size));
   Change change;
   change.time_ns = engine_.clock().wall_ns();
+  const uint64_t allocated_before = record.allocated;
   record.allocated = allocated_after(record, offset, data.size());
   record.size = std::max(record.size, end);
   record.mtime = change.time_ns;
   record.ctime = change.time_ns;
   change.effects.emplace_back(std::move(placed));
-  if (orphan_of(file.ino)) {
-    set_orphan_record(file.ino, record);
-  } else {
-    put_inode(change, file.ino, record);
-  }
-  TRY(engine_.commit(change));
-  return {};
+  return commit_record(change, file.ino, record, allocated_before);
 }
 
 Status Volume::fallocate(HandleId handle, int mode, uint64_t offset, uint64_t length, Need& need) {
@@ -146,9 +142,9 @@ Status Volume::fallocate(HandleId handle, int mode, uint64_t offset, uint64_t le
     }
   }
   if (!keep_size && end > record.size) {
-    TRY(check_quota(end - record.size));
     record.size = end;
   }
+  const uint64_t allocated_before = record.allocated;
   if (punch) {
     const uint64_t first = round_up(offset);
     const uint64_t last = std::min(end, round_up(record.size)) / kBlock * kBlock;
@@ -159,13 +155,7 @@ Status Volume::fallocate(HandleId handle, int mode, uint64_t offset, uint64_t le
   }
   record.mtime = change.time_ns;
   record.ctime = change.time_ns;
-  if (orphan_of(file.ino)) {
-    set_orphan_record(file.ino, record);
-  } else {
-    put_inode(change, file.ino, record);
-  }
-  TRY(engine_.commit(change));
-  return {};
+  return commit_record(change, file.ino, record, allocated_before);
 }
 
 Result<uint64_t> Volume::seek(HandleId handle, uint64_t offset, int whence, Need& need) {
@@ -179,118 +169,6 @@ Result<uint64_t> Volume::seek(HandleId handle, uint64_t offset, int whence, Need
              engine_.seek(file.ino, pinned, record.size, offset, whence == SEEK_DATA, need));
   if (!found) return fail_errno(ENXIO, "seek");
   return *found;
-}
-
-// ---- directories
-
-Result<HandleId> Volume::open_dir(Ino ino, Need& need) {
-  const std::shared_lock lock(mutex_);
-  TRY_ASSIGN(const InodeRecord record, load_dir(ino, need));
-  OpenDir dir;
-  dir.ino = ino;
-  const auto* parent = std::get_if<uint64_t>(&record.body);
-  dir.parent = parent != nullptr && *parent != 0 ? *parent : ino;
-  const std::lock_guard handles_lock(handles_mutex_);
-  const HandleId id = next_handle_++;
-  dirs_.emplace(id, std::move(dir));
-  return id;
-}
-
-void Volume::release_dir(HandleId handle) {
-  const std::lock_guard lock(handles_mutex_);
-  dirs_.erase(handle);
-}
-
-namespace {
-
-// Cookies: 1 is ".", 2 is "..", then entries are counted as they are given out.
-constexpr uint64_t kDot = 1;
-constexpr uint64_t kDotDot = 2;
-// Of the names given out, the last so many are all remembered, of older ones every so many-th:
-// seeking back far lands on an entry near by, going on where one stopped is exact.
-constexpr uint64_t kRecentNames = 4096;
-constexpr uint64_t kSparseNames = 256;
-
-void thin_out(std::map<uint64_t, std::string>& emitted) {
-  if (emitted.size() < 2 * kRecentNames) return;
-  const uint64_t newest = emitted.rbegin()->first;
-  const auto end = emitted.lower_bound(newest - kRecentNames);
-  for (auto it = emitted.begin(); it != end;)
-    it = it->first % kSparseNames == 0 ? std::next(it) : emitted.erase(it);
-}
-
-}  // namespace
-
-Result<std::vector<DirEntry>> Volume::list(const OpenDir& dir, uint64_t after, size_t limit,
-                                           bool plus, Need& need) {
-  std::vector<DirEntry> out;
-  if (after < kDot) out.push_back({".", dir.ino, FileType::kDirectory, kDot, {}});
-  if (after < kDotDot && out.size() < limit)
-    out.push_back({"..", dir.parent, FileType::kDirectory, kDotDot, {}});
-
-  const std::string prefix = dirent_prefix(dir.ino);
-  const std::string end = prefix_end(prefix);
-  std::string from = prefix;
-  uint64_t cookie = kDotDot;
-  if (after > kDotDot) {
-    auto known = dir.emitted.upper_bound(after);
-    if (known != dir.emitted.begin()) {
-      --known;
-      from = prefix + known->second + '\0';
-      cookie = known->first;
-    }
-  }
-  while (out.size() < limit) {
-    TRY_ASSIGN(const auto range, engine_.scan(from, end, limit - out.size() + 1, need));
-    for (const TreeEntry& entry : range.entries) {
-      ++cookie;
-      if (cookie <= after) continue;
-      if (out.size() == limit) return out;
-      TRY_ASSIGN(const Buffer bytes, engine_.value_bytes(entry.value, need));
-      TRY_ASSIGN(const Dirent dirent, Dirent::decode(bytes));
-      out.push_back({entry.key.substr(prefix.size()), dirent.ino, dirent.type, cookie, {}});
-    }
-    if (!range.more) break;
-    from = range.last_seen + '\0';
-  }
-  if (plus) TRY(add_attrs(out, need));
-  return out;
-}
-
-Status Volume::add_attrs(std::vector<DirEntry>& entries, Need& need) {
-  Status missing;
-  for (DirEntry& entry : entries) {
-    if (entry.cookie <= kDotDot) continue;
-    const auto record = load(entry.ino, need);
-    if (record) {
-      entry.attr = attr_of(entry.ino, *record);
-    } else if (record.error().code() == Errc::kNotLocal) {
-      missing = tl::unexpected<Error>(record.error());  // go on: fetch all of the page together
-    } else {
-      return tl::unexpected<Error>(record.error());
-    }
-  }
-  return missing;
-}
-
-Result<std::vector<DirEntry>> Volume::readdir(HandleId handle, uint64_t after, size_t limit,
-                                              bool plus, Need& need) {
-  OpenDir dir;
-  {
-    const std::lock_guard lock(handles_mutex_);
-    const auto it = dirs_.find(handle);
-    if (it == dirs_.end()) return fail_errno(EBADF, "directory handle");
-    dir = it->second;
-  }
-  const std::shared_lock lock(mutex_);
-  TRY_ASSIGN(auto entries, list(dir, after, limit, plus, need));
-  const std::lock_guard handles_lock(handles_mutex_);
-  const auto it = dirs_.find(handle);
-  if (it == dirs_.end()) return entries;
-  for (const DirEntry& entry : entries)
-    if (entry.cookie > kDotDot) it->second.emitted[entry.cookie] = entry.name;
-  thin_out(it->second.emitted);
-  return entries;
 }
 
 }  // namespace cairn

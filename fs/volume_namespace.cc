@@ -16,7 +16,7 @@ namespace cairn {
 namespace {
 
 constexpr uint64_t kChangeBytes = 4096;  // room in the journal that an operation on names may take
-constexpr uint32_t kMaxLinks = 65000;    // as ext4
+constexpr uint32_t kMaxLinks = 65000;    // of a file, as ext4
 
 bool is_dir(const Dirent& dirent) {
   return dirent.type == FileType::kDirectory;
@@ -26,10 +26,17 @@ bool is_dir(const Dirent& dirent) {
 
 Result<Attr> Volume::lookup(Ino parent, std::string_view name, Need& need) {
   const std::shared_lock lock(mutex_);
-  TRY_ASSIGN(const auto dirent, find_dirent(parent, name, need));
-  if (!dirent) return fail_errno(ENOENT, std::string(name));
-  TRY_ASSIGN(const InodeRecord record, load(dirent->ino, need));
-  return attr_of(dirent->ino, record);
+  Ino ino = parent;
+  if (name == "..") {
+    TRY_ASSIGN(const InodeRecord dir, load_dir(parent, need));
+    ino = parent_of(parent, dir);
+  } else if (name != ".") {
+    TRY_ASSIGN(const auto dirent, find_dirent(parent, name, need));
+    if (!dirent) return fail_errno(ENOENT, std::string(name));
+    ino = dirent->ino;
+  }
+  TRY_ASSIGN(const InodeRecord record, load(ino, need));
+  return attr_of(ino, record);
 }
 
 Result<std::string> Volume::readlink(Ino ino, Need& need) {
@@ -49,9 +56,8 @@ Result<Attr> Volume::make_node(Ino parent, std::string_view name, InodeRecord re
   if (dir.nlink == 0) return fail_errno(ENOENT, "the directory was removed");
   TRY(expect_absent(parent, name, need));
   const bool makes_dir = record.type() == FileType::kDirectory;
-  if (makes_dir && dir.nlink >= kMaxLinks) return fail_errno(EMLINK, std::string(name));
 
-  Change change;
+  Draft change;
   change.time_ns = engine_.clock().wall_ns();
   TRY_ASSIGN(const Ino ino, numbers_.next(parent, makes_dir, change.effects));
   record.uid = caller.uid;
@@ -66,11 +72,12 @@ Result<Attr> Volume::make_node(Ino parent, std::string_view name, InodeRecord re
     record.body = uint64_t{parent};
     ++dir.nlink;
   }
+  TRY(inherit(change, parent, dir, ino, record, caller, need));
   put_inode(change, ino, record);
   put_dirent(change, parent, name, ino, *record.type());
   touch_dir(change, parent, dir, change.time_ns);
   for (Effect& effect : extra) change.effects.push_back(std::move(effect));
-  TRY(engine_.commit(change));
+  TRY(commit(change, {0, 1}));
   return attr_of(ino, record);
 }
 
@@ -143,12 +150,13 @@ Result<Attr> Volume::link(Ino ino, Ino new_parent, std::string_view new_name, Ne
   put_inode(change, ino, record);
   put_dirent(change, new_parent, new_name, ino, *record.type());
   touch_dir(change, new_parent, dir, change.time_ns);
-  TRY(engine_.commit(change));
+  TRY(commit(change, {}));
   return attr_of(ino, record);
 }
 
-Status Volume::drop_link(Change& change, Ino ino, InodeRecord record, int64_t now, Need& need) {
-  record.ctime = now;
+Status Volume::drop_link(Change& change, UsageChange& usage, Ino ino, InodeRecord record,
+                         Need& need) {
+  record.ctime = change.time_ns;
   const bool is_directory = record.type() == FileType::kDirectory;
   if (!is_directory && record.nlink > 1) {
     --record.nlink;
@@ -156,6 +164,8 @@ Status Volume::drop_link(Change& change, Ino ino, InodeRecord record, int64_t no
     return {};
   }
   record.nlink = 0;
+  usage.bytes -= static_cast<int64_t>(record.allocated);
+  --usage.inodes;
   change.effects.emplace_back(PutKey{inode_key(ino), std::nullopt});
   const std::string prefix = xattr_prefix(ino);
   std::string from = prefix;
@@ -166,13 +176,13 @@ Status Volume::drop_link(Change& change, Ino ino, InodeRecord record, int64_t no
     if (!range.more) break;
     from = range.last_seen + '\0';
   }
-  if (is_directory) {
-    change.effects.push_back(InodeNumbers::forget(ino));
+  if (is_directory) change.effects.push_back(InodeNumbers::forget(ino));
+  if (record.type() == FileType::kRegular) change.effects.emplace_back(ForgetContent{ino});
+  if (!is_open(ino)) {
+    const std::lock_guard lock(handles_mutex_);
+    removed_.insert_or_assign(ino, std::move(record));
     return {};
   }
-  if (record.type() != FileType::kRegular) return {};
-  change.effects.emplace_back(ForgetContent{ino});
-  if (!is_open(ino)) return {};
   TRY_ASSIGN(ContentBase base, engine_.base_of(ino, need));
   change.effects.push_back(Engine::orphan_row(ino));
   engine_.add_orphan(ino);
@@ -193,8 +203,9 @@ Status Volume::unlink(Ino parent, std::string_view name, Need& need) {
   change.time_ns = engine_.clock().wall_ns();
   change.effects.emplace_back(PutKey{dirent_key(parent, name), std::nullopt});
   touch_dir(change, parent, dir, change.time_ns);
-  TRY(drop_link(change, dirent->ino, std::move(record), change.time_ns, need));
-  TRY(engine_.commit(change));
+  UsageChange usage;
+  TRY(drop_link(change, usage, dirent->ino, std::move(record), need));
+  TRY(commit(change, usage));
   return {};
 }
 
@@ -213,8 +224,9 @@ Status Volume::rmdir(Ino parent, std::string_view name, Need& need) {
   change.effects.emplace_back(PutKey{dirent_key(parent, name), std::nullopt});
   --dir.nlink;
   touch_dir(change, parent, dir, change.time_ns);
-  TRY(drop_link(change, dirent->ino, std::move(record), change.time_ns, need));
-  TRY(engine_.commit(change));
+  UsageChange usage;
+  TRY(drop_link(change, usage, dirent->ino, std::move(record), need));
+  TRY(commit(change, usage));
   return {};
 }
 
@@ -253,6 +265,7 @@ Status Volume::rename(Ino parent, std::string_view name, Ino new_parent, std::st
   TRY_ASSIGN(InodeRecord moved, load(source->ino, need));
 
   Change change;
+  UsageChange usage;
   const int64_t now = change.time_ns = engine_.clock().wall_ns();
   const auto move = [&](const Dirent& dirent, InodeRecord& record, Ino to, InodeRecord& out,
                         InodeRecord& in) {
@@ -284,13 +297,13 @@ Status Volume::rename(Ino parent, std::string_view name, Ino new_parent, std::st
     change.effects.emplace_back(PutKey{dirent_key(parent, name), std::nullopt});
     if (target) {
       TRY_ASSIGN(InodeRecord replaced, load(target->ino, need));
-      TRY(drop_link(change, target->ino, std::move(replaced), now, need));
+      TRY(drop_link(change, usage, target->ino, std::move(replaced), need));
     }
   }
   put_dirent(change, new_parent, new_name, source->ino, source->type);
   touch_dir(change, parent, dirs.from_record, now);
   if (new_parent != parent) touch_dir(change, new_parent, dirs.to_record, now);
-  TRY(engine_.commit(change));
+  TRY(commit(change, usage));
   return {};
 }
 

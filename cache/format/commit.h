@@ -66,7 +66,7 @@ struct CommitRecord {
     bool operator==(const RootPlace&) const = default;
   };
   struct Totals {
-    uint64_t live_bytes = 0;  // sum of the files' sizes
+    uint64_t live_bytes = 0;  // sum of what the files have allocated
     uint64_t inodes = 0;
     uint64_t stored_bytes = 0;  // of all packs that are not condemned
     bool operator==(const Totals&) const = default;

@@ -203,7 +203,7 @@ TEST_CASE("tree remote: what was published is what another cache reads, byte for
       RC_ASSERT(state->lsn == batch.lsn);
       RC_ASSERT(remote->published().root == state->root);
       uint64_t bytes = 0;
-      for (const auto& [ino, content] : model.files()) bytes += content.size();
+      for (const auto& [ino, content] : model.files()) bytes += test::allocated_by(content.size());
       RC_ASSERT(state->live_bytes == bytes);
       RC_ASSERT(state->inodes == model.files().size() + 1);
       model.published();

@@ -138,6 +138,7 @@ class Driver {
   std::vector<Model> since_sync_;  // what a power cut may leave: one state an operation
   std::string cache_ = "/cache";
   unsigned caches_ = 0;
+  std::map<Ino, uint64_t> allocated_;  // what the last listing saw
 };
 
 void Driver::make() {
@@ -147,10 +148,13 @@ void Driver::make() {
   const uint64_t kind = below(4);
   Errc expected = Errc::kExists;
   ModelNode node;
+  Caller caller;
+  caller.uid = 1;
+  caller.gid = 2;
   Result<Attr> made = mount_.run([&](Volume& v, Need& n) -> Result<Attr> {
-    if (kind == 0) return v.mkdir(dir.ino, child, 0755, {1, 2}, n);
-    if (kind == 1) return v.symlink(dir.ino, child, std::string(10 + below(90), 't'), {1, 2}, n);
-    return v.mknod(dir.ino, child, S_IFREG | 0644, 0, {1, 2}, n);
+    if (kind == 0) return v.mkdir(dir.ino, child, 0755, caller, n);
+    if (kind == 1) return v.symlink(dir.ino, child, std::string(10 + below(90), 't'), caller, n);
+    return v.mknod(dir.ino, child, S_IFREG | 0644, 0, caller, n);
   });
   if (exists) {
     REQUIRE_FALSE(made);
@@ -311,7 +315,9 @@ void Driver::set_xattr() {
   }
   const std::string value(below(3) == 0 ? 300 : below(40), static_cast<char>('a' + below(26)));
   REQUIRE(mount_.run(
-      [&](Volume& v, Need& n) { return v.setxattr(dir.ino, attribute, as_bytes(value), 0, n); }));
+      [&](Volume& v, Need& n) {
+        return v.setxattr(dir.ino, attribute, as_bytes(value), 0, {}, n);
+      }));
   xattrs[attribute] = value;
 }
 
@@ -360,13 +366,22 @@ void Driver::power_cut() {
 
 Listing Driver::list() {
   Listing out;
+  allocated_.clear();
   list_dir(kRootIno, "", out);
+  // df says what du finds.
+  uint64_t bytes = 0;
+  for (const auto& [ino, allocated] : allocated_) bytes += allocated;
+  const auto space = mount_.volume().statfs();
+  REQUIRE(space);
+  CHECK(space->total_bytes - space->free_bytes == bytes);
+  CHECK(space->total_inodes - space->free_inodes == allocated_.size());
   return out;
 }
 
 void Driver::list_dir(Ino ino, const std::string& path, Listing& out) {
   const auto attr = mount_.run([&](Volume& v, Need& n) { return v.getattr(ino, n); });
   REQUIRE(attr);
+  allocated_[ino] = attr->allocated;
   const auto type = type_of_mode(attr->mode);
   std::string bytes;
   if (type == FileType::kSymlink) {
@@ -384,7 +399,7 @@ void Driver::list_dir(Ino ino, const std::string& path, Listing& out) {
     mount_.volume().release_file(*handle);
   }
   std::map<std::string, std::string> xattrs;
-  const auto names = mount_.run([&](Volume& v, Need& n) { return v.listxattr(ino, n); });
+  const auto names = mount_.run([&](Volume& v, Need& n) { return v.listxattr(ino, {}, n); });
   REQUIRE(names);
   for (const std::string& attribute : *names) {
     const auto value =
@@ -521,7 +536,7 @@ TEST_CASE("a file three times the size of the cache is written, published in par
   REQUIRE(mount.format(256 * 1024, 174));
   REQUIRE(mount.open());
   const auto created =
-      mount.run([](Volume& v, Need& n) { return v.create(kRootIno, "big", 0644, {0, 0}, n); });
+      mount.run([](Volume& v, Need& n) { return v.create(kRootIno, "big", 0644, {}, n); });
   REQUIRE(created);
   constexpr uint64_t kPart = 1 << 20;
   constexpr uint64_t kParts = 3 * Space::kSmallestCache / kPart;

@@ -119,6 +119,7 @@ PublishBatch VolumeModel::batch() {
       record.mode = mode_of_type(FileType::kRegular) | 0644;
       record.nlink = 1;
       record.size = file->second.size();
+      record.allocated = allocated_by(record.size);
       inode.value = record_cid(record.encode());
       FrozenFile frozen;
       frozen.inode = ino;

@@ -64,6 +64,11 @@ class VolumeModel final : public PublishHost {
   std::mutex mutex_;
 };
 
+// What a file of this size has allocated, in the model.
+constexpr uint64_t allocated_by(uint64_t size) {
+  return (size + 4095) / 4096 * 4096;
+}
+
 // The content CID of `bytes`, computed from the start; nullopt when there are none.
 std::optional<Cid> content_of(const std::string& bytes, const VolumeParams& params);
 
