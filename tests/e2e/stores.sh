@@ -3,6 +3,7 @@
 #
 #   store_ready file|minio|versitygw   sets STORE; a server is started and its AWS_ variables set.
 #                                      False, with a skip or a failure counted, when there is none.
+#   delay_store MS                     from here on the server is MS of round trip away
 #   store_done                         stops the server and frees what the store holds
 . "$repo/tests/s3/servers.sh"
 
@@ -25,6 +26,15 @@ store_ready() {
       make_bucket data
       STORE=s3://data/some/prefix ;;
   esac
+}
+
+delay_store() {
+  local url
+  "$repo/tests/bench/delayproxy" "$AWS_ENDPOINT_URL" "$1" >"$T/delayproxy" 2>/dev/null </dev/null &
+  pids+=("$!")
+  wait_until 10 test -s "$T/delayproxy" || return 1
+  read -r url <"$T/delayproxy"
+  export AWS_ENDPOINT_URL=$url
 }
 
 store_done() {
