@@ -86,7 +86,8 @@ bool Engine::keep_what_is_wanted(const SegmentInfo& segment, const std::set<uint
   uint64_t budget = segment.used_bytes / 2;
   uint64_t pinned_bytes = 0;
   uint64_t kept_bytes = 0;
-  for (const SegmentInfo& other : segments_->list()) kept_bytes += other.kept ? other.used_bytes : 0;
+  for (const SegmentInfo& other : segments_->list())
+    kept_bytes += other.kept ? other.used_bytes : 0;
   for (const auto& row : *rows) {
     if (pins.contains(row.inode)) {
       pinned.push_back(&row);
