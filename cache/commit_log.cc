@@ -227,11 +227,16 @@ Result<std::optional<StoredCommit>> CommitLog::find_newer(const StoredCommit& se
 Result<std::optional<StoredCommit>> CommitLog::decide(uint64_t seq, const Buffer& record,
                                                       const Context& context) {
   TRY_ASSIGN(auto there, try_read(seq, attempt_context(context)));
-  if (there && !equal(there->bytes, record))
-    return fail(Errc::kPrecondition,
-                fmt::format("{}: commit {} was made by {} (epoch {})", store_.description(), seq,
-                            there->record->writer.host, there->record->epoch));
-  return there;
+  if (!there || equal(there->bytes, record)) return there;
+  // Nothing but the name says what a commit's bytes must be: only what is read twice is believed.
+  // One wrong bit on the way must not make us give the volume up.
+  TRY_ASSIGN(const auto again, try_read(seq, attempt_context(context)));
+  if (!again || !equal(again->bytes, there->bytes))
+    return fail(Errc::kTransient, fmt::format("{}: commit {} was read as two different things",
+                                              store_.description(), seq));
+  return fail(Errc::kPrecondition,
+              fmt::format("{}: commit {} was made by {} (epoch {})", store_.description(), seq,
+                          there->record->writer.host, there->record->epoch));
 }
 
 Context CommitLog::attempt_context(const Context& context) {
