@@ -6,6 +6,7 @@
 // Folding records is therefore last-writer-wins by key. Format: FORMAT.md, "Journal changes".
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -32,6 +33,8 @@ struct WriteData {
   uint32_t crc = 0;  // CRC32C of the bytes
   DataRef ref;
   Bytes inline_bytes;  // set exactly when ref.kind is kJournal
+  // Of data just written: keeps its segment from eviction until the record is there.
+  std::shared_ptr<const void> hold;
 };
 // Content at and behind `limit` is gone.
 struct CutContent {

@@ -110,16 +110,33 @@ Result<WriteData> Engine::place(uint64_t inode, uint64_t offset, Bytes data, Nee
     write.inline_bytes = data;
     return write;
   }
-  auto placed = segments_->append(SegmentClass::kWritten, data);
-  if (!placed && placed.error().code() == Errc::kNoSpace && !make_room(data.size()))
-    return no_room(data.size(), need);
+  // Others may take the room that was made before this one gets it: then the writer waits again.
+  constexpr int kTries = 3;
+  auto placed = segments_->append_held(data);
+  for (int i = 1; i < kTries && !placed && placed.error().code() == Errc::kNoSpace; ++i) {
+    if (!make_room(data.size())) break;
+    placed = segments_->append_held(data);
+  }
+  if (!placed && placed.error().code() == Errc::kNoSpace) return no_room(data.size(), need);
   if (!placed) return tl::unexpected<Error>(std::move(placed).error());
   write.ref = *placed;
+  write.hold = std::shared_ptr<const void>(
+      this, [segments = segments_.get(), number = placed->file](const void*) {
+        segments->release(number);
+      });
   return write;
 }
 
 Result<Lsn> Engine::commit(const Change& change) {
   const ByteVec payload = encode_change(change);
+  auto lsn = commit_payload(payload);
+  // The room that was there when the operation was admitted went to others meanwhile.
+  if (!lsn && lsn.error().code() == Errc::kNoSpace && make_room(payload.size()))
+    lsn = commit_payload(payload);
+  return lsn;
+}
+
+Result<Lsn> Engine::commit_payload(const ByteVec& payload) {
   const Bytes parts[] = {payload};
   const std::lock_guard lock(commit_mutex_);
   TRY(refuse_when_stopped());

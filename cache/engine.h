@@ -263,6 +263,7 @@ class Engine final : private PublishHost {
   static std::string orphan_state_key(uint64_t inode);
   static Result<uint64_t> parse_orphan_state_key(std::string_view key);
 
+  Result<Lsn> commit_payload(const ByteVec& payload);
   Status refuse_when_stopped() const;
   void note_record(const Change& change, Lsn lsn, uint64_t payload_bytes);
   bool data_survived(const WriteData& write);

@@ -35,6 +35,14 @@ std::set<uint64_t> Engine::orphan_segments() const {
   return segments;
 }
 
+namespace {
+// Nothing in it is needed: no record that is not settled refers to it, and none is about to.
+bool may_go(const SegmentInfo& segment, Lsn settled, const std::set<uint64_t>& orphaned) {
+  return !segment.open && !segment.held && segment.last_lsn <= settled &&
+         !orphaned.contains(segment.number);
+}
+}  // namespace
+
 bool Engine::make_room(uint64_t bytes) {
   // An append may begin a new segment, which is preallocated.
   const uint64_t wanted = bytes + Space::segment_bytes(space_->limit());
@@ -48,7 +56,7 @@ bool Engine::make_room(uint64_t bytes) {
   for (int round = 0; round < 2; ++round) {
     for (const SegmentInfo& segment : eviction_order()) {
       if (space_->shortage(wanted) == 0) return true;
-      if (segment.open || segment.last_lsn > settled || orphaned.contains(segment.number)) continue;
+      if (!may_go(segment, settled, orphaned)) continue;
       if (!keep_what_is_wanted(segment, pinned)) continue;
       if (!live_.drop_segment(segment.number) || !segments_->remove(segment.number)) continue;
     }
@@ -171,7 +179,7 @@ Status Engine::evict(uint64_t inode) {
   const std::set<uint64_t> orphaned = orphan_segments();
   const std::lock_guard lock(eviction_mutex_);
   for (const SegmentInfo& segment : segments_->list()) {
-    if (segment.open || segment.last_lsn > settled || orphaned.contains(segment.number)) continue;
+    if (!may_go(segment, settled, orphaned)) continue;
     TRY_ASSIGN(const auto rows, live_.in_segment(segment.number));
     if (!rows.empty()) continue;
     TRY(live_.drop_segment(segment.number));

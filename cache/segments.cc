@@ -37,6 +37,7 @@ std::optional<uint64_t> number_of(std::string_view name) {
 struct Segment {
   SegmentInfo info;
   uint64_t appends_in_flight = 0;
+  uint64_t holds = 0;
   bool ending = false;           // takes no more appends; sealed when none is in flight
   bool unsynced = false;         // holds completed appends that no sync covered
   std::shared_ptr<File> writer;  // while open, or unsynced by this life
@@ -57,7 +58,13 @@ class DiskSegments final : public Segments {
   ~DiskSegments() override;
   Status load(uint64_t known_numbers_end);
 
-  Result<DataRef> append(SegmentClass kind, Bytes data) override;
+  Result<DataRef> append(SegmentClass kind, Bytes data) override {
+    return append(kind, data, false);
+  }
+  Result<DataRef> append_held(Bytes data) override {
+    return append(SegmentClass::kWritten, data, true);
+  }
+  void release(uint64_t number) override;
   void note_lsn(uint64_t number, Lsn lsn) override;
   Result<std::shared_ptr<File>> file(uint64_t number) override;
   Status sync() override;
@@ -84,6 +91,7 @@ class DiskSegments final : public Segments {
   void give_back(uint64_t bytes) {
     if (options_.space != nullptr) options_.space->give(bytes);
   }
+  Result<DataRef> append(SegmentClass kind, Bytes data, bool hold);
   Status sync(SegmentClass kind);
   Result<uint64_t> begin_segment(Lock& lock, SegmentClass kind, uint64_t bytes);
   Result<std::shared_ptr<File>> make_file(uint64_t number, uint64_t bytes);
@@ -173,7 +181,7 @@ Result<uint64_t> DiskSegments::begin_segment(Lock& lock, SegmentClass kind, uint
   return number;
 }
 
-Result<DataRef> DiskSegments::append(SegmentClass kind, Bytes data) {
+Result<DataRef> DiskSegments::append(SegmentClass kind, Bytes data, bool hold) {
   const uint64_t room = align_up(data.size());
   Lock lock(mutex_);
   TRY(check_healthy());
@@ -210,10 +218,18 @@ Result<DataRef> DiskSegments::append(SegmentClass kind, Bytes data) {
   lock.unlock();
   Status written = file->write_at(ref.offset, data);
   lock.lock();
+  // While the append was in flight the segment was open; from here on the hold keeps it.
+  if (hold && written) ++segments_.at(number).holds;
   finish_append(lock, kind, number, written);
   if (!written) return tl::unexpected(std::move(written).error().wrap("data segment"));
   TRY(check_healthy());
   return ref;
+}
+
+void DiskSegments::release(uint64_t number) {
+  const Lock lock(mutex_);
+  const auto it = segments_.find(number);
+  if (it != segments_.end() && it->second.holds > 0) --it->second.holds;
 }
 
 void DiskSegments::finish_append(Lock& lock, SegmentClass kind, uint64_t number,
@@ -356,6 +372,8 @@ Status DiskSegments::remove(uint64_t number) {
   if (it == segments_.end()) return {};
   if (it->second.info.open)
     return fail(Errc::kInvalid, fmt::format("segment {:08x} is still open", number));
+  if (it->second.holds > 0)
+    return fail(Errc::kInvalid, fmt::format("segment {:08x} is held", number));
   Segment segment = std::move(it->second);
   segments_.erase(it);
   files_.erase(number);
@@ -378,7 +396,10 @@ std::vector<SegmentInfo> DiskSegments::list() const {
   const Lock lock(mutex_);
   std::vector<SegmentInfo> out;
   out.reserve(segments_.size());
-  for (const auto& [number, segment] : segments_) out.push_back(segment.info);
+  for (const auto& [number, segment] : segments_) {
+    out.push_back(segment.info);
+    out.back().held = segment.holds > 0;
+  }
   return out;
 }
 

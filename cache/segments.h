@@ -45,6 +45,7 @@ struct SegmentInfo {
   uint64_t used_bytes = 0;
   Lsn last_lsn = 0;  // 0: only clean data
   bool open = false;
+  bool held = false;  // a record that refers to it is about to be written
   bool kept = false;  // of class kKept, and made by this process
 };
 
@@ -65,6 +66,10 @@ class Segments {
 
   // kKept may use the reserve of the space: it is there so that something can go.
   virtual Result<DataRef> append(SegmentClass kind, Bytes data) = 0;
+  // The same for class kWritten, and the segment is held until `release`: between the append and
+  // the record that will refer to it (`note_lsn`) nothing else says that it is needed.
+  virtual Result<DataRef> append_held(Bytes data) = 0;
+  virtual void release(uint64_t number) = 0;
   // A record with this LSN refers to the segment.
   virtual void note_lsn(uint64_t number, Lsn lsn) = 0;
   virtual Result<std::shared_ptr<File>> file(uint64_t number) = 0;  // kNotFound when removed
@@ -74,7 +79,7 @@ class Segments {
   virtual Status sync_written() = 0;
   // Ends the open segments, so that they can be removed; later appends begin new ones.
   virtual Status seal() = 0;
-  virtual Status remove(uint64_t number) = 0;  // must be sealed; readers that hold it may go on
+  virtual Status remove(uint64_t number) = 0;  // sealed and not held; readers may go on
   // The failure after which nothing more is accepted, if there was one.
   virtual Status health() const = 0;
   virtual std::vector<SegmentInfo> list() const = 0;  // by number

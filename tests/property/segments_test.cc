@@ -253,3 +253,18 @@ TEST_CASE("many threads append, sync and seal at once, on a real disk") {
   }
   CHECK(env.remove_dir(dir));
 }
+
+TEST_CASE("a segment stays while a record that will refer to it is not there yet") {
+  MemoryEnv env;
+  auto segments = reopen(env);
+  const DataRef ref = segments->append_held(pattern(5000, 1)).value();
+  REQUIRE(segments->seal());
+  REQUIRE(segments->list().size() == 1);
+  CHECK(segments->list()[0].held);
+  CHECK(segments->remove(ref.file).error().code() == Errc::kInvalid);
+  segments->note_lsn(ref.file, 7);
+  segments->release(ref.file);
+  CHECK_FALSE(segments->list()[0].held);
+  CHECK(segments->list()[0].last_lsn == 7);
+  CHECK(segments->remove(ref.file));
+}
