@@ -153,6 +153,8 @@ check no-hand-needed test $hands = 0
 check really-wrote test $steps -gt $((rounds * 20))
 
 # --- databases
+rows_written() { [ "$(wc -l <"$T/rows")" -ge "$1" ]; }
+commit_reached() { [ "$(status "$mnt" .commit.seq)" -ge "$1" ]; }
 database() {  # NAME: rounds of inserting, killing, checking
   local name=$1 n acknowledged=0
   for n in 1 2 3; do
@@ -162,8 +164,10 @@ database() {  # NAME: rounds of inserting, killing, checking
     "${name}_insert" "$mnt" "$n" >"$T/rows" 2>"$T/$name.err" &
     local inserter=$!
     pids+=("$inserter")
-    sleep 4
-    committed=$(status "$mnt" .commit.seq)
+    # Killed when rows were acknowledged and a commit that began after them is in the store.
+    check "$name-rows-$n" wait_until 120 rows_written 15 || { tail -n 5 "$T/$name.err"; return; }
+    committed=$(($(status "$mnt" .commit.seq) + 2))
+    check "$name-commits-$n" wait_until 60 commit_reached "$committed" || return
     kill_daemon "$mnt"
     "${name}_stop" "$inserter"
     acknowledged=$((acknowledged + $(wc -l <"$T/rows")))
