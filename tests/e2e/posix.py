@@ -470,7 +470,7 @@ def listing(fd):
 
 
 def check_directory(top):
-    count = int(os.environ.get("ENTRIES", "100000"))
+    count = int(os.environ.get("ENTRIES", "20000"))
     names = [b"%06d-%s" % (n, b"entry") for n in range(count)]
     os.chdir(top)
     for name in names:

@@ -129,7 +129,7 @@ one_fs() {
   else
     pass "$fs-control-loses"
   fi
-  umount "$disk"
+  wait_until 30 umount "$disk"  # the daemon that was killed may still be letting go
 }
 
 for fs in ext4 xfs; do

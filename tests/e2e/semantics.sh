@@ -21,7 +21,7 @@ check mount cairn_mount "$T/cache" "$store" "$mnt" -o allow_other || e2e_end
 for name in acl suid setgid xattr times names rename removed special tmpfile locks; do
   rule "$name"
 done
-export ENTRIES=${ENTRIES:-100000}
+export ENTRIES=${ENTRIES:-20000}
 [ "$profile" = quick ] || ENTRIES=1000000
 rule directory
 [ "$profile" = quick ] || rule links
