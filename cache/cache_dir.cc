@@ -213,11 +213,15 @@ class Opening {
     TRY(engine.drop_leftovers(done));
     engine.attach(std::move(journal), marks_.checkpointed, done);
     if (options_.recover) return mount;
+    // Given up for good before we are the writer: afterwards these records would count as ours.
+    if (options_.discard_local) TRY(engine.checkpoint());
     if (remote_->state().offline) {
       TRY_ASSIGN(mount.slot, remote_->begin_writing_offline());
     } else {
       TRY_ASSIGN(mount.slot, remote_->begin_writing(engine.publish_host(), context_));
     }
+    // A commit that the process before had sent may have arrived since the head was looked for.
+    TRY(engine.found_published(remote_->published().lsn));
     TRY(engine.checkpoint());
     engine.start();
     return mount;

@@ -297,6 +297,13 @@ Status Engine::drop_leftovers(Lsn published) {
   return live_.count_dirty_files();
 }
 
+Status Engine::found_published(Lsn published) {
+  if (published <= published_) return {};
+  TRY(drop_leftovers(published));
+  published_ = published;
+  return {};
+}
+
 std::string Engine::orphan_state_key(uint64_t inode) {
   return std::string(kOrphanPrefix) + file_key(inode);
 }

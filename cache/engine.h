@@ -231,6 +231,8 @@ class Engine final : private PublishHost {
   // one replayed record; then drops what was published or belongs to nobody.
   Result<bool> replay(const JournalRecord& record, Lsn checkpointed, Lsn published);
   Status drop_leftovers(Lsn published);
+  // More of ours is in the store than `attach` was told.
+  Status found_published(Lsn published);
   PublishHost& publish_host() { return *this; }
 
  private:
