@@ -116,6 +116,8 @@ Status MetaMerger::visit_value(std::string_view key, const Cid& value) {
 
 Status MetaMerger::visit_content(const Digest& digest, int depth) {
   if (depth > kContentDepthMax) return fail(Errc::kCorruption, "UnixFS: a file's tree is too deep");
+  // Copies share nodes, and the hole of a sparse file is one node many times at every level.
+  if (!contents_.insert(digest).second) return {};
   TRY_ASSIGN(const auto block, take(Cid::from_digest(Codec::kDagPb, digest)));
   if (!block) return {};
   TRY_ASSIGN(const auto links, decode_unixfs_node(*block));

@@ -20,6 +20,7 @@
 #include <memory>
 #include <span>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "cache/format/mst.h"
@@ -82,6 +83,7 @@ class MetaMerger {
   const std::span<const PackTail> merged_;
   const bool everything_;
   const Read read_;
+  std::unordered_set<Digest> contents_;  // nodes of files that were visited
   uint64_t bytes_ = 0;
 };
 
