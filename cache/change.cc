@@ -22,6 +22,8 @@ enum class Tag : uint8_t {
   kBlock = 8,
   kState = 9,
   kGroup = 10,
+  kShareData = 11,
+  kShareLeaf = 12,
 };
 
 class Encoder {
@@ -36,9 +38,7 @@ class Encoder {
   void operator()(const WriteData& e) {
     const bool is_inline = e.ref.kind == DataRef::Kind::kJournal;
     tag(is_inline ? Tag::kInlineWrite : Tag::kSegmentWrite);
-    put_le(out_, e.inode);
-    put_le(out_, e.offset);
-    put_le(out_, e.length);
+    place(e.inode, e.offset, e.length);
     put_le(out_, e.crc);
     if (is_inline) {
       append(out_, e.inline_bytes);
@@ -77,9 +77,27 @@ class Encoder {
     tag(Tag::kGroup);
     put_le(out_, e.group);
   }
+  void operator()(const ShareData& e) {
+    tag(Tag::kShareData);
+    place(e.inode, e.offset, e.length);
+    put_le(out_, e.ref.file);
+    put_le(out_, e.ref.offset);
+  }
+  void operator()(const ShareLeaf& e) {
+    tag(Tag::kShareLeaf);
+    place(e.inode, e.offset, e.length);
+    append(out_, e.leaf.digest.view());
+    put_le(out_, e.leaf.length);
+    put_le(out_, e.leaf.offset);
+  }
 
  private:
   void tag(Tag t) { out_.push_back(static_cast<std::byte>(t)); }
+  void place(uint64_t inode, uint64_t offset, uint32_t length) {
+    put_le(out_, inode);
+    put_le(out_, offset);
+    put_le(out_, length);
+  }
   void bytes16(Bytes b) {
     put_le(out_, static_cast<uint16_t>(b.size()));
     append(out_, b);
@@ -178,6 +196,10 @@ class Decoder {
         TRY_ASSIGN(e.group, fixed<uint32_t>());
         return Effect(e);
       }
+      case Tag::kShareData:
+        return share_data();
+      case Tag::kShareLeaf:
+        return share_leaf();
     }
     return damaged("an effect of an unknown kind");
   }
@@ -189,15 +211,42 @@ class Decoder {
     return Effect(PutKey{std::move(k), cid});
   }
 
-  Result<Effect> write(bool is_inline) {
-    WriteData e;
+  // Where in a file bytes were put.
+  template <class E>
+  Status place(E& e) {
     TRY_ASSIGN(e.inode, fixed<uint64_t>());
     TRY_ASSIGN(e.offset, fixed<uint64_t>());
     TRY_ASSIGN(e.length, fixed<uint32_t>());
-    TRY_ASSIGN(e.crc, fixed<uint32_t>());
     if (e.length == 0) return damaged("an empty write");
     if (e.offset > static_cast<uint64_t>(INT64_MAX) - e.length)
       return damaged("a write beyond the largest file");
+    return {};
+  }
+
+  Result<Effect> share_data() {
+    ShareData e;
+    TRY(place(e));
+    TRY_ASSIGN(e.ref.file, fixed<uint64_t>());
+    TRY_ASSIGN(e.ref.offset, fixed<uint64_t>());
+    return Effect(e);
+  }
+
+  Result<Effect> share_leaf() {
+    ShareLeaf e;
+    TRY(place(e));
+    TRY_ASSIGN(const Bytes digest, take(sizeof(Digest::bytes)));
+    e.leaf.digest = Digest::from_bytes(digest);
+    TRY_ASSIGN(e.leaf.length, fixed<uint32_t>());
+    TRY_ASSIGN(e.leaf.offset, fixed<uint32_t>());
+    if (e.leaf.offset > e.leaf.length || e.length > e.leaf.length - e.leaf.offset)
+      return damaged("bytes behind the end of a leaf");
+    return Effect(e);
+  }
+
+  Result<Effect> write(bool is_inline) {
+    WriteData e;
+    TRY(place(e));
+    TRY_ASSIGN(e.crc, fixed<uint32_t>());
     if (is_inline) {
       e.ref.kind = DataRef::Kind::kJournal;
       e.ref.file = record_.file;

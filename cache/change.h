@@ -36,6 +36,21 @@ struct WriteData {
   // Of data just written: keeps its segment from eviction until the record is there.
   std::shared_ptr<const void> hold;
 };
+// Bytes of a file are those that an earlier record put into a segment (for this or another file).
+// That record vouches for them: they were durable before this one could be.
+struct ShareData {
+  uint64_t inode = 0;
+  uint64_t offset = 0;
+  uint32_t length = 0;
+  DataRef ref;  // in a segment
+};
+// Bytes of a file are those of a leaf in the store.
+struct ShareLeaf {
+  uint64_t inode = 0;
+  uint64_t offset = 0;
+  uint32_t length = 0;
+  SharedLeaf leaf;
+};
 // Content at and behind `limit` is gone.
 struct CutContent {
   uint64_t inode = 0;
@@ -67,7 +82,7 @@ struct OpenGroup {
 };
 
 using Effect = std::variant<PutKey, WriteData, CutContent, ZeroRange, ForgetContent, AddBlock,
-                            PutState, OpenGroup>;
+                            PutState, OpenGroup, ShareData, ShareLeaf>;
 
 // Record types of the journal.
 inline constexpr uint8_t kRecordChange = 1;

@@ -23,6 +23,11 @@ struct ChunkPlan {
   bool needs_base() const { return base_bytes != 0; }
   // The chunk is one run of bytes in one file.
   bool whole() const { return pieces.size() == 1 && pieces[0].kind == Piece::Kind::kData; }
+  // The chunk is one leaf that the store has: nothing to read or to hash.
+  bool is_leaf() const {
+    return pieces.size() == 1 && pieces[0].kind == Piece::Kind::kLeaf &&
+           pieces[0].leaf->offset == 0 && pieces[0].leaf->length == length;
+  }
   // Nothing but zeroes, known without reading anything.
   bool zero() const;
 };

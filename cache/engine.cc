@@ -129,17 +129,18 @@ Result<WriteData> Engine::place(uint64_t inode, uint64_t offset, Bytes data, Nee
 
 Result<Lsn> Engine::commit(const Change& change) {
   const ByteVec payload = encode_change(change);
-  auto lsn = commit_payload(payload);
+  auto lsn = commit_payload(change, payload);
   // The room that was there when the operation was admitted went to others meanwhile.
   if (!lsn && lsn.error().code() == Errc::kNoSpace && make_room(payload.size()))
-    lsn = commit_payload(payload);
+    lsn = commit_payload(change, payload);
   return lsn;
 }
 
-Result<Lsn> Engine::commit_payload(const ByteVec& payload) {
+Result<Lsn> Engine::commit_payload(const Change& change, const ByteVec& payload) {
   const Bytes parts[] = {payload};
   const std::lock_guard lock(commit_mutex_);
   TRY(refuse_when_stopped());
+  TRY(check_shared(change));
   TRY_ASSIGN(const Journal::Appended at, journal_->append(kRecordChange, parts));
   // What is applied is what a replay of the record would apply.
   const JournalRecord record{at.lsn, kRecordChange, payload, at.file, at.payload_offset};
@@ -152,6 +153,8 @@ Result<Lsn> Engine::commit_payload(const ByteVec& payload) {
 void Engine::note_record(const Change& change, Lsn lsn, uint64_t payload_bytes) {
   uint64_t bytes = payload_bytes;
   for (const Effect& effect : change.effects) {
+    if (const auto* shared = std::get_if<ShareData>(&effect))
+      segments_->note_lsn(shared->ref.file, lsn);
     const auto* write = std::get_if<WriteData>(&effect);
     if (write == nullptr || write->ref.kind != DataRef::Kind::kSegment) continue;
     segments_->note_lsn(write->ref.file, lsn);

@@ -162,6 +162,11 @@ class Engine final : private PublishHost {
   // First offset >= `offset` that lies in data (or in a hole); nullopt when there is none.
   Result<std::optional<uint64_t>> seek(uint64_t inode, const std::optional<ContentBase>& pinned,
                                        uint64_t size, uint64_t offset, bool want_data, Need& need);
+  // What the 4 KiB blocks of a range take that hold data: written ones, and of published content
+  // those that are not zero as far as it is here (what is not here counts as data, and so do chunks
+  // with any data when there are many). For counting only; it never fails nor waits.
+  uint64_t stored_bytes(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
+                        uint64_t length);
 
   // --- changing
   // Room for `bytes` more? Otherwise need.space is set and the answer is kNotLocal. Ask before
@@ -170,8 +175,27 @@ class Engine final : private PublishHost {
   // Puts written bytes where the journal may refer to them; no lock is held meanwhile. kNotLocal
   // with need.space when others took the room since `admit`.
   Result<WriteData> place(uint64_t inode, uint64_t offset, Bytes data, Need& need);
+  // What makes bytes of one file those of another (or of another place in it), as effects of the
+  // caller's change: data that lies in a segment and whole leaves of the store are named again,
+  // holes stay holes, and only the rest is moved. It may be less than was asked for. Leaves need
+  // the same place in their chunk on both sides.
+  struct CopyFrom {
+    uint64_t inode = 0;
+    std::optional<ContentBase> pinned;  // as for `read`
+    uint64_t size = 0;                  // of the file
+    uint64_t offset = 0;                // below the size
+    uint64_t length = 0;
+    bool share = true;  // false: all of it is moved
+  };
+  struct Copy {
+    std::vector<Effect> effects;
+    uint64_t length = 0;
+    std::vector<Buffer> moved;  // what the effects point into
+  };
+  Result<Copy> copy(const CopyFrom& from, uint64_t to_inode, uint64_t to, Need& need);
   // Journals the change and makes it visible. When it returned, the change survives the death of
-  // the process.
+  // the process. kTransient: data that the change shares moves into the store just now; build the
+  // change anew.
   Result<Lsn> commit(const Change& change);
   // An inode whose last name goes while it is open: its content stays until `release_orphan`.
   // Called before the change that removes it is committed; that change carries `orphan_row`, by
@@ -260,20 +284,58 @@ class Engine final : private PublishHost {
     Context context;
     Callback<void> done;
   };
-  struct ChunkView;
+  // What one read needs of a chunk, taken before the base is looked at (see `get`).
+  struct ChunkView {
+    uint64_t chunk = 0;
+    uint32_t offset = 0;  // the part of the chunk that is looked at
+    uint32_t length = 0;
+    Extents extents;  // of the whole chunk
+    std::vector<Piece> pieces;
+  };
+  // What a range of a file is made of. Bytes of the base count up to base_end.
+  struct RangeView {
+    std::vector<ChunkView> views;
+    std::vector<Leaf> leaves;  // of the base, from the first view's chunk on, as far as it shows
+    uint64_t base_end = 0;
+    const Leaf* leaf_of(uint64_t chunk) const {
+      const uint64_t index = chunk - views.front().chunk;
+      return index < leaves.size() ? &leaves[index] : nullptr;
+    }
+  };
+  struct CopyMode {
+    bool data = false;    // may name data in segments
+    bool leaves = false;  // may name leaves
+  };
+  struct CopyPart;
   static constexpr const char* kOrphanPrefix = "orphan/";
   static std::string orphan_state_key(uint64_t inode);
   static Result<uint64_t> parse_orphan_state_key(std::string_view key);
 
-  Result<Lsn> commit_payload(const ByteVec& payload);
+  Result<Lsn> commit_payload(const Change& change, const ByteVec& payload);
   Status refuse_when_stopped() const;
   void note_record(const Change& change, Lsn lsn, uint64_t payload_bytes);
   bool data_survived(const WriteData& write);
   bool is_orphan(uint64_t inode) const;
   Result<Buffer> read_once(uint64_t inode, const std::optional<ContentBase>& pinned,
                            uint64_t offset, uint64_t length, Need& need);
+  Result<RangeView> look(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
+                         uint64_t length, Need& need);
   Status fill(uint64_t inode, const ChunkView& view, const Leaf* leaf, uint64_t base_end,
               MutableBytes out, Need& need);
+  Result<bool> fill_from_leaf(uint64_t inode, uint64_t chunk, const Leaf& leaf, uint32_t offset,
+                              MutableBytes out, Need& need);
+  uint64_t data_in(const RangeView& range, const ChunkView& view, const Piece& piece) const;
+  Result<std::optional<uint64_t>> next_used_chunk(uint64_t inode,
+                                                  const std::optional<ContentBase>& pinned,
+                                                  uint64_t chunk, Need& need);
+  std::optional<SharedLeaf> leaf_of_chunk(const RangeView& range, const ChunkView& view,
+                                          uint64_t size) const;
+  void add_copy_parts(const RangeView& range, const ChunkView& view, uint64_t size, CopyMode mode,
+                      std::vector<CopyPart>& parts) const;
+  static void bound_copy_parts(std::vector<CopyPart>& parts);
+  void keep_copied_leaf(uint64_t from_inode, const CopyPart& part, uint64_t to_inode,
+                        uint64_t to_chunk);
+  Status check_shared(const Change& change) const;
   Status after_publish(const Fold& fold);
   // Everything up to `lsn` is in the store; so is what follows it when that is no change.
   void set_published(Lsn lsn);

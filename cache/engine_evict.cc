@@ -29,7 +29,7 @@ std::set<uint64_t> Engine::orphan_segments() const {
     if (!rows) continue;
     for (const auto& row : *rows)
       for (const Extent& extent : row.extents)
-        if (extent.ref.kind == DataRef::Kind::kSegment && !extent.zero)
+        if (extent.has_ref() && extent.ref.kind == DataRef::Kind::kSegment)
           segments.insert(extent.ref.file);
   }
   return segments;

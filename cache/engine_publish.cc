@@ -136,7 +136,7 @@ void Engine::keep_staged(const FrozenFile& file) {
       continue;
     }
     // Written in one piece: it lies where it was written.
-    if (chunk.extents.size() != 1 || chunk.extents[0].zero ||
+    if (chunk.extents.size() != 1 || !chunk.extents[0].has_ref() ||
         chunk.extents[0].length < staged.leaf.length || chunk.extents[0].offset != 0)
       continue;
     const DataRef& ref = chunk.extents[0].ref;
@@ -190,7 +190,7 @@ Lsn Engine::orphan_floor() const {
     if (!rows) return 0;
     for (const auto& row : *rows)
       for (const Extent& extent : row.extents)
-        if (extent.ref.kind == DataRef::Kind::kJournal && !extent.zero)
+        if (extent.has_ref() && extent.ref.kind == DataRef::Kind::kJournal)
           floor = std::min(floor, extent.ref.file - 1);
   }
   return floor;

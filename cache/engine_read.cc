@@ -88,14 +88,6 @@ Result<ContentBase> Engine::base_of(uint64_t inode, Need& need) {
   return fail(Errc::kTransient, "the published tree changes faster than it can be read");
 }
 
-// What one read needs of a chunk, taken before the base is looked at (see `get`).
-struct Engine::ChunkView {
-  uint64_t chunk = 0;
-  uint32_t offset = 0;
-  uint32_t length = 0;
-  std::vector<Piece> pieces;
-};
-
 Result<Buffer> Engine::read(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t size,
                             uint64_t offset, uint64_t length, Need& need) {
   if (offset >= size) return Buffer();
@@ -109,13 +101,13 @@ Result<Buffer> Engine::read(uint64_t inode, const std::optional<ContentBase>& pi
   return fail(Errc::kIo, "inode " + std::to_string(inode) + ": its data moves too fast to be read");
 }
 
-Result<Buffer> Engine::read_once(uint64_t inode, const std::optional<ContentBase>& pinned,
-                                 uint64_t offset, uint64_t length, Need& need) {
+Result<Engine::RangeView> Engine::look(uint64_t inode, const std::optional<ContentBase>& pinned,
+                                       uint64_t offset, uint64_t length, Need& need) {
   const uint32_t chunk_bytes = live_.chunk_bytes();
   TRY_ASSIGN(const auto state, live_.file_state(inode));
   const uint64_t first = offset / chunk_bytes;
   const uint64_t last = (offset + length - 1) / chunk_bytes;
-  std::vector<ChunkView> views;
+  RangeView range;
   bool wants_base = false;
   std::vector<LiveState::ChunkExtents> written;
   if (state) {
@@ -129,44 +121,54 @@ Result<Buffer> Engine::read_once(uint64_t inode, const std::optional<ContentBase
     view.offset = static_cast<uint32_t>(std::max(offset, start) - start);
     view.length =
         static_cast<uint32_t>(std::min(offset + length, start + chunk_bytes) - start) - view.offset;
-    const bool has_extents = next_written != written.end() && next_written->chunk == chunk;
-    view.pieces =
-        resolve(has_extents ? next_written->extents : Extents(), view.offset, view.length);
-    if (has_extents) ++next_written;
+    if (next_written != written.end() && next_written->chunk == chunk)
+      view.extents = std::move((next_written++)->extents);
+    view.pieces = resolve(view.extents, view.offset, view.length);
     for (const Piece& piece : view.pieces) wants_base |= piece.kind == Piece::Kind::kBase;
-    views.push_back(std::move(view));
+    range.views.push_back(std::move(view));
   }
+  if (!wants_base) return range;
 
-  uint64_t base_end = 0;
-  std::vector<Leaf> leaves;
-  if (wants_base) {
-    ContentBase base;
-    if (pinned) {
-      base = *pinned;
-    } else {
-      TRY_ASSIGN(base, base_of(inode, need));
-    }
-    base_end = std::min(base.size, state ? state->base_limit(base.lsn) : UINT64_MAX);
-    if (base.content && offset < base_end) {
-      const uint64_t leaf_end = std::min(last, (base_end - 1) / chunk_bytes);
-      TRY_ASSIGN(leaves, remote_->leaves(*base.content, base.size, first, leaf_end - first + 1,
-                                         need.blocks));
-    } else {
-      base_end = 0;
-    }
+  ContentBase base;
+  if (pinned) {
+    base = *pinned;
+  } else {
+    TRY_ASSIGN(base, base_of(inode, need));
   }
+  const uint64_t base_end = std::min(base.size, state ? state->base_limit(base.lsn) : UINT64_MAX);
+  if (!base.content || offset >= base_end) return range;
+  range.base_end = base_end;
+  const uint64_t leaf_end = std::min(last, (base_end - 1) / chunk_bytes);
+  TRY_ASSIGN(range.leaves, remote_->leaves(*base.content, base.size, first, leaf_end - first + 1,
+                                           need.blocks));
+  return range;
+}
 
+Result<Buffer> Engine::read_once(uint64_t inode, const std::optional<ContentBase>& pinned,
+                                 uint64_t offset, uint64_t length, Need& need) {
+  TRY_ASSIGN(const RangeView range, look(inode, pinned, offset, length, need));
   ByteVec out(length);
   uint64_t filled = 0;
-  for (const ChunkView& view : views) {
-    const uint64_t index = view.chunk - first;
-    const Leaf* leaf = index < leaves.size() ? &leaves[index] : nullptr;
+  for (const ChunkView& view : range.views) {
     const MutableBytes target = MutableBytes(out).subspan(filled, view.length);
-    TRY(fill(inode, view, leaf, base_end, target, need));
+    TRY(fill(inode, view, range.leaf_of(view.chunk), range.base_end, target, need));
     filled += view.length;
   }
   if (need.any()) return not_local();
   return Buffer(std::move(out));
+}
+
+// False when the leaf is not here; it is then among what is needed, once.
+Result<bool> Engine::fill_from_leaf(uint64_t inode, uint64_t chunk, const Leaf& leaf,
+                                    uint32_t offset, MutableBytes out, Need& need) {
+  TRY_ASSIGN(const bool here, chunks_.read(inode, chunk, leaf, offset, out));
+  if (here) return true;
+  const auto same = [&](const Need::Chunk& each) {
+    return each.inode == inode && each.chunk == chunk && each.leaf.digest == leaf.digest;
+  };
+  if (std::none_of(need.chunks.begin(), need.chunks.end(), same))
+    need.chunks.push_back({inode, chunk, leaf});
+  return false;
 }
 
 Status Engine::fill(uint64_t inode, const ChunkView& view, const Leaf* leaf, uint64_t base_end,
@@ -182,42 +184,39 @@ Status Engine::fill(uint64_t inode, const ChunkView& view, const Leaf* leaf, uin
         return fail(Errc::kCorruption, "a cache segment is shorter than what was written to it");
       continue;
     }
+    if (piece.kind == Piece::Kind::kLeaf) {
+      const Leaf copied{piece.leaf->digest, piece.leaf->length, false};
+      TRY(fill_from_leaf(inode, view.chunk, copied, piece.leaf->offset, target, need));
+      continue;
+    }
     const uint64_t at = start + piece.offset;
     if (leaf == nullptr || at >= base_end) continue;  // a hole, or behind the published content
     const uint64_t usable = std::min<uint64_t>(piece.length, base_end - at);
     if (piece.offset >= leaf->length) continue;
     const auto part = static_cast<size_t>(std::min<uint64_t>(usable, leaf->length - piece.offset));
-    TRY_ASSIGN(const bool here,
-               chunks_.read(inode, view.chunk, *leaf, piece.offset, target.first(part)));
-    if (!here) {
-      need.chunks.push_back({inode, view.chunk, *leaf});
-      break;
-    }
+    TRY(fill_from_leaf(inode, view.chunk, *leaf, piece.offset, target.first(part), need));
   }
   return {};
 }
 
 void Engine::prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
                       uint64_t length) {
-  const uint32_t chunk_bytes = live_.chunk_bytes();
   Need need;
-  ContentBase base;
-  if (pinned) {
-    base = *pinned;
-  } else {
-    auto found = base_of(inode, need);
-    if (!found) return;
-    base = *found;
-  }
-  if (!base.content || offset >= base.size) return;
-  const uint64_t end = std::min(base.size, offset + length);
-  const uint64_t first = offset / chunk_bytes;
-  const auto leaves = remote_->leaves(*base.content, base.size, first,
-                                      (end - 1) / chunk_bytes - first + 1, need.blocks);
-  if (leaves) {
-    for (size_t i = 0; i < leaves->size(); ++i) {
-      const auto here = chunks_.has(inode, first + i, (*leaves)[i]);
-      if (here && !*here) need.chunks.push_back({inode, first + i, (*leaves)[i]});
+  const auto want = [&](uint64_t chunk, const Leaf& leaf) {
+    const auto here = chunks_.has(inode, chunk, leaf);
+    if (here && !*here) need.chunks.push_back({inode, chunk, leaf});
+  };
+  const auto range = look(inode, pinned, offset, length, need);
+  if (range) {
+    for (const ChunkView& view : range->views) {
+      const Leaf* leaf = range->leaf_of(view.chunk);
+      bool base_shows = false;
+      for (const Piece& piece : view.pieces) {
+        base_shows |= piece.kind == Piece::Kind::kBase;
+        if (piece.kind == Piece::Kind::kLeaf)
+          want(view.chunk, Leaf{piece.leaf->digest, piece.leaf->length, false});
+      }
+      if (base_shows && leaf != nullptr) want(view.chunk, *leaf);
     }
   }
   if (!need.any()) return;
@@ -234,50 +233,6 @@ void Engine::prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, 
     const std::lock_guard lock(state_mutex_);
     read_ahead_bytes_ -= bytes;
   });
-}
-
-Result<std::optional<uint64_t>> Engine::seek(uint64_t inode,
-                                             const std::optional<ContentBase>& pinned,
-                                             uint64_t size, uint64_t offset, bool want_data,
-                                             Need& need) {
-  if (offset >= size) return std::optional<uint64_t>();
-  const uint32_t chunk_bytes = live_.chunk_bytes();
-  constexpr uint64_t kStep = 1024;  // chunks looked at together
-  for (uint64_t first = offset / chunk_bytes; first * chunk_bytes < size; first += kStep) {
-    const uint64_t end = std::min<uint64_t>(first + kStep, (size - 1) / chunk_bytes + 1);
-    TRY_ASSIGN(const auto state, live_.file_state(inode));
-    TRY_ASSIGN(const auto written, live_.scan_extents(inode, first, end, SIZE_MAX));
-    ContentBase base;
-    if (pinned) {
-      base = *pinned;
-    } else {
-      TRY_ASSIGN(base, base_of(inode, need));
-    }
-    const uint64_t base_end = std::min(base.size, state ? state->base_limit(base.lsn) : UINT64_MAX);
-    std::vector<Leaf> leaves;
-    if (base.content && first * chunk_bytes < base_end) {
-      TRY_ASSIGN(leaves,
-                 remote_->leaves(*base.content, base.size, first, end - first, need.blocks));
-    }
-    auto row = written.begin();
-    for (uint64_t chunk = first; chunk < end; ++chunk) {
-      const bool has_row = row != written.end() && row->chunk == chunk;
-      const bool stored = chunk - first < leaves.size() && !leaves[chunk - first].zero &&
-                          chunk * chunk_bytes < base_end;
-      const auto pieces = resolve(has_row ? row->extents : Extents(), 0, chunk_bytes);
-      if (has_row) ++row;
-      for (const Piece& piece : pieces) {
-        const uint64_t at = chunk * chunk_bytes + piece.offset;
-        if (at + piece.length <= offset) continue;
-        if (at >= size) break;
-        const bool is_data = piece.kind == Piece::Kind::kData ||
-                             (piece.kind == Piece::Kind::kBase && stored && at < base_end);
-        if (is_data == want_data) return std::optional<uint64_t>(std::max(at, offset));
-      }
-    }
-  }
-  // The end of the file is a hole.
-  return want_data ? std::optional<uint64_t>() : std::optional<uint64_t>(size);
 }
 
 }  // namespace cairn

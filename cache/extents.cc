@@ -12,6 +12,10 @@ namespace {
 bool continues(const Extent& left, const Extent& right) {
   if (left.end() != right.offset || left.zero != right.zero) return false;
   if (left.zero) return true;
+  if (left.leaf || right.leaf)
+    return left.leaf && right.leaf && left.leaf->digest == right.leaf->digest &&
+           left.leaf->length == right.leaf->length &&
+           left.leaf->offset + left.length == right.leaf->offset;
   return left.ref.kind == right.ref.kind && left.ref.file == right.ref.file &&
          left.ref.offset + left.length == right.ref.offset;
 }
@@ -21,7 +25,8 @@ Extent tail_from(Extent extent, uint32_t offset) {
   const uint32_t skipped = offset - extent.offset;
   extent.offset = offset;
   extent.length -= skipped;
-  if (!extent.zero) extent.ref.offset += skipped;
+  if (extent.leaf) extent.leaf->offset += skipped;
+  if (extent.has_ref()) extent.ref.offset += skipped;
   return extent;
 }
 
@@ -59,7 +64,8 @@ void write_extent(Extents& extents, const Extent& added) {
     add_or_join(run, left);
   }
   Extent middle = added;
-  if (middle.zero) middle.ref = {};
+  if (middle.zero) middle.leaf.reset();
+  if (!middle.has_ref()) middle.ref = {};
   add_or_join(run, middle);
   if (first_covered != to && std::prev(to)->end() > added.end())
     add_or_join(run, tail_from(*std::prev(to), added.end()));
@@ -109,24 +115,43 @@ std::vector<Piece> resolve(const Extents& extents, uint32_t offset, uint32_t len
     if (at == end) break;
     const Extent part = tail_from(*it, at);
     const uint32_t size = std::min(part.length, end - at);
-    pieces.push_back({part.zero ? Piece::Kind::kZero : Piece::Kind::kData, at, size, part.ref});
+    const auto kind = part.zero   ? Piece::Kind::kZero
+                      : part.leaf ? Piece::Kind::kLeaf
+                                  : Piece::Kind::kData;
+    pieces.push_back({kind, at, size, part.ref, part.leaf});
     at += size;
   }
   return pieces;
 }
 
 // Extents: for each, varints gap (since the end of the one before), length (> 0), lsn; a byte
-// 0 zero, 1 in a segment, 2 in the journal; for 1 and 2 varints file, offset.
+// 0 zero, 1 in a segment, 2 in the journal, 3 in a leaf; for 1 and 2 varints file, offset; for 3
+// the digest and varints length of the leaf (at least offset + length), offset in it.
 namespace {
 constexpr std::byte kZeroTag{0};
 constexpr std::byte kSegmentTag{1};
 constexpr std::byte kJournalTag{2};
+constexpr std::byte kLeafTag{3};
 
 Result<std::byte> take_byte(Bytes& in) {
   if (in.empty()) return fail(Errc::kCorruption, "cut off");
   const std::byte first = in[0];
   in = in.subspan(1);
   return first;
+}
+
+Result<SharedLeaf> take_leaf(Bytes& in, uint32_t length) {
+  SharedLeaf leaf;
+  if (in.size() < sizeof(Digest::bytes)) return fail(Errc::kCorruption, "cut off");
+  leaf.digest = Digest::from_bytes(in.first(sizeof(Digest::bytes)));
+  in = in.subspan(sizeof(Digest::bytes));
+  TRY_ASSIGN(const uint64_t leaf_length, take_varint(in));
+  TRY_ASSIGN(const uint64_t offset, take_varint(in));
+  if (leaf_length > UINT32_MAX || offset > leaf_length || length > leaf_length - offset)
+    return fail(Errc::kCorruption, "an extent is larger than its leaf");
+  leaf.length = static_cast<uint32_t>(leaf_length);
+  leaf.offset = static_cast<uint32_t>(offset);
+  return leaf;
 }
 
 Result<Extent> take_extent(Bytes& in, uint32_t previous_end) {
@@ -140,9 +165,12 @@ Result<Extent> take_extent(Bytes& in, uint32_t previous_end) {
   extent.length = static_cast<uint32_t>(length);
   TRY_ASSIGN(extent.lsn, take_varint(in));
   TRY_ASSIGN(const std::byte tag, take_byte(in));
-  if (tag > kJournalTag) return fail(Errc::kCorruption, "an extent has an unknown tag");
+  if (tag > kLeafTag) return fail(Errc::kCorruption, "an extent has an unknown tag");
   extent.zero = tag == kZeroTag;
-  if (extent.zero) return extent;
+  if (tag == kLeafTag) {
+    TRY_ASSIGN(extent.leaf, take_leaf(in, extent.length));
+  }
+  if (!extent.has_ref()) return extent;
   extent.ref.kind = tag == kJournalTag ? DataRef::Kind::kJournal : DataRef::Kind::kSegment;
   TRY_ASSIGN(extent.ref.file, take_varint(in));
   TRY_ASSIGN(extent.ref.offset, take_varint(in));
@@ -161,6 +189,13 @@ std::string encode_extents(const Extents& extents) {
     end = extent.end();
     if (extent.zero) {
       out.push_back(kZeroTag);
+      continue;
+    }
+    if (extent.leaf) {
+      out.push_back(kLeafTag);
+      append(out, extent.leaf->digest.view());
+      put_varint(out, extent.leaf->length);
+      put_varint(out, extent.leaf->offset);
       continue;
     }
     out.push_back(extent.ref.kind == DataRef::Kind::kJournal ? kJournalTag : kSegmentTag);
@@ -260,8 +295,12 @@ Result<std::pair<uint64_t, uint64_t>> parse_chunk_key(std::string_view key) {
   return std::pair{get_be64(bytes.data()), get_be64(bytes.data() + 8)};
 }
 
-std::string in_segment_key(uint64_t segment, uint64_t offset) {
-  return two_numbers(segment, offset);
+std::string in_segment_begin(uint64_t segment) {
+  return file_key(segment);
+}
+
+std::string in_segment_key(uint64_t segment, uint64_t offset, std::string_view chunk_key) {
+  return two_numbers(segment, offset).append(chunk_key);
 }
 
 }  // namespace cairn

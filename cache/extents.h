@@ -6,26 +6,62 @@
 // is harmless (it holds the newest bytes), dropping it early is not.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "cache/base/digest.h"
 #include "cache/base/result.h"
 #include "cache/segments.h"
 
 namespace cairn {
 
+// Bytes of a leaf that the store holds under its digest, whatever file they were published with.
+struct SharedLeaf {
+  Digest digest;
+  uint32_t length = 0;  // of the leaf
+  uint32_t offset = 0;  // in the leaf
+  bool operator==(const SharedLeaf&) const = default;
+};
+
+// Zeroes, bytes of a leaf, or else bytes at `ref`.
 struct Extent {
   uint32_t offset = 0;  // in the chunk
   uint32_t length = 0;
-  bool zero = false;  // a hole punched or cut; `ref` is unused
+  bool zero = false;  // a hole punched or cut
   DataRef ref;
   Lsn lsn = 0;
+  std::optional<SharedLeaf> leaf = std::nullopt;  // copied from another place without moving bytes
+  bool has_ref() const { return !zero && !leaf; }
+  // What an extent is made of, still without a place.
+  static Extent zeroes() { return {0, 0, true, {}, 0}; }
+  static Extent at_ref(const DataRef& ref) { return {0, 0, false, ref, 0}; }
+  static Extent of_leaf(const SharedLeaf& leaf) { return {0, 0, false, {}, 0, leaf}; }
   uint32_t end() const { return offset + length; }
   bool operator==(const Extent&) const = default;
 };
 using Extents = std::vector<Extent>;
+
+// Cuts [offset, offset + length) of a file, which is made of `source` from its first byte on, at
+// the ends of chunks: `visit(chunk, extent)` gets each part. The first error ends it.
+template <class Visit>
+Status each_chunk_extent(uint32_t chunk_bytes, uint64_t offset, uint64_t length, Extent source,
+                         const Visit& visit) {
+  while (length > 0) {
+    source.offset = static_cast<uint32_t>(offset % chunk_bytes);
+    source.length =
+        static_cast<uint32_t>(std::min<uint64_t>(length, chunk_bytes - source.offset));
+    TRY(visit(offset / chunk_bytes, source));
+    offset += source.length;
+    length -= source.length;
+    if (source.leaf) source.leaf->offset += source.length;
+    if (source.has_ref()) source.ref.offset += source.length;
+  }
+  return {};
+}
 
 // Puts `added` over what is there.
 void write_extent(Extents& extents, const Extent& added);
@@ -38,11 +74,12 @@ bool covers(const Extents& extents, uint32_t length);
 
 // [offset, offset + length) as extents and gaps, in order; a gap has kind kBase.
 struct Piece {
-  enum class Kind : uint8_t { kData, kZero, kBase };
+  enum class Kind : uint8_t { kData, kZero, kLeaf, kBase };
   Kind kind = Kind::kBase;
   uint32_t offset = 0;
   uint32_t length = 0;
-  DataRef ref;  // of the piece's first byte, for kData
+  DataRef ref;                                    // of the piece's first byte, for kData
+  std::optional<SharedLeaf> leaf = std::nullopt;  // the same for kLeaf
 };
 std::vector<Piece> resolve(const Extents& extents, uint32_t offset, uint32_t length);
 
@@ -74,6 +111,9 @@ Result<FileState> decode_file_state(std::string_view in);
 std::string file_key(uint64_t inode);
 std::string chunk_key(uint64_t inode, uint64_t chunk);
 Result<std::pair<uint64_t, uint64_t>> parse_chunk_key(std::string_view key);
-std::string in_segment_key(uint64_t segment, uint64_t offset);
+// Several chunks may lie at one place in a segment. What lies in a segment is a range of keys: from
+// in_segment_begin of its number to that of the next one.
+std::string in_segment_begin(uint64_t segment);
+std::string in_segment_key(uint64_t segment, uint64_t offset, std::string_view chunk_key);
 
 }  // namespace cairn

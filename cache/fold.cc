@@ -9,6 +9,10 @@ namespace cairn {
 
 namespace {
 
+// A leaf that is copied by name costs no bytes, but a batch holds its name in memory: it counts as
+// so many.
+constexpr uint64_t kLeafCost = 4096;
+
 // What the records so far did to one file's content.
 struct FoldedFile {
   uint64_t base_limit = UINT64_MAX;
@@ -19,15 +23,21 @@ class Folder {
  public:
   explicit Folder(uint32_t chunk_bytes) : chunk_bytes_(chunk_bytes) {}
 
-  void add(const Change& change, Lsn lsn) {
+  Status add(const Change& change, Lsn lsn) {
     for (const Effect& effect : change.effects) {
       if (const auto* put = std::get_if<PutKey>(&effect)) {
         edits_[put->key] = put->value;
       } else if (const auto* data = std::get_if<WriteData>(&effect)) {
-        write(data->inode, data->offset, data->length, false, data->ref, lsn);
+        TRY(write(data->inode, data->offset, data->length, Extent::at_ref(data->ref), lsn));
         written_bytes_ += data->length;
+      } else if (const auto* shared = std::get_if<ShareData>(&effect)) {
+        TRY(write(shared->inode, shared->offset, shared->length, Extent::at_ref(shared->ref), lsn));
+        written_bytes_ += shared->length;  // they are hashed again
+      } else if (const auto* leaf = std::get_if<ShareLeaf>(&effect)) {
+        TRY(write(leaf->inode, leaf->offset, leaf->length, Extent::of_leaf(leaf->leaf), lsn));
+        written_bytes_ += kLeafCost;
       } else if (const auto* zero = std::get_if<ZeroRange>(&effect)) {
-        write(zero->inode, zero->offset, zero->length, true, {}, lsn);
+        TRY(write(zero->inode, zero->offset, zero->length, Extent::zeroes(), lsn));
       } else if (const auto* cut_effect = std::get_if<CutContent>(&effect)) {
         cut(cut_effect->inode, cut_effect->limit);
       } else if (const auto* forget = std::get_if<ForgetContent>(&effect)) {
@@ -39,6 +49,7 @@ class Folder {
       }
     }
     ++records_;
+    return {};
   }
 
   uint64_t written_bytes() const { return written_bytes_; }
@@ -63,16 +74,14 @@ class Folder {
   }
 
  private:
-  void write(uint64_t inode, uint64_t offset, uint64_t length, bool zero, DataRef ref, Lsn lsn) {
+  Status write(uint64_t inode, uint64_t offset, uint64_t length, Extent source, Lsn lsn) {
     FoldedFile& file = files_[inode];
-    while (length > 0) {
-      const auto at = static_cast<uint32_t>(offset % chunk_bytes_);
-      const auto part = static_cast<uint32_t>(std::min<uint64_t>(length, chunk_bytes_ - at));
-      write_extent(file.chunks[offset / chunk_bytes_], Extent{at, part, zero, ref, lsn});
-      offset += part;
-      length -= part;
-      ref.offset += part;
-    }
+    source.lsn = lsn;
+    return each_chunk_extent(chunk_bytes_, offset, length, source,
+                             [&](uint64_t chunk, const Extent& extent) -> Status {
+                               write_extent(file.chunks[chunk], extent);
+                               return {};
+                             });
   }
 
   void cut(uint64_t inode, uint64_t limit) {
@@ -126,7 +135,7 @@ Result<Fold> fold_journal(Journal& journal, Lsn after, Lsn upto, uint32_t chunk_
     if (full) return {};
     if (record.type == kRecordChange) {
       TRY_ASSIGN(const Change change, decode_change(record));
-      folder.add(change, record.lsn);
+      if (Status added = folder.add(change, record.lsn); !added) return added;
     }
     last = record.lsn;
     full =

@@ -73,20 +73,16 @@ class LiveState::Step {
     return {};
   }
 
-  Status write(uint64_t inode, uint64_t offset, uint64_t length, bool zero, DataRef ref) {
+  Status write(uint64_t inode, uint64_t offset, uint64_t length, Extent source) {
     TRY(touch(inode));
-    const uint64_t chunk_bytes = state_.chunk_bytes_;
-    while (length > 0) {
-      const uint64_t chunk = offset / chunk_bytes;
-      const auto at = static_cast<uint32_t>(offset % chunk_bytes);
-      const auto part = static_cast<uint32_t>(std::min<uint64_t>(length, chunk_bytes - at));
-      TRY_ASSIGN(Extents * row, extents(inode, chunk));
-      write_extent(*row, Extent{at, part, zero, ref, lsn_});
-      offset += part;
-      length -= part;
-      ref.offset += part;
-    }
-    return {};
+    source.lsn = lsn_;
+    return each_chunk_extent(
+        state_.chunk_bytes_, offset, length, source,
+        [&](uint64_t chunk, const Extent& extent) -> Status {
+          TRY_ASSIGN(Extents * row, extents(inode, chunk));
+          write_extent(*row, extent);
+          return {};
+        });
   }
 
   Status cut(uint64_t inode, uint64_t limit) {
@@ -176,9 +172,13 @@ Status LiveState::apply(const Change& change, Lsn lsn,
     if (const auto* put = std::get_if<PutKey>(&effect)) {
       TRY(step.put_key(*put));
     } else if (const auto* write = std::get_if<WriteData>(&effect)) {
-      TRY(step.write(write->inode, write->offset, write->length, false, write->ref));
+      TRY(step.write(write->inode, write->offset, write->length, Extent::at_ref(write->ref)));
     } else if (const auto* zero = std::get_if<ZeroRange>(&effect)) {
-      TRY(step.write(zero->inode, zero->offset, zero->length, true, {}));
+      TRY(step.write(zero->inode, zero->offset, zero->length, Extent::zeroes()));
+    } else if (const auto* data = std::get_if<ShareData>(&effect)) {
+      TRY(step.write(data->inode, data->offset, data->length, Extent::at_ref(data->ref)));
+    } else if (const auto* leaf = std::get_if<ShareLeaf>(&effect)) {
+      TRY(step.write(leaf->inode, leaf->offset, leaf->length, Extent::of_leaf(leaf->leaf)));
     } else if (const auto* cut = std::get_if<CutContent>(&effect)) {
       TRY(step.cut(cut->inode, cut->limit));
     } else if (const auto* forget = std::get_if<ForgetContent>(&effect)) {
@@ -370,17 +370,19 @@ Result<std::optional<ResidentRow>> LiveState::resident(uint64_t inode, uint64_t 
 void LiveState::put_resident(uint64_t inode, uint64_t chunk, const ResidentRow& row) {
   const std::string key = chunk_key(inode, chunk);
   tables_.apply({{Table::kResident, key, encode_resident(row)},
-                 {Table::kInSegment, in_segment_key(row.ref.file, row.ref.offset), key}});
+                 {Table::kInSegment, in_segment_key(row.ref.file, row.ref.offset, key), key}});
 }
 
 void LiveState::drop_resident(uint64_t inode, uint64_t chunk, const ResidentRow& row) {
-  tables_.apply({{Table::kResident, chunk_key(inode, chunk), std::nullopt},
-                 {Table::kInSegment, in_segment_key(row.ref.file, row.ref.offset), std::nullopt}});
+  const std::string key = chunk_key(inode, chunk);
+  tables_.apply(
+      {{Table::kResident, key, std::nullopt},
+       {Table::kInSegment, in_segment_key(row.ref.file, row.ref.offset, key), std::nullopt}});
 }
 
 Result<std::vector<LiveState::InSegment>> LiveState::in_segment(uint64_t segment) const {
-  TRY_ASSIGN(const auto rows, tables_.scan(Table::kInSegment, in_segment_key(segment, 0),
-                                           in_segment_key(segment + 1, 0), SIZE_MAX));
+  TRY_ASSIGN(const auto rows, tables_.scan(Table::kInSegment, in_segment_begin(segment),
+                                           in_segment_begin(segment + 1), SIZE_MAX));
   std::vector<InSegment> out;
   for (const auto& row : rows) {
     TRY_ASSIGN(const auto resident, tables_.get(Table::kResident, row.value));
@@ -431,8 +433,8 @@ std::vector<std::string> LiveState::state_keys(std::string_view prefix) const {
 }
 
 Status LiveState::drop_segment(uint64_t segment) {
-  std::string from = in_segment_key(segment, 0);
-  const std::string end = in_segment_key(segment + 1, 0);
+  std::string from = in_segment_begin(segment);
+  const std::string end = in_segment_begin(segment + 1);
   while (true) {
     TRY_ASSIGN(const auto rows, tables_.scan(Table::kInSegment, from, end, kScanStep));
     std::vector<TableChange> changes;

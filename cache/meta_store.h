@@ -26,7 +26,7 @@ enum class Table : uint8_t {
   kFiles,      // inode -> state of a file with unpublished content
   kDirty,      // inode, chunk -> extents over the published content
   kResident,   // inode, chunk -> clean content in a segment
-  kInSegment,  // segment, offset -> inode, chunk of a resident row (for eviction)
+  kInSegment,  // segment, offset, inode, chunk -> inode, chunk of a resident row (for eviction)
 };
 inline constexpr size_t kTableCount = 7;
 inline constexpr size_t kMetaKeyBytesMax = 480;

@@ -141,6 +141,11 @@ class Remote {
   virtual Result<std::vector<Leaf>> leaves(const Cid& content, uint64_t size, uint64_t first,
                                            uint64_t count, Missing& missing) = 0;
 
+  // The first chunk >= `first` of a content that is not all zeroes; nullopt: there is none. Long
+  // runs of zeroes cost nothing.
+  virtual Result<std::optional<uint64_t>> next_data(const Cid& content, uint64_t size,
+                                                    uint64_t first, Missing& missing) = 0;
+
   // Brings metadata blocks here (with what lies around them).
   virtual void fetch(const Missing& missing, Context context, Callback<void> done) = 0;
   // Bytes of leaves, in the order asked for; neighbours in the store come with one request.

@@ -42,7 +42,10 @@ ChunkStager::ChunkStager(Components components, Options options, Context context
 
 uint64_t ChunkStager::memory_of(const ChunkPlan& plan) const {
   if (plan.whole() || plan.zero()) return 0;
-  return uint64_t{plan.length} + plan.base_length;
+  uint64_t bytes = uint64_t{plan.length} + plan.base_length;
+  for (const Piece& piece : plan.pieces)
+    if (piece.kind == Piece::Kind::kLeaf) bytes += piece.leaf->length;
+  return bytes;
 }
 
 Status ChunkStager::add(const FrozenFile& file, const std::optional<UnixfsRoot>& base,
@@ -133,29 +136,53 @@ Status ChunkStager::find_base_leaves() {
   return {};
 }
 
-Status ChunkStager::bring_bases() {
-  TRY(find_base_leaves());
-  std::vector<Job*> wanting;
-  std::vector<Leaf> wanted;
+// What the chunks of the window copy from leaves, each leaf once a chunk.
+void ChunkStager::find_shared_leaves() {
   for (Job& job : window_) {
-    if (!job.base_leaf || job.base_leaf->zero) continue;
-    TRY_ASSIGN(auto bytes, components_.host.resident(job.inode, job.plan.index, *job.base_leaf));
-    // What rotted here must not get into the store as a part of something new.
-    if (bytes && bytes->size() == job.plan.base_length && sha256(*bytes) == job.base_leaf->digest) {
-      job.base_bytes = std::move(*bytes);
+    if (job.plan.is_leaf() && components_.packs.contains(job.plan.pieces[0].leaf->digest)) {
+      job.is_stored = true;
       continue;
     }
-    wanting.push_back(&job);
-    wanted.push_back(*job.base_leaf);
+    for (const Piece& piece : job.plan.pieces) {
+      if (piece.kind != Piece::Kind::kLeaf) continue;
+      const Digest& digest = piece.leaf->digest;
+      const bool known = std::any_of(job.shared.begin(), job.shared.end(), [&](const Shared& each) {
+        return each.leaf.digest == digest;
+      });
+      if (!known) job.shared.push_back({{digest, piece.leaf->length, false}, {}});
+    }
+  }
+}
+
+Status ChunkStager::bring_bases() {
+  TRY(find_base_leaves());
+  find_shared_leaves();
+  std::vector<Buffer*> wanting;
+  std::vector<Leaf> wanted;
+  const auto bring = [&](const Job& job, const Leaf& leaf, Buffer& target) -> Status {
+    TRY_ASSIGN(auto bytes, components_.host.resident(job.inode, job.plan.index, leaf));
+    // What rotted here must not get into the store as a part of something new.
+    if (bytes && bytes->size() == leaf.length && sha256(*bytes) == leaf.digest) {
+      target = std::move(*bytes);
+      return {};
+    }
+    wanting.push_back(&target);
+    wanted.push_back(leaf);
+    return {};
+  };
+  for (Job& job : window_) {
+    if (job.base_leaf && !job.base_leaf->zero) TRY(bring(job, *job.base_leaf, job.base_bytes));
+    for (Shared& shared : job.shared) TRY(bring(job, shared.leaf, shared.bytes));
   }
   if (wanted.empty()) return {};
+  const std::vector<Leaf> asked = wanted;
   TRY_ASSIGN(auto fetched, await<std::vector<Buffer>>([&](Callback<std::vector<Buffer>> done) {
                components_.remote.fetch_leaves(std::move(wanted), context_, std::move(done));
              }));
   for (size_t i = 0; i < wanting.size(); ++i) {
-    if (i >= fetched.size() || fetched[i].size() != wanting[i]->plan.base_length)
+    if (i >= fetched.size() || fetched[i].size() != asked[i].length)
       return fail(Errc::kCorruption, "a leaf has another length than its file says");
-    wanting[i]->base_bytes = std::move(fetched[i]);
+    *wanting[i] = std::move(fetched[i]);
   }
   return {};
 }
@@ -163,6 +190,10 @@ Status ChunkStager::bring_bases() {
 Status ChunkStager::hash(Job& job) {
   const ChunkPlan& plan = job.plan;
   job.leaf.length = plan.length;
+  if (job.is_stored) {
+    job.leaf.digest = plan.pieces[0].leaf->digest;
+    return {};
+  }
   if (plan.zero()) {
     job.leaf.digest = components_.shape.zero_leaf(plan.length);
     job.leaf.zero = true;
@@ -192,6 +223,12 @@ Status ChunkStager::assemble(Job& job) {
     if (piece.kind == Piece::Kind::kData) {
       TRY_ASSIGN(const auto file, components_.host.open_data(piece.ref));
       TRY(read_fully(*file, piece.ref.offset, place));
+    } else if (piece.kind == Piece::Kind::kLeaf) {
+      const auto from =
+          std::find_if(job.shared.begin(), job.shared.end(), [&](const Shared& each) {
+            return each.leaf.digest == piece.leaf->digest;
+          });
+      std::copy_n(from->bytes.data() + piece.leaf->offset, piece.length, place.begin());
     } else if (piece.kind == Piece::Kind::kBase && piece.offset < job.plan.base_bytes &&
                !job.base_bytes.empty()) {
       const size_t count = std::min<size_t>(piece.length, job.plan.base_bytes - piece.offset);
@@ -199,6 +236,7 @@ Status ChunkStager::assemble(Job& job) {
     }
   }
   job.base_bytes = Buffer();
+  job.shared.clear();
   job.bytes = Buffer(std::move(out));
   return {};
 }
@@ -207,6 +245,7 @@ Status ChunkStager::pack(Job& job) {
   job.changes->push_back({job.plan.index, job.leaf.digest});
   components_.host.chunk_staged(job.inode, job.plan.index, job.leaf,
                                 job.leaf.zero ? Buffer() : job.bytes);
+  if (job.is_stored) return {};
   const Digest& digest = job.leaf.digest;
   if (packed_.contains(digest) || components_.packs.contains(digest)) return {};
   if (!pack_.fits(job.leaf.length)) TRY(seal());

@@ -1,8 +1,9 @@
 // ChunkStager: turns what was written to files into leaves in data packs.
 //
 // For each changed chunk: assemble it (or leave it where it lies in one piece), hash it, and unless
-// the store has that leaf already put it into the open pack; full packs go to the uploader. Work
-// goes in windows of chunks: their bases are fetched together, they are hashed on several threads,
+// the store has that leaf already put it into the open pack; full packs go to the uploader. A chunk
+// that is one leaf of the store (a copy) takes no more than its name. Work goes in windows of
+// chunks: their bases are fetched together, they are hashed on several threads,
 // and they enter packs in the order of the files, so that a file that was written at once is read
 // back with few requests.
 //
@@ -56,6 +57,10 @@ class ChunkStager {
   Status flush();
 
  private:
+  struct Shared {
+    Leaf leaf;
+    Buffer bytes;
+  };
   struct Job {
     uint64_t inode = 0;
     const std::optional<UnixfsRoot>* base = nullptr;
@@ -63,6 +68,8 @@ class ChunkStager {
     ChunkPlan plan;
     std::optional<Leaf> base_leaf;  // set while its bytes are still to be brought
     Buffer base_bytes;              // empty: zeroes
+    std::vector<Shared> shared;     // leaves that parts of it are copied from
+    bool is_stored = false;         // it is a leaf of the store, and no bytes are needed
     // What hashing finds.
     Leaf leaf;
     Buffer bytes;                // assembled
@@ -73,6 +80,7 @@ class ChunkStager {
   Status run_window();
   Status bring_bases();
   Status find_base_leaves();
+  void find_shared_leaves();
   Status make_room(uint64_t bytes);
   Status hash(Job& job);
   Status assemble(Job& job);

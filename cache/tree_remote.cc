@@ -396,6 +396,12 @@ Result<std::vector<Leaf>> TreeRemote::leaves(const Cid& content, uint64_t size, 
   return leaves;
 }
 
+Result<std::optional<uint64_t>> TreeRemote::next_data(const Cid& content, uint64_t size,
+                                                      uint64_t first, Missing& missing) {
+  LocalBlocks reader(*impl_->blocks, missing);
+  return next_unixfs_data(*impl_->shape, {content, size}, first, reader);
+}
+
 void TreeRemote::fetch(const Missing& missing, Context context, Callback<void> done) {
   // A node of a tree that is no longer shown may be in no pack that is still named. The caller runs
   // again from the start, and then asks for the nodes of the new one.

@@ -116,6 +116,8 @@ class TreeRemote final : public Remote {
   Result<Buffer> block(const Digest& digest, Missing& missing) override;
   Result<std::vector<Leaf>> leaves(const Cid& content, uint64_t size, uint64_t first,
                                    uint64_t count, Missing& missing) override;
+  Result<std::optional<uint64_t>> next_data(const Cid& content, uint64_t size, uint64_t first,
+                                            Missing& missing) override;
   void fetch(const Missing& missing, Context context, Callback<void> done) override;
   void fetch_leaves(std::vector<Leaf> leaves, Context context,
                     Callback<std::vector<Buffer>> done) override;

@@ -379,6 +379,17 @@ void op_fallocate(fuse_req_t req, fuse_ino_t, int mode, off_t offset, off_t leng
       reply_ok);
 }
 
+void op_copy_file_range(fuse_req_t req, fuse_ino_t, off_t from_offset, fuse_file_info* from,
+                        fuse_ino_t, off_t to_offset, fuse_file_info* to, size_t length, int) {
+  serve(
+      req,
+      [&volume = volume_of(req), from = from->fh, from_offset = static_cast<uint64_t>(from_offset),
+       to = to->fh, to_offset = static_cast<uint64_t>(to_offset), length](Need& need) {
+        return volume.copy_range(from, from_offset, to, to_offset, length, need);
+      },
+      [](fuse_req_t r, uint64_t copied) { fuse_reply_write(r, copied); });
+}
+
 void op_lseek(fuse_req_t req, fuse_ino_t, off_t offset, int whence, fuse_file_info* fi) {
   serve(
       req,
@@ -525,6 +536,7 @@ fuse_lowlevel_ops make_ops() {
   ops.listxattr = op_listxattr;
   ops.removexattr = op_removexattr;
   ops.fallocate = op_fallocate;
+  ops.copy_file_range = op_copy_file_range;
   ops.lseek = op_lseek;
   return ops;
 }

@@ -132,6 +132,11 @@ class Volume {
   Status fallocate(HandleId handle, int mode, uint64_t offset, uint64_t length, Need& need);
   // whence SEEK_DATA or SEEK_HOLE; ENXIO as lseek(2).
   Result<uint64_t> seek(HandleId handle, uint64_t offset, int whence, Need& need);
+  // Makes bytes of `to` those of `from` without moving them where that is possible; returns how
+  // many, which may be fewer than asked for and is 0 at the end of the source. EINVAL when the
+  // ranges overlap in one file.
+  Result<uint64_t> copy_range(HandleId from, uint64_t from_offset, HandleId to, uint64_t to_offset,
+                              uint64_t length, Need& need);
   // Everything acknowledged so far survives power loss (and, when the mount was told
   // --durability=remote, the loss of this node).
   Status sync();
@@ -221,6 +226,17 @@ class Volume {
   // The mode and the lists of something created in `parent`.
   Status inherit(Draft& change, Ino parent, const InodeRecord& dir, Ino ino, InodeRecord& record,
                  const Caller& caller, Need& need);
+  Status punch(Ino ino, const InodeRecord& record, uint64_t offset, uint64_t end, Change& change,
+               Need& need);
+  // Storage of a file, in bytes of 4 KiB blocks. What [first, last) takes now; what all of it
+  // takes with data (a copy) in a range, and without what lies in [offset, end).
+  uint64_t stored_bytes(Ino ino, const InodeRecord& record, uint64_t first, uint64_t last);
+  uint64_t allocated_with_data(Ino ino, const InodeRecord& record, uint64_t offset,
+                               uint64_t length);
+  uint64_t allocated_with_copy(Ino source_ino, const InodeRecord& source, uint64_t from_offset,
+                               Ino target_ino, const InodeRecord& target, uint64_t to_offset,
+                               uint64_t length);
+  uint64_t allocated_without(Ino ino, const InodeRecord& record, uint64_t offset, uint64_t end);
 
   Result<OpenFile> file_of(HandleId handle);
   std::optional<Orphan> orphan_of(Ino ino) const;

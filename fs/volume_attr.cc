@@ -11,11 +11,6 @@ namespace cairn {
 namespace {
 
 constexpr uint64_t kChangeBytes = 4096;
-constexpr uint64_t kBlock = 4096;
-
-uint64_t round_up(uint64_t bytes) {
-  return (bytes + kBlock - 1) / kBlock * kBlock;
-}
 
 }  // namespace
 
@@ -29,9 +24,11 @@ Result<Attr> Volume::resize(Ino ino, InodeRecord& record, uint64_t size, Change&
   if (record.type() == FileType::kDirectory) return fail_errno(EISDIR, "truncate");
   if (record.type() != FileType::kRegular) return fail_errno(EINVAL, "truncate");
   if (size > kMaxFileBytes) return fail_errno(EFBIG, "truncate to " + std::to_string(size));
-  if (size < record.size) change.effects.emplace_back(CutContent{ino, size});
+  if (size < record.size) {
+    change.effects.emplace_back(CutContent{ino, size});
+    record.allocated = allocated_without(ino, record, size, record.size);
+  }
   record.size = size;
-  record.allocated = std::min(record.allocated, round_up(size));
   record.mtime = change.time_ns;
   return attr_of(ino, record);
 }

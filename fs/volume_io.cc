@@ -1,8 +1,4 @@
-// File content and directory listings.
-#include <fcntl.h>
-#include <linux/falloc.h>
-#include <unistd.h>
-
+// File content: reading and writing.
 #include <algorithm>
 #include <cerrno>
 
@@ -12,29 +8,11 @@ namespace cairn {
 
 namespace {
 
-constexpr uint64_t kBlock = 4096;
 constexpr uint64_t kRecordBytes = 4096;  // room in the journal besides the data
 
 // Read-ahead window of a sequential stream: doubles from the first to the last.
 constexpr uint64_t kWindowFirst = 1ULL << 20;
 constexpr uint64_t kWindowLast = 16ULL << 20;
-
-uint64_t round_up(uint64_t bytes) {
-  return (bytes + kBlock - 1) / kBlock * kBlock;
-}
-
-// Storage of a file after [offset, offset + length) was written: what lies behind the old end is
-// new, a hole before it stays a hole.
-uint64_t allocated_after(const InodeRecord& record, uint64_t offset, uint64_t length) {
-  const uint64_t end = offset + length;
-  const uint64_t old_end = round_up(record.size);
-  uint64_t allocated = record.allocated;
-  if (end > old_end)
-    allocated += round_up(end) - std::max(offset / kBlock * kBlock, old_end);
-  else if (allocated < old_end)
-    allocated += std::min(round_up(length), old_end - allocated);
-  return std::min(allocated, round_up(std::max(end, record.size)));
-}
 
 }  // namespace
 
@@ -98,8 +76,8 @@ Status Volume::write(HandleId handle, uint64_t offset, Bytes data, Need& need) {
     // Before data is put anywhere: so that the operation is not run again behind that.
     const std::shared_lock lock(mutex_);
     TRY_ASSIGN(const InodeRecord record, load(file.ino, need));
-    TRY(check_quota(static_cast<int64_t>(allocated_after(record, offset, data.size()) -
-                                         record.allocated)));
+    const uint64_t allocated = allocated_with_data(file.ino, record, offset, data.size());
+    TRY(check_quota(static_cast<int64_t>(allocated - record.allocated)));
   }
   TRY_ASSIGN(WriteData placed, engine_.place(file.ino, offset, data, need));
   const std::lock_guard lock(mutex_);
@@ -108,67 +86,12 @@ Status Volume::write(HandleId handle, uint64_t offset, Bytes data, Need& need) {
   Change change;
   change.time_ns = engine_.clock().wall_ns();
   const uint64_t allocated_before = record.allocated;
-  record.allocated = allocated_after(record, offset, data.size());
+  record.allocated = allocated_with_data(file.ino, record, offset, data.size());
   record.size = std::max(record.size, end);
   record.mtime = change.time_ns;
   record.ctime = change.time_ns;
   change.effects.emplace_back(std::move(placed));
   return commit_record(change, file.ino, record, allocated_before);
-}
-
-Status Volume::fallocate(HandleId handle, int mode, uint64_t offset, uint64_t length, Need& need) {
-  const bool keep_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
-  const bool punch = (mode & FALLOC_FL_PUNCH_HOLE) != 0;
-  const bool zero = (mode & FALLOC_FL_ZERO_RANGE) != 0;
-  const int known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
-  if ((mode & ~known) != 0 || (punch && (zero || !keep_size)))
-    return fail_errno(EOPNOTSUPP, "fallocate mode " + std::to_string(mode));
-  if (length == 0) return fail_errno(EINVAL, "fallocate of nothing");
-  if (offset > kMaxFileBytes || length > kMaxFileBytes - offset)
-    return fail_errno(EFBIG, "fallocate");
-  TRY_ASSIGN(const OpenFile file, file_of(handle));
-  TRY(engine_.admit(kRecordBytes, need));
-  const std::lock_guard lock(mutex_);
-  TRY_ASSIGN(InodeRecord record, load(file.ino, need));
-  if (record.type() != FileType::kRegular) return fail_errno(ENODEV, "fallocate");
-  Change change;
-  change.time_ns = engine_.clock().wall_ns();
-  const uint64_t end = offset + length;
-  if ((punch || zero) && offset < record.size) {
-    if (end >= record.size) {
-      change.effects.emplace_back(CutContent{file.ino, offset});
-    } else {
-      change.effects.emplace_back(ZeroRange{file.ino, offset, length});
-    }
-  }
-  if (!keep_size && end > record.size) {
-    record.size = end;
-  }
-  const uint64_t allocated_before = record.allocated;
-  if (punch) {
-    const uint64_t first = round_up(offset);
-    const uint64_t last = std::min(end, round_up(record.size)) / kBlock * kBlock;
-    if (last > first) record.allocated -= std::min(record.allocated, last - first);
-  } else {
-    record.allocated = std::min(
-        round_up(record.size), std::max(record.allocated, allocated_after(record, offset, length)));
-  }
-  record.mtime = change.time_ns;
-  record.ctime = change.time_ns;
-  return commit_record(change, file.ino, record, allocated_before);
-}
-
-Result<uint64_t> Volume::seek(HandleId handle, uint64_t offset, int whence, Need& need) {
-  if (whence != SEEK_DATA && whence != SEEK_HOLE) return fail_errno(EINVAL, "seek");
-  TRY_ASSIGN(const OpenFile file, file_of(handle));
-  const std::shared_lock lock(mutex_);
-  TRY_ASSIGN(const InodeRecord record, load(file.ino, need));
-  std::optional<ContentBase> pinned;
-  if (const auto orphan = orphan_of(file.ino)) pinned = orphan->base;
-  TRY_ASSIGN(const auto found,
-             engine_.seek(file.ino, pinned, record.size, offset, whence == SEEK_DATA, need));
-  if (!found) return fail_errno(ENXIO, "seek");
-  return *found;
 }
 
 }  // namespace cairn

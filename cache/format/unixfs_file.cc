@@ -156,6 +156,36 @@ Result<std::vector<UnixfsPlace>> unixfs_leaves(const UnixfsShape& shape, const U
   return std::move(collect.leaves);
 }
 
+Result<std::optional<uint64_t>> next_unixfs_data(const UnixfsShape& shape, const UnixfsRoot& root,
+                                                 uint64_t first, BlockReader& reader) {
+  // Down the first path that is not zero, and up again when nothing behind `first` is on it. The
+  // walk goes on behind a block that is not here; one such block is enough to ask for.
+  class Find final : public UnixfsVisitor, public BlockReader {
+   public:
+    explicit Find(BlockReader& below) : below_(below) {}
+    Result<bool> node(const UnixfsPlace& place) override {
+      return !place.zero && !found && !missing_;
+    }
+    Status leaf(const UnixfsPlace& place) override {
+      if (!place.zero && !found && !missing_) found = place.first_chunk;
+      return {};
+    }
+    Result<Buffer> get(const Digest& digest) override {
+      auto block = below_.get(digest);
+      missing_ |= !block;
+      return block;
+    }
+    std::optional<uint64_t> found;
+
+   private:
+    BlockReader& below_;
+    bool missing_ = false;
+  };
+  Find find(reader);
+  TRY(walk_unixfs(shape, root, first, UINT64_MAX, find, find));
+  return find.found;
+}
+
 namespace {
 
 class Updater {

@@ -73,6 +73,10 @@ constexpr uint64_t kMaxUnixfsLeaves = 65536;
 Result<std::vector<UnixfsPlace>> unixfs_leaves(const UnixfsShape& shape, const UnixfsRoot& root,
                                                uint64_t first, uint64_t last, BlockReader& reader);
 
+// The first chunk >= `first` that is not a full chunk of zeroes; nullopt: there is none.
+Result<std::optional<uint64_t>> next_unixfs_data(const UnixfsShape& shape, const UnixfsRoot& root,
+                                                 uint64_t first, BlockReader& reader);
+
 // A chunk that has new content; the leaf's length follows from the file's new size.
 struct UnixfsChange {
   uint64_t chunk = 0;

@@ -13,6 +13,7 @@ constexpr uint32_t kChunk = 64;
 struct ModelByte {
   Piece::Kind kind = Piece::Kind::kBase;
   DataRef ref;
+  std::optional<SharedLeaf> leaf;
   Lsn lsn = 0;
 };
 using Model = std::vector<ModelByte>;
@@ -27,6 +28,12 @@ void check_against(const Model& model, const Extents& extents) {
     RC_ASSERT(left.end() <= right.offset);
     if (left.end() != right.offset || left.zero != right.zero) continue;
     RC_ASSERT_FALSE(left.zero);
+    if (left.leaf.has_value() != right.leaf.has_value()) continue;
+    if (left.leaf) {
+      RC_ASSERT(left.leaf->digest != right.leaf->digest ||
+                left.leaf->offset + left.length != right.leaf->offset);
+      continue;
+    }
     RC_ASSERT(left.ref.file != right.ref.file || left.ref.kind != right.ref.kind ||
               left.ref.offset + left.length != right.ref.offset);
   }
@@ -44,6 +51,11 @@ void check_against(const Model& model, const Extents& extents) {
     for (uint32_t i = 0; i < piece.length; ++i) {
       const ModelByte& byte = model[at + i];
       RC_ASSERT(byte.kind == piece.kind);
+      if (piece.kind == Piece::Kind::kLeaf) {
+        SharedLeaf expected_leaf = *piece.leaf;
+        expected_leaf.offset += i;
+        RC_ASSERT(byte.leaf == expected_leaf);
+      }
       if (piece.kind != Piece::Kind::kData) continue;
       DataRef expected = piece.ref;
       expected.offset += i;
@@ -72,6 +84,12 @@ Extent any_extent(Lsn lsn, uint64_t& segment_end) {
   extent.ref.offset =
       *rc::gen::arbitrary<bool>() ? segment_end : *rc::gen::inRange<uint64_t>(0, 99);
   segment_end = extent.ref.offset + extent.length;
+  if (!extent.zero && *rc::gen::inRange(0, 4) == 0) {
+    // Mostly at its own place, as copies are.
+    const bool in_place = *rc::gen::inRange(0, 4) != 0;
+    extent.leaf = SharedLeaf{sha256(as_bytes(*rc::gen::element<std::string>("a", "b"))), 2 * kChunk,
+                             in_place ? extent.offset : kChunk};
+  }
   return extent;
 }
 
@@ -91,15 +109,21 @@ TEST_CASE("extents say of every byte where it was last written") {
         std::fill(model.begin() + limit, model.end(), ModelByte{});
       } else {
         Extent extent = any_extent(lsn, segment_end);
-        if (*rc::gen::arbitrary<bool>() && next_offset + extent.length <= kChunk)
+        if (*rc::gen::arbitrary<bool>() && next_offset + extent.length <= kChunk) {
           extent.offset = next_offset;
+          if (extent.leaf) extent.leaf->offset = next_offset;
+        }
         next_offset = extent.end();
         write_extent(extents, extent);
         for (uint32_t i = 0; i < extent.length; ++i) {
           ModelByte& byte = model[extent.offset + i];
-          byte.kind = extent.zero ? Piece::Kind::kZero : Piece::Kind::kData;
+          byte.kind = extent.zero   ? Piece::Kind::kZero
+                      : extent.leaf ? Piece::Kind::kLeaf
+                                    : Piece::Kind::kData;
           byte.ref = extent.ref;
           byte.ref.offset += i;
+          byte.leaf = extent.leaf;
+          if (byte.leaf) byte.leaf->offset += i;
           byte.lsn = lsn;
         }
       }
@@ -166,7 +190,8 @@ TEST_CASE("a file's cuts limit its published content as a replayed history would
 TEST_CASE("row keys sort as their numbers do") {
   CHECK(chunk_key(1, 255) < chunk_key(1, 256));
   CHECK(chunk_key(1, UINT64_MAX) < chunk_key(2, 0));
-  CHECK(in_segment_key(0x7f, 1) < in_segment_key(0x80, 0));
+  CHECK(in_segment_key(0x7f, 1, chunk_key(2, 2)) < in_segment_begin(0x80));
+  CHECK(in_segment_begin(0x80) < in_segment_key(0x80, 0, chunk_key(0, 0)));
   CHECK(file_key(UINT64_MAX - 1) < file_key(UINT64_MAX));
   CHECK(parse_chunk_key(chunk_key(7, 9)).value() == std::pair<uint64_t, uint64_t>{7, 9});
   CHECK_FALSE(parse_chunk_key("short"));

@@ -165,9 +165,17 @@ void change(VolumeModel& model) {
     }
     const auto offset = static_cast<uint64_t>(*rc::gen::inRange(0, 60'000));
     const auto size = static_cast<uint64_t>(*rc::gen::inRange(1, 20'000));
-    switch (*rc::gen::inRange(0, 8)) {
+    switch (*rc::gen::inRange(0, 10)) {
       case 0:
         model.remove(ino);
+        break;
+      case 8:  // a whole chunk
+        model.copy(make_ino(1, 1, static_cast<uint16_t>(*rc::gen::inRange(1, 6))), ino,
+                   offset / kChunk * kChunk, kChunk);
+        break;
+      case 9:
+        model.copy(make_ino(1, 1, static_cast<uint16_t>(*rc::gen::inRange(1, 6))), ino, offset,
+                   size);
         break;
       case 1:
         model.truncate(ino, offset);

@@ -53,22 +53,36 @@ void VolumeModel::remove(Ino ino) {
   ++lsn_;
 }
 
-void VolumeModel::add_extent(Ino ino, uint64_t offset, uint64_t length,
-                             std::optional<uint64_t> log_offset) {
-  ++lsn_;
+void VolumeModel::add_extent(Ino ino, uint64_t offset, uint64_t length, const Extent& source) {
   changed_.insert(ino);
-  Pending& pending = pending_[ino];
-  for (uint64_t at = 0; at < length;) {
-    Extent extent;
-    extent.offset = static_cast<uint32_t>((offset + at) % chunk_bytes_);
-    extent.length =
-        static_cast<uint32_t>(std::min<uint64_t>(chunk_bytes_ - extent.offset, length - at));
-    extent.lsn = lsn_;
-    extent.zero = !log_offset;
-    if (log_offset) extent.ref = {DataRef::Kind::kSegment, 1, *log_offset + at};
-    write_extent(pending.chunks[(offset + at) / chunk_bytes_], extent);
-    at += extent.length;
-  }
+  Extent part = source;
+  part.lsn = ++lsn_;
+  require(each_chunk_extent(chunk_bytes_, offset, length, part,
+                            [&](uint64_t chunk, const Extent& extent) -> Status {
+                              write_extent(pending_[ino].chunks[chunk], extent);
+                              return {};
+                            }));
+}
+
+bool VolumeModel::copy(Ino from, Ino to, uint64_t offset, uint64_t length) {
+  const auto old = published_files_.find(from);
+  const auto now = files_.find(from);
+  if (old == published_files_.end() || now == files_.end() || !files_.contains(to)) return false;
+  const uint64_t start = offset / chunk_bytes_ * chunk_bytes_;
+  if (offset >= std::min(old->second.size(), now->second.size())) return false;
+  const std::string leaf = old->second.substr(start, chunk_bytes_);
+  if (now->second.substr(start, chunk_bytes_) != leaf ||
+      leaf.find_first_not_of('\0') == std::string::npos)
+    return false;
+  const uint64_t at = offset - start;
+  length = std::min<uint64_t>(length, leaf.size() - at);
+  std::string& file = files_.at(to);
+  if (offset + length > file.size()) file.resize(offset + length);
+  file.replace(offset, length, leaf.substr(at, length));
+  add_extent(to, offset, length,
+             Extent::of_leaf({sha256(as_bytes(leaf)), static_cast<uint32_t>(leaf.size()),
+                              static_cast<uint32_t>(at)}));
+  return true;
 }
 
 void VolumeModel::write(Ino ino, uint64_t offset, const std::string& bytes) {
@@ -77,7 +91,7 @@ void VolumeModel::write(Ino ino, uint64_t offset, const std::string& bytes) {
   if (offset + bytes.size() > file.size()) file.resize(offset + bytes.size());
   file.replace(offset, bytes.size(), bytes);
   require(log_->write_at(log_size_, as_bytes(bytes)));
-  add_extent(ino, offset, bytes.size(), log_size_);
+  add_extent(ino, offset, bytes.size(), Extent::at_ref({DataRef::Kind::kSegment, 1, log_size_}));
   log_size_ += bytes.size();
 }
 
@@ -86,7 +100,7 @@ void VolumeModel::zero(Ino ino, uint64_t offset, uint64_t length) {
   if (offset >= file.size()) return;
   length = std::min<uint64_t>(length, file.size() - offset);
   file.replace(offset, length, std::string(length, '\0'));
-  add_extent(ino, offset, length, std::nullopt);
+  add_extent(ino, offset, length, Extent::zeroes());
 }
 
 void VolumeModel::truncate(Ino ino, uint64_t size) {
@@ -142,6 +156,7 @@ PublishBatch VolumeModel::batch() {
 void VolumeModel::published() {
   pending_.clear();
   changed_.clear();
+  published_files_ = files_;
 }
 
 Result<std::shared_ptr<File>> VolumeModel::open_data(const DataRef& ref) {

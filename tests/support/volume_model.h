@@ -30,6 +30,9 @@ class VolumeModel final : public PublishHost {
   void write(Ino ino, uint64_t offset, const std::string& bytes);
   void zero(Ino ino, uint64_t offset, uint64_t length);  // within the file
   void truncate(Ino ino, uint64_t size);
+  // Bytes [offset, offset + length) of a chunk, which `from` has as it was published, become those
+  // of the same place in `to`, by the name of the leaf. False when there is no such leaf.
+  bool copy(Ino from, Ino to, uint64_t offset, uint64_t length);
   const std::map<Ino, std::string>& files() const { return files_; }
 
   // ---- publishing
@@ -52,13 +55,14 @@ class VolumeModel final : public PublishHost {
     std::map<uint64_t, Extents> chunks;
     uint64_t base_limit = UINT64_MAX;
   };
-  void add_extent(Ino ino, uint64_t offset, uint64_t length, std::optional<uint64_t> log_offset);
+  void add_extent(Ino ino, uint64_t offset, uint64_t length, const Extent& source);
 
   std::shared_ptr<File> log_;
   const uint32_t chunk_bytes_;
   uint64_t log_size_ = 0;
   Lsn lsn_ = 0;
   std::map<Ino, std::string> files_;
+  std::map<Ino, std::string> published_files_;
   std::map<Ino, Pending> pending_;
   std::set<Ino> changed_;  // created, changed or removed
   std::mutex mutex_;
