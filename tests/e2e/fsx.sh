@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# fsx: random reads, writes, mappings, truncates, holes and copies inside of files, each checked
+# against what the file must hold. Three files at once, larger together than the cache, so that
+# chunks are evicted and come back all the time; between rounds everything is flushed and mounted
+# again on an empty cache. The full profile does a million operations.
+. "$(dirname "$0")/lib.sh"
+e2e_begin fsx
+
+FSX=$CAIRN_TOOLS_DIR/bin/fsx
+[ -x "$FSX" ] || "$repo/tests/deps" rust >/dev/null || true
+[ -x "$FSX" ] || { skip fsx "fsx is not installed (tests/deps rust)"; e2e_end; }
+
+rounds=2 small=2500 medium=1200 large=500
+[ "$profile" = quick ] || rounds=20 small=36000 medium=10000 large=4000
+first=${FSX_SEED:-1}  # of the first round; each round has its own
+
+config() {  # NAME LENGTH MAX
+  cat >"$T/$1.toml" <<END
+flen = $2
+[opsize]
+max = $3
+[weights]
+close_open = 1
+read = 10
+write = 10
+mapread = 10
+mapwrite = 10
+invalidate = 1
+truncate = 5
+fsync = 0.2
+fdatasync = 0.2
+posix_fallocate = 2
+punch_hole = 5
+sendfile = 3
+posix_fadvise = 1
+copy_file_range = 6
+END
+}
+config small 262144 65536
+config medium 6291456 400000
+config large 41943040 1500000
+
+run_round() {  # SEED
+  local kind pid status=0 running=()
+  for kind in small medium large; do
+    timeout 3000 "$FSX" -q -f "$T/$kind.toml" -N "${!kind}" -S "$1" -P "$T" "$T/mnt/$kind-$1" \
+      >"$T/$kind-$1.out" 2>&1 </dev/null &
+    running+=($!)
+  done
+  pids+=("${running[@]}")
+  for pid in "${running[@]}"; do wait "$pid" || status=1; done
+  [ $status = 0 ] || tail -n 25 "$T"/*-"$1".out
+  return $status
+}
+
+sums() { (cd "$T/mnt" && sha256sum -- *) >"$1"; }
+
+mkdir "$T/store"
+check format cairn format "$T/store" || e2e_end
+check mount cairn_mount "$T/cache0" "$T/store" "$T/mnt" --cache-size 64M || e2e_end
+for ((round = 0; round < rounds; round++)); do
+  seed=$((first + round))
+  start=$SECONDS
+  check "round-$seed" run_round $seed || break
+  say "$((small + medium + large)) operations in $((SECONDS - start)) s"
+  sums "$T/before"
+  check "umount-$seed" cairn_umount "$T/mnt" || break
+  rm -rf "$T/cache$round"
+  check "empty-cache-$seed" cairn_mount "$T/cache$((round + 1))" "$T/store" "$T/mnt" \
+    --cache-size 64M || break
+  sums "$T/after"
+  check "same-bytes-$seed" diff "$T/before" "$T/after"
+  [ $round = 0 ] || rm "$T/mnt/"*-$((seed - 1))
+done
+check umount cairn_umount "$T/mnt"
+LIMIT=900 check check-data cairn check --data "$T/store"
+e2e_end
