@@ -76,6 +76,9 @@ class Parked : public std::enable_shared_from_this<Parked> {
     fuse_req_interrupt_func(req_, nullptr, nullptr);
     if (!status) {
       if (status.error().code() == Errc::kTimeout) context_.store_silent_at = clock().now();
+      // What the store lacks is no name that does not exist.
+      if (status.error().code() == Errc::kNotFound)
+        return finish(Error(Errc::kCorruption, status.error().message()));
       return finish(status.error());
     }
     context_.store_silent_at = kNever;

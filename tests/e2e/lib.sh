@@ -126,7 +126,8 @@ cairn_mount() {
 cairn_umount() { cairn umount "$1" && ! is_mounted "$1"; }
 
 # status MOUNTPOINT JQ-FILTER: one field of `cairn status --json`.
-status() { LIMIT=20 cairn status --json "$1" 2>/dev/null | jq -r "$2"; }
+# Status 3 only says that not everything is in the store yet.
+status() { { LIMIT=20 cairn status --json "$1" 2>/dev/null || [ $? = 3 ]; } | jq -r "$2"; }
 
 daemon_pid() { status "$1" .pid 2>/dev/null | grep -x '[0-9][0-9]*' || true; }
 

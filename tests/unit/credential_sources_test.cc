@@ -396,7 +396,7 @@ TEST_CASE("a request for keys ends with its own deadline, the refresh goes on") 
   CHECK_FALSE(second);
   Credentials found;
   found.access_key = "A";
-  source->waiting(found);
+  std::exchange(source->waiting, nullptr)(found);  // what waits owns the source that holds it
   executor.run_all();
   REQUIRE(second);
   CHECK((*second)->access_key == "A");
