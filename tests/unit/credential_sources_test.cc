@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <utility>
 
 #include "cache/base/legacy_digest.h"
 #include "s3/curl_pool.h"
