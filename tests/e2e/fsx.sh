@@ -3,11 +3,11 @@
 # against what the file must hold. Three files at once, larger together than the cache, so that
 # chunks are evicted and come back all the time; between rounds everything is flushed and mounted
 # again on an empty cache. The full profile does a million operations.
+# needs: servers (what tests/deps builds beside the first suites; fsx is among it)
 . "$(dirname "$0")/lib.sh"
 e2e_begin fsx
 
 FSX=$CAIRN_TOOLS_DIR/bin/fsx
-[ -x "$FSX" ] || "$repo/tests/deps" rust >/dev/null || true
 [ -x "$FSX" ] || { skip fsx "fsx is not installed (tests/deps rust)"; e2e_end; }
 
 rounds=2 small=2500 medium=1200 large=500
