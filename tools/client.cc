@@ -1,5 +1,7 @@
 #include "tools/client.h"
 
+#include <unistd.h>
+
 namespace cairn {
 
 namespace {
@@ -13,12 +15,23 @@ tl::unexpected<Error> not_mounted(const std::string& path) {
 
 }  // namespace
 
+Result<std::unique_ptr<ControlClient>> connect_at(const std::string& mountpoint,
+                                                  const std::vector<MountEntry>& table) {
+  TRY_ASSIGN(const std::string socket, control_path(mountpoint));
+  if (auto client = ControlClient::connect(socket)) return client;
+  const auto entry = mount_at(table, mountpoint);
+  if (::geteuid() == 0 && entry && entry->type == kMountType && entry->owner != 0)
+    for (const std::string& dir : run_directories_of(entry->owner))
+      if (auto client = ControlClient::connect(control_path_in(dir, mountpoint))) return client;
+  return fail(Errc::kNotFound, "no cairn daemon answers for " + mountpoint);
+}
+
 Result<std::unique_ptr<ControlClient>> connect_to(const std::string& path,
                                                   std::string& mountpoint) {
   TRY_ASSIGN(std::string at, canonical_mountpoint(path));
+  const auto table = read_mount_table();
   while (true) {
-    TRY_ASSIGN(const std::string socket, control_path(at));
-    if (auto client = ControlClient::connect(socket)) {
+    if (auto client = connect_at(at, table ? *table : std::vector<MountEntry>())) {
       mountpoint = at;
       return client;
     }
@@ -37,9 +50,9 @@ Result<Json> ask(ControlClient& client, const Json& request,
       if (progress) progress(answer["progress"]);
       continue;
     }
-    if (!answer.value("ok", false))
-      return fail(Errc::kIo, answer.value("error", "the daemon refused"));
-    return answer;
+    if (answer.value("ok", false)) return answer;
+    const bool fenced = answer.value("fenced", false);
+    return fail(fenced ? Errc::kFenced : Errc::kIo, answer.value("error", "the daemon refused"));
   }
 }
 

@@ -6,13 +6,18 @@
 #include <string>
 
 #include "tools/control.h"
+#include "tools/mount_table.h"
 
 namespace cairn {
 
 // The mount that `path` lies in: the path itself or one of its parents. kNotFound when there is
 // none, or its daemon is gone.
 Result<std::unique_ptr<ControlClient>> connect_to(const std::string& path, std::string& mountpoint);
-// Sends a request and waits for its answer; `progress` may be null.
+// The daemon of exactly this mount point (canonical); root also reaches those of other users.
+Result<std::unique_ptr<ControlClient>> connect_at(const std::string& mountpoint,
+                                                  const std::vector<MountEntry>& table);
+// Sends a request and waits for its answer; `progress` may be null. kFenced when the volume was
+// taken over, kIo for everything else that the daemon refuses.
 Result<Json> ask(ControlClient& client, const Json& request,
                  const std::function<void(const Json&)>& progress = nullptr);
 

@@ -90,13 +90,13 @@ int run(const std::string& verb, const std::vector<std::string>& paths) {
 
 }  // namespace
 
-void add_cache_commands(CLI::App& app, Chosen& chosen) {
+void add_cache_commands(CommandLine& line) {
   const auto add = [&](const char* verb, const char* what) {
-    CLI::App* command = app.add_subcommand(verb, what);
+    Command& command = line.add(verb, what);
     auto paths = std::make_shared<std::vector<std::string>>();
-    command->add_option("PATH", *paths, "files, or directories with all that is in them now")
-        ->required();
-    command->callback([=, &chosen] { chosen = [=] { return run(verb, *paths); }; });
+    command.argument("PATH", ValueKind::kFile, *paths,
+                     "files, or directories with all that is in them now");
+    command.run([=] { return run(verb, *paths); });
   };
   add("pin", "Bring files into the cache and keep them there");
   add("unpin", "Let pinned files be evicted again");

@@ -62,14 +62,18 @@ int run_check(const CheckArguments& arguments) {
 
 }  // namespace
 
-void add_check_command(CLI::App& app, Chosen& chosen) {
+void add_check_command(CommandLine& line) {
   auto arguments = std::make_shared<CheckArguments>();
-  CLI::App* command = app.add_subcommand("check", "Verify a volume end to end");
-  command->add_option("REMOTE", arguments->remote, "the volume")->required();
-  command->add_flag("--data", arguments->data, "read and hash every block of every file too");
-  add_store_options(*command, arguments->store);
-  command->callback(
-      [arguments, &chosen] { chosen = [arguments] { return run_check(*arguments); }; });
+  Command& command = line.add("check", "Verify a volume end to end");
+  command.argument("REMOTE", ValueKind::kRemote, arguments->remote, kRemoteHelp);
+  command.flag("data", arguments->data, "read and hash every block of every file too");
+  command.about(
+      "Reads every commit, every metadata pack and every index of a volume and compares what they "
+      "say; with --data every block of every file too. Each problem is named on a line of its own. "
+      "The exit status is 0 when nothing is wrong and 1 when something is. Nothing is changed.");
+  command.example("cairn check s3://bucket/data --data", "down to every block");
+  add_store_options(command, arguments->store);
+  command.run([arguments] { return run_check(*arguments); });
 }
 
 }  // namespace cairn

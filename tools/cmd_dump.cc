@@ -102,14 +102,13 @@ int run_dump(const DumpArguments& arguments) {
 
 }  // namespace
 
-void add_dump_command(CLI::App& app, Chosen& chosen) {
+void add_dump_command(CommandLine& line) {
   auto arguments = std::make_shared<DumpArguments>();
-  CLI::App* command = app.add_subcommand("dump", "Print a volume's newest commit (for developers)");
-  command->add_option("REMOTE", arguments->remote, "the volume")->required();
-  command->add_flag("--keys", arguments->keys, "print every tree key (hex) and its value's CID");
-  add_store_options(*command, arguments->store);
-  command->callback(
-      [arguments, &chosen] { chosen = [arguments] { return run_dump(*arguments); }; });
+  Command& command = line.add("dump", "Print a volume's newest commit (for developers)");
+  command.argument("REMOTE", ValueKind::kRemote, arguments->remote, kRemoteHelp);
+  command.flag("keys", arguments->keys, "print every tree key (hex) and its value's CID");
+  add_store_options(command, arguments->store);
+  command.run([arguments] { return run_dump(*arguments); });
 }
 
 }  // namespace cairn

@@ -37,23 +37,19 @@ Result<VolumeFile> format_remote(ObjectStore& store, const FormatSettings& setti
   return format_volume(store, runtime.work, system_clock(), os_rng(), options, context);
 }
 
-Status apply_profile(const std::string& profile, FormatSettings& settings) {
-  if (profile == "default") return {};
-  if (profile != "unixfs-v1-2025")
-    return fail(Errc::kInvalid, "--profile " + profile +
-                                    " is not known; the profiles are default and unixfs-v1-2025");
+namespace {
+
+void apply_profile(const std::string& profile, FormatSettings& settings) {
+  if (profile == "default") return;
   settings.profile = profile;
   settings.chunk_bytes = 1U << 20;
   settings.links_per_node = 1024;
-  return {};
 }
-
-namespace {
 
 struct FormatArguments {
   std::string remote;
   std::string profile = "default";
-  std::optional<uint64_t> chunk_bytes;
+  std::optional<uint64_t> chunk_bytes, links_per_node;
   FormatSettings settings;
   StoreOptions store;
 };
@@ -62,9 +58,9 @@ int run_format(FormatArguments& arguments) {
   set_log_level(LogLevel::kError);
   const auto url = parse_remote_url(arguments.remote);
   if (!url) return complain(url.error()), kExitUsage;
-  if (const Status known = apply_profile(arguments.profile, arguments.settings); !known)
-    return complain(known.error()), kExitUsage;
+  apply_profile(arguments.profile, arguments.settings);
   if (arguments.chunk_bytes) arguments.settings.chunk_bytes = *arguments.chunk_bytes;
+  if (arguments.links_per_node) arguments.settings.links_per_node = *arguments.links_per_node;
   Runtime runtime;
   const Context context = Context();
   const auto stack = open_store(*url, arguments.store, true, runtime);
@@ -80,31 +76,34 @@ int run_format(FormatArguments& arguments) {
 
 }  // namespace
 
-void add_format_command(CLI::App& app, Chosen& chosen) {
+void add_format_command(CommandLine& line) {
   auto arguments = std::make_shared<FormatArguments>();
-  CLI::App* command = app.add_subcommand("format", "Make a volume where nothing lies yet");
-  command->add_option("REMOTE", arguments->remote, "s3://bucket[/prefix], file:///dir or ./dir")
-      ->required();
-  command->add_option("--profile", arguments->profile,
-                      "how files become blocks: default, or unixfs-v1-2025 (1 MiB, 1024 links)");
-  command->add_option("--chunk-size", arguments->chunk_bytes, "bytes of a chunk (default 256K)")
-      ->transform(size_option());
+  FormatSettings& settings = arguments->settings;
+  Command& command = line.add("format", "Make a volume where nothing lies yet");
+  command.argument("REMOTE", ValueKind::kRemote, arguments->remote,
+                   "where: s3://bucket[/prefix], bucket[:prefix], file:///dir, /dir or ./dir");
   command
-      ->add_option("--max-file-links", arguments->settings.links_per_node,
-                   "links of a file's inner node")
-      ->capture_default_str();
+      .choice("profile", arguments->profile, {"default", "unixfs-v1-2025"},
+              "how files become blocks; unixfs-v1-2025 is 1 MiB and 1024 links")
+      .fallback("default")
+      .only_typed();
+  command.size("chunk-size", arguments->chunk_bytes, "bytes of a chunk").fallback("256K");
+  command.count("max-file-links", arguments->links_per_node, "links of a file's inner node")
+      .fallback("174");
+  command.count("fanout-bits", settings.fanout_bits, "fanout of the tree, 2 (as atproto) to 5")
+      .fallback("2");
+  command.size("quota", settings.quota_bytes, "largest size of all files").fallback("none");
   command
-      ->add_option("--fanout-bits", arguments->settings.fanout_bits,
-                   "fanout of the tree: 2 (as atproto) to 5")
-      ->capture_default_str();
-  command->add_option("--quota", arguments->settings.quota_bytes, "largest size of all files")
-      ->transform(size_option());
-  command->add_flag("--unsafe-single-writer", arguments->settings.unsafe_single_writer,
-                    "accept a store without atomic conditional creates: two writers may corrupt "
-                    "the volume");
-  add_store_options(*command, arguments->store, "--aws-profile");
-  command->callback(
-      [arguments, &chosen] { chosen = [arguments] { return run_format(*arguments); }; });
+      .flag("unsafe-single-writer", settings.unsafe_single_writer,
+            "accept a store without atomic conditional creates: two writers may corrupt the volume")
+      .only_typed();
+  command.about(
+      "Makes an empty volume at REMOTE. A place that is not empty is refused and left alone. First "
+      "the store is tried: it must let exactly one of many creates of the same object succeed.");
+  command.example("cairn format s3://bucket/data", "a volume under a prefix of a bucket");
+  command.example("cairn format --endpoint-url http://host:9000 s3://bucket", "on another server");
+  add_store_options(command, arguments->store, "aws-profile");
+  command.run([arguments] { return run_format(*arguments); });
 }
 
 }  // namespace cairn

@@ -4,7 +4,8 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <sstream>
+#include <filesystem>
+#include <set>
 
 #include "cache/base/log.h"
 #include "tools/commands.h"
@@ -12,6 +13,8 @@
 #include "tools/host_name.h"
 #include "tools/memory_limit.h"
 #include "tools/mount.h"
+#include "tools/mount_table.h"
+#include "tools/umount.h"
 #include "tools/units.h"
 
 namespace cairn {
@@ -23,12 +26,12 @@ struct MountArguments {
   std::string mountpoint;
   std::string cache_dir;
   std::optional<uint64_t> cache_size, cache_reserve, memory_limit, pending_bytes, pending_files;
-  std::optional<int64_t> commit_interval_ns, stall_timeout_ns, io_timeout_ns, shutdown_timeout_ns,
-      poll_interval_ns, pending_age_ns;
+  std::optional<Duration> commit_interval, stall_timeout, io_timeout, shutdown_timeout,
+      poll_interval, pending_age;
   std::string durability = "local";
   std::string log_level = "info";
   std::string log_file;
-  std::vector<std::string> mount_options;
+  std::string kernel_options;  // comma-separated
   bool foreground = false, create = false, read_only = false, allow_other = false;
   bool takeover = false, discard_local = false;
   StoreOptions store;
@@ -43,32 +46,36 @@ Result<std::string> default_cache_base() {
   return fail(Errc::kInvalid, "no place for the cache: set HOME or give --cache-dir");
 }
 
-Status check_mountpoint(const std::string& path) {
+// What a killed daemon of the same remote left is taken away, so that a service can start again
+// without a hand; anything else is not ours.
+Status clear_dead_mount(const std::string& path, const std::string& remote) {
+  TRY_ASSIGN(const auto table, read_mount_table());
+  const auto entry = mount_at(table, path);
+  if (!entry || entry->type != kMountType || entry->source != remote)
+    return fail(Errc::kInvalid, "the daemon behind " + path +
+                                    " is gone; take the dead mount away with 'fusermount3 -uz " +
+                                    path + "'");
+  return detach_dead_mount(path);
+}
+
+// An empty directory on which nothing of ours is mounted.
+Status look_at_mountpoint(const std::string& path) {
   struct stat st{};
   if (::stat(path.c_str(), &st) != 0) {
-    if (errno == ENOTCONN)
-      return fail(Errc::kInvalid, "the daemon behind " + path +
-                                      " is gone; take the dead mount "
-                                      "away with 'fusermount3 -uz " +
-                                      path + "'");
-    if (errno == ENOENT)
-      return fail(Errc::kNotFound, "the mount point " + path +
-                                       " does not exist; make it with "
-                                       "'mkdir " +
-                                       path + "'");
-    return fail_errno(errno, path);
+    if (errno != ENOENT) return fail_errno(errno, path);
+    return fail(Errc::kNotFound,
+                "the mount point " + path + " does not exist; make it with 'mkdir " + path + "'");
   }
   if (!S_ISDIR(st.st_mode)) return fail(Errc::kInvalid, path + " is not a directory");
   TRY_ASSIGN(const std::string socket, control_path(path));
   if (ControlClient::connect(socket)) {
-    struct stat parent{};
-    const bool unmounted =
-        ::stat((path + "/..").c_str(), &parent) == 0 && parent.st_dev == st.st_dev;
+    TRY_ASSIGN(const auto table, read_mount_table());
     return fail(Errc::kExists,
-                unmounted ? "the mount that was at " + path +
-                                " is still sending what was written; wait for it ('cairn flush " +
-                                path + "')"
-                          : path + " is mounted already (see 'cairn status " + path + "')");
+                mount_at(table, path)
+                    ? path + " is mounted already (see 'cairn status " + path + "')"
+                    : "the mount that was at " + path +
+                          " is still sending what was written; wait for it ('cairn flush " + path +
+                          "')");
   }
   TRY_ASSIGN(const auto names, posix_env().list_dir(path));
   if (!names.empty())
@@ -77,26 +84,32 @@ Status check_mountpoint(const std::string& path) {
   return {};
 }
 
-// -o ro,allow_other,...: what fstab and other tools pass on.
-Status apply_mount_options(const MountArguments& arguments, MountSettings& settings) {
-  for (const std::string& list : arguments.mount_options) {
-    std::stringstream stream(list);
-    std::string option;
-    while (std::getline(stream, option, ',')) {
-      if (option == "ro") {
-        settings.options.engine.read_only = true;
-      } else if (option == "allow_other") {
-        settings.allow_other = true;
-      } else if (option == "nosuid" || option == "nodev" || option == "noexec" ||
-                 option == "suid" || option == "dev" || option == "exec" || option == "noatime") {
-        settings.kernel_options += (settings.kernel_options.empty() ? "" : ",") + option;
-      } else if (!option.empty() && option != "rw" && option != "default_permissions" &&
-                 option != "_netdev" && option != "nofail" && option != "noauto") {
-        return fail(Errc::kInvalid, "-o " + option + " is not known; see 'cairn mount --help'");
-      }
-    }
+Status check_mountpoint(const std::string& path, const std::string& remote) {
+  Status usable = look_at_mountpoint(path);
+  if (usable || usable.error().sys_errno() != ENOTCONN) return usable;
+  TRY(clear_dead_mount(path, remote));
+  return look_at_mountpoint(path);
+}
+
+// What an -o list of fstab or of another tool may hold beside our own options.
+bool take_mount_option(const std::string& option, MountArguments& arguments) {
+  static const std::set<std::string, std::less<>> for_kernel{
+      "nosuid", "nodev",   "noexec",     "suid", "dev",
+      "exec",   "noatime", "nodiratime", "sync", "dirsync"};
+  // Said to mount(8) or to systemd, or what is so anyway.
+  static const std::set<std::string, std::less<>> nothing_to_do{
+      "defaults",    "rw",    "auto",       "noauto",   "nofail", "_netdev",  "default_permissions",
+      "user",        "users", "owner",      "group",    "nouser", "relatime", "norelatime",
+      "strictatime", "async", "nolazytime", "lazytime", "atime"};
+  if (option == "ro") {
+    arguments.read_only = true;
+  } else if (for_kernel.count(option) != 0) {
+    arguments.kernel_options += (arguments.kernel_options.empty() ? "" : ",") + option;
+  } else {
+    return nothing_to_do.count(option) != 0 || option.starts_with("x-") ||
+           option.starts_with("X-") || option.starts_with("comment=");
   }
-  return {};
+  return true;
 }
 
 // 10 GiB or a quarter of what is free, whichever is less.
@@ -135,16 +148,16 @@ Result<MountSettings> to_settings(const MountArguments& arguments) {
   options.discard_local = arguments.discard_local;
   EngineSettings& engine = options.engine;
   engine.read_only = arguments.read_only;
-  TRY(apply_mount_options(arguments, settings));
+  settings.kernel_options = arguments.kernel_options;
   const auto set = [](auto& target, const auto& given) {
     if (given) target = std::decay_t<decltype(target)>(*given);
   };
-  set(engine.publish_interval, arguments.commit_interval_ns);
-  set(engine.stall_timeout, arguments.stall_timeout_ns);
-  set(engine.io_timeout, arguments.io_timeout_ns);
-  set(engine.poll_interval, arguments.poll_interval_ns);
-  set(engine.pending_age_max, arguments.pending_age_ns);
-  set(settings.shutdown_timeout, arguments.shutdown_timeout_ns);
+  set(engine.publish_interval, arguments.commit_interval);
+  set(engine.stall_timeout, arguments.stall_timeout);
+  set(engine.io_timeout, arguments.io_timeout);
+  set(engine.poll_interval, arguments.poll_interval);
+  set(engine.pending_age_max, arguments.pending_age);
+  set(settings.shutdown_timeout, arguments.shutdown_timeout);
   if (options.takeover && engine.read_only)
     return fail(Errc::kInvalid, "--takeover makes this mount the writer; it cannot be --read-only");
   return settings;
@@ -172,18 +185,13 @@ Status size_cache(const MountArguments& arguments, MountSettings& settings) {
 
 int mount(const MountArguments& arguments) {
   LogLevel level = LogLevel::kInfo;
-  if (!parse_log_level(arguments.log_level, level))
-    return complain(Error(Errc::kInvalid,
-                          "--log-level is one of trace, debug, info, warn, error, "
-                          "off")),
-           kExitUsage;
-  set_log_level(level);
+  if (parse_log_level(arguments.log_level, level)) set_log_level(level);
   auto settings = to_settings(arguments);
   if (!settings) {
     complain(settings.error());
     return settings.error().code() == Errc::kInvalid ? kExitUsage : kExitFailed;
   }
-  if (const Status fine = check_mountpoint(settings->mountpoint); !fine)
+  if (const Status fine = check_mountpoint(settings->mountpoint, settings->remote.text()); !fine)
     return complain(fine.error());
   if (const Status sized = size_cache(arguments, *settings); !sized) return complain(sized.error());
   keep_memory_private();
@@ -191,80 +199,82 @@ int mount(const MountArguments& arguments) {
   return run_mount(std::move(*settings), daemon);
 }
 
-void add_limits(CLI::App& command, MountArguments& a) {
-  const auto group = "Cache and limits";
-  command.add_option("--cache-dir", a.cache_dir, "where the cache lives; one folder a remote")
-      ->group(group);
+void add_limits(Command& command, MountArguments& a) {
+  command.group("Cache and limits");
   command
-      .add_option("--cache-size", a.cache_size, "ceiling of the cache (10G, or 1/4 of the disk)")
-      ->transform(size_option())
-      ->group(group);
-  command.add_option("--cache-reserve", a.cache_reserve, "what the disk keeps free (5 %, 1G)")
-      ->transform(size_option())
-      ->group(group);
+      .text("cache-dir", "DIR", a.cache_dir, "where the cache lives; one folder a remote",
+            ValueKind::kDirectory)
+      .fallback("/var/cache/cairn for root, else ~/.cache/cairn");
+  command.size("cache-size", a.cache_size, "ceiling of the cache")
+      .fallback("10G, or a quarter of the free disk");
+  command.size("cache-reserve", a.cache_reserve, "what the disk keeps free")
+      .fallback("5 % of the disk, at least 1G");
+  command.size("memory-limit", a.memory_limit, "ceiling of the daemon's own memory")
+      .fallback("128M, or half of the control group's");
+  command.size("pending-bytes", a.pending_bytes, "most bytes not yet stored")
+      .fallback("half the cache");
+  command.count("pending-files", a.pending_files, "most files not yet stored").fallback("1000000");
+  command.duration("pending-age", a.pending_age, "a change this old is sent whatever the interval")
+      .fallback("1h");
+  command.duration("commit-interval", a.commit_interval, "time between commits").fallback("5s");
   command
-      .add_option("--memory-limit", a.memory_limit,
-                  "ceiling of the daemon's own memory (128M, or half of the cgroup's)")
-      ->transform(size_option())
-      ->group(group);
-  command
-      .add_option("--pending-bytes", a.pending_bytes, "most bytes not yet stored (half the cache)")
-      ->transform(size_option())
-      ->group(group);
-  command.add_option("--pending-files", a.pending_files, "most files not yet stored (1000000)")
-      ->group(group);
-  command.add_option("--pending-age", a.pending_age_ns,
-                  "a change this old is sent whatever the interval (1h)")
-      ->transform(duration_option())
-      ->group(group);
-  command.add_option("--commit-interval", a.commit_interval_ns, "time between commits (5s)")
-      ->transform(duration_option())
-      ->group(group);
-  command
-      .add_option("--stall-timeout", a.stall_timeout_ns,
-                  "writers get ENOSPC when the cache is full and the store takes nothing (5m)")
-      ->transform(duration_option())
-      ->group(group);
-  command
-      .add_option("--io-timeout", a.io_timeout_ns, "reads get EIO when the store is silent (60s)")
-      ->transform(duration_option())
-      ->group(group);
-  command.add_option("--shutdown-timeout", a.shutdown_timeout_ns, "longest flush at SIGTERM (80s)")
-      ->transform(duration_option())
-      ->group(group);
-  command.add_option("--poll-interval", a.poll_interval_ns, "read-only: how often to look (5s)")
-      ->transform(duration_option())
-      ->group(group);
+      .duration("stall-timeout", a.stall_timeout,
+                "writers get ENOSPC when the cache is full and the store took nothing for this "
+                "long; never: they wait")
+      .fallback("5m");
+  command.duration("io-timeout", a.io_timeout, "reads get EIO when the store is silent")
+      .fallback("60s");
+  command.duration("shutdown-timeout", a.shutdown_timeout, "longest flush after SIGTERM")
+      .fallback("80s");
+  command.duration("poll-interval", a.poll_interval, "read-only: how often to look for news")
+      .fallback("5s");
+}
+
+void describe(Command& command) {
+  command.about(
+      "Mounts the volume at REMOTE on the directory MOUNTPOINT, goes into the background when it "
+      "is ready, and returns. Writes are in a local cache at once and go to the store soon after.");
+  command.about(
+      "A volume has one writer at a time. Where another node writes, --read-only follows it and "
+      "--takeover replaces it; what the replaced one had not published stays in its cache, see "
+      "cairn-recover(1).");
+  command.example("cairn mount s3://bucket/data /mnt", "credentials as the AWS CLI finds them");
+  command.example("cairn mount --create ~/store ~/mnt", "a directory as the store");
+  command.example("cairn mount --config /etc/cairn/data.toml", "all of it from a file");
 }
 
 }  // namespace
 
-void add_mount_command(CLI::App& app, Chosen& chosen) {
+void add_mount_command(CommandLine& line) {
   auto a = std::make_shared<MountArguments>();
-  CLI::App* command = app.add_subcommand("mount", "Mount a volume on a directory");
+  Command& command = line.add("mount", "Mount a volume on a directory");
+  command.argument("REMOTE", ValueKind::kRemote, a->remote, kRemoteHelp);
+  command.argument("MOUNTPOINT", ValueKind::kDirectory, a->mountpoint, "an empty directory");
+  command.flag("foreground", a->foreground, "stay in the foreground").letter('f');
+  command.flag("create", a->create, "make a volume when nothing lies at REMOTE");
+  command.flag("read-only", a->read_only, "follow the volume's writer");
+  command.flag("allow-other", a->allow_other, "let other users in");
+  command.flag("takeover", a->takeover, "become the writer in place of another node");
   command
-      ->add_option("REMOTE", a->remote, "s3://bucket[/prefix], bucket[:prefix], file:///dir, ./dir")
-      ->required();
-  command->add_option("MOUNTPOINT", a->mountpoint, "an empty directory")->required();
-  command->add_flag("-f,--foreground", a->foreground, "stay in the foreground");
-  command->add_flag("--create", a->create, "make a volume when nothing lies at REMOTE");
-  command->add_flag("--read-only", a->read_only, "follow the volume's writer");
-  command->add_flag("--allow-other", a->allow_other, "let other users in");
-  command->add_flag("--takeover", a->takeover, "become the writer in place of another node");
-  command->add_flag("--discard-local", a->discard_local,
-                    "give up changes in this cache that never reached the store");
+      .flag("discard-local", a->discard_local,
+            "give up changes in this cache that never reached the store")
+      .only_typed();
   command
-      ->add_option("--durability", a->durability, "what fsync waits for: local disk or the store")
-      ->check(CLI::IsMember({"local", "remote"}))
-      ->capture_default_str();
-  command->add_option("-o", a->mount_options,
-                      "mount options, comma-separated (ro, allow_other, ...)");
-  command->add_option("--log-level", a->log_level, "trace, debug, info, warn, error, off")
-      ->capture_default_str();
-  command->add_option("--log-file", a->log_file, "default: 'log' in the cache folder; -f: stderr");
-  add_limits(*command, *a);
-  add_store_options(*command, a->store);
-  command->callback([a, &chosen] { chosen = [a] { return mount(*a); }; });
+      .choice("durability", a->durability, {"local", "remote"},
+              "what fsync waits for: the local disk or the store")
+      .fallback("local");
+  command.option_list(
+      [a](const std::string& item) -> Result<bool> { return take_mount_option(item, *a); });
+  command
+      .choice("log-level", a->log_level, {"trace", "debug", "info", "warn", "error", "off"},
+              "how much to log")
+      .fallback("info");
+  command.text("log-file", "FILE", a->log_file, "where to log", ValueKind::kFile)
+      .fallback("'log' in the cache folder, with -f stderr");
+  add_limits(command, *a);
+  add_store_options(command, a->store);
+  describe(command);
+  command.run([a] { return mount(*a); });
 }
 
 }  // namespace cairn

@@ -84,15 +84,24 @@ int run_recover(const RecoverArguments& arguments) {
 
 }  // namespace
 
-void add_recover_command(CLI::App& app, Chosen& chosen) {
+void add_recover_command(CommandLine& line) {
   auto arguments = std::make_shared<RecoverArguments>();
-  CLI::App* command =
-      app.add_subcommand("recover", "Take unpublished files out of a cache that cannot mount");
-  command->add_option("CACHE-DIR", arguments->cache_dir, "the cache directory")->required();
-  command->add_option("--to", arguments->target, "an empty directory for the files")->required();
-  add_store_options(*command, arguments->store);
-  command->callback(
-      [arguments, &chosen] { chosen = [arguments] { return run_recover(*arguments); }; });
+  Command& command = line.add("recover", "Take unpublished files out of a cache that cannot mount");
+  command.argument("CACHE-DIR", ValueKind::kDirectory, arguments->cache_dir, "the cache directory");
+  command
+      .text("to", "DIR", arguments->target, "an empty directory for the files",
+            ValueKind::kDirectory)
+      .required()
+      .only_typed();
+  command.about(
+      "When another node has taken a volume over, or a mount refuses because this cache holds "
+      "changes that the volume's history has passed by, this copies every file with such changes "
+      "out of the cache, as it was here. The cache is left as it is; 'cairn mount --discard-local' "
+      "gives its changes up afterwards.");
+  command.example("cairn recover /var/cache/cairn --to /root/rescued",
+                  "all that was not published");
+  add_store_options(command, arguments->store);
+  command.run([arguments] { return run_recover(*arguments); });
 }
 
 }  // namespace cairn

@@ -1,9 +1,6 @@
 // status, flush, umount: clients of the control socket.
-#include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <sys/xattr.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -14,20 +11,12 @@
 #include "cache/base/env.h"
 #include "tools/client.h"
 #include "tools/commands.h"
+#include "tools/umount.h"
 #include "tools/units.h"
 
 namespace cairn {
 
 namespace {
-
-void print_progress(const Json& pending) {
-  if (::isatty(STDERR_FILENO) == 0) return;
-  std::cerr << "\r" << format_size(pending.value("bytes", uint64_t{0})) << " in "
-            << pending.value("files", uint64_t{0}) << " files to go          " << std::flush;
-}
-void end_progress() {
-  if (::isatty(STDERR_FILENO) != 0) std::cerr << "\r                                        \r";
-}
 
 // ---- status
 
@@ -68,8 +57,7 @@ void print_status(const Json& s) {
 
 std::string cid_of(const std::string& path) {
   std::array<char, 256> cid{};
-  const ssize_t length =
-      ::lgetxattr(path.c_str(), "user.cairn.cid", cid.data(), cid.size());
+  const ssize_t length = ::lgetxattr(path.c_str(), "user.cairn.cid", cid.data(), cid.size());
   return length > 0 ? std::string(cid.data(), static_cast<size_t>(length)) : "";
 }
 
@@ -145,35 +133,13 @@ int run_flush(const std::string& path, int64_t timeout_ns) {
   const auto client = connect_to(path.empty() ? "." : path, mountpoint);
   if (!client) return complain(client.error());
   const auto answer =
-      ask(**client, Json{{"command", "flush"}, {"timeout_ns", timeout_ns}}, print_progress);
-  end_progress();
+      ask(**client, Json{{"command", "flush"}, {"timeout_ns", timeout_ns}}, print_flush_progress);
+  end_flush_progress();
   if (!answer) return complain(answer.error());
   return kExitOk;
 }
 
 // ---- umount
-
-Status unmount(const std::string& mountpoint) {
-  if (::geteuid() == 0) {
-    if (::umount2(mountpoint.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
-    if (errno == EBUSY)
-      return fail(Errc::kIo, mountpoint +
-                                 " is busy: a process has a file open or its working "
-                                 "directory there ('fuser -vm " +
-                                 mountpoint + "' names it)");
-    return fail_errno(errno, "umount " + mountpoint);
-  }
-  const pid_t child = ::fork();
-  if (child < 0) return fail_errno(errno, "fork");
-  if (child == 0) {
-    ::execlp("fusermount3", "fusermount3", "-u", "--", mountpoint.c_str(), nullptr);
-    ::_exit(127);
-  }
-  int status = 0;
-  if (::waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
-    return fail(Errc::kIo, "fusermount3 could not unmount " + mountpoint);
-  return {};
-}
 
 int run_umount(const std::string& path, int64_t timeout_ns) {
   std::string mountpoint;
@@ -183,58 +149,43 @@ int run_umount(const std::string& path, int64_t timeout_ns) {
   if (!wanted || *wanted != mountpoint)
     return complain(
         Error(Errc::kInvalid, path + " is not a mount point; the mount is " + mountpoint));
-  const auto flushed =
-      ask(**client, Json{{"command", "umount"}, {"timeout_ns", timeout_ns}, {"wait_for_end", true}},
-          print_progress);
-  end_progress();
-  if (!flushed) {
-    complain(flushed.error());
-    std::cerr << "cairn: " << mountpoint << " stays mounted; nothing is lost, try again later\n";
-    return kExitFailed;
-  }
-  if (const Status done = unmount(mountpoint); !done) return complain(done.error());
-  const auto end = (*client)->receive();
-  if (!end)
-    return complain(Error(Errc::kIo,
-                          "the daemon ended without a word; the next mount goes "
-                          "on where it stopped"));
-  if (!end->value("closed", false))
-    return complain(Error(Errc::kIo, end->value("error", "not everything is in the store")));
-  return kExitOk;
+  const Status done = umount_flushed(**client, mountpoint, Duration(timeout_ns));
+  return done ? kExitOk : complain(done.error());
 }
 
 }  // namespace
 
-void add_status_command(CLI::App& app, Chosen& chosen) {
-  CLI::App* command =
-      app.add_subcommand("status",
-                                   "Show what is mounted and what is on its way; exit status 3 "
-                                   "when something is not in the store yet");
+void add_status_command(CommandLine& line) {
+  Command& command = line.add("status", "Show what is mounted and what is on its way");
   auto path = std::make_shared<std::string>();
   auto as_json = std::make_shared<bool>(false);
-  command->add_option("PATH", *path, "a mount point, or a file or directory of a mount");
-  command->add_flag("--json", *as_json, "one JSON object a mount or path, for programs");
-  command->callback([=, &chosen] { chosen = [=] { return run_status(*path, *as_json); }; });
+  command.argument("PATH", ValueKind::kFile, *path, "a mount point, or a file or directory in one",
+                   false);
+  command.flag("json", *as_json, "one JSON object a mount or path, for programs");
+  command.about(
+      "Without PATH every mount of this user is shown. The exit status is 3 when something that "
+      "was "
+      "asked about is not in the store yet: 0 means that the disk may be lost.");
+  command.run([=] { return run_status(*path, *as_json); });
 }
 
-void add_flush_command(CLI::App& app, Chosen& chosen) {
-  CLI::App* command = app.add_subcommand("flush", "Wait until everything written is in the store");
+void add_flush_command(CommandLine& line) {
+  Command& command = line.add("flush", "Wait until everything written is in the store");
   auto path = std::make_shared<std::string>();
-  auto timeout_ns = std::make_shared<int64_t>(0);
-  command->add_option("MOUNTPOINT", *path, "the mount (default: where we are)");
-  command->add_option("--timeout", *timeout_ns, "give up after this long (default: never)")
-      ->transform(duration_option());
-  command->callback([=, &chosen] { chosen = [=] { return run_flush(*path, *timeout_ns); }; });
+  auto timeout = std::make_shared<Duration>(0);
+  command.argument("MOUNTPOINT", ValueKind::kDirectory, *path, "the mount (default: where we are)",
+                   false);
+  command.duration("timeout", *timeout, "give up after this long").fallback("never");
+  command.run([=] { return run_flush(*path, timeout->count()); });
 }
 
-void add_umount_command(CLI::App& app, Chosen& chosen) {
-  CLI::App* command = app.add_subcommand("umount", "Flush, then unmount");
+void add_umount_command(CommandLine& line) {
+  Command& command = line.add("umount", "Flush, then unmount");
   auto path = std::make_shared<std::string>();
-  auto timeout_ns = std::make_shared<int64_t>(0);
-  command->add_option("MOUNTPOINT", *path, "the mount point")->required();
-  command->add_option("--timeout", *timeout_ns, "give up flushing after this long (default: never)")
-      ->transform(duration_option());
-  command->callback([=, &chosen] { chosen = [=] { return run_umount(*path, *timeout_ns); }; });
+  auto timeout = std::make_shared<Duration>(0);
+  command.argument("MOUNTPOINT", ValueKind::kDirectory, *path, "the mount point");
+  command.duration("timeout", *timeout, "give up flushing after this long").fallback("never");
+  command.run([=] { return run_umount(*path, timeout->count()); });
 }
 
 }  // namespace cairn

@@ -2,91 +2,70 @@
 
 #include <iostream>
 
-#include "tools/units.h"
-
 namespace cairn {
+
+CommandLine cairn_command_line() {
+  CommandLine line("cairn", CAIRN_VERSION,
+                   "Mounts an S3 bucket, or a directory, as a POSIX file system with a local "
+                   "write-back cache.");
+  add_mount_command(line);
+  add_umount_command(line);
+  add_format_command(line);
+  add_status_command(line);
+  add_flush_command(line);
+  add_cache_commands(line);
+  add_check_command(line);
+  add_recover_command(line);
+  add_dump_command(line);
+  return line;
+}
 
 namespace {
 
-void add_object_options(CLI::App& command, StoreOptions& options) {
-  const auto group = "Objects";
+void add_object_options(Command& command, StoreOptions& options) {
   S3Options& s3 = options.s3;
-  command
-      .add_flag("--requester-pays", s3.requester_pays,
-                "pay for requests to a bucket of somebody else")
-      ->group(group);
-  command
-      .add_option("--expected-bucket-owner", s3.expected_bucket_owner,
-                  "AWS account that must own the bucket")
-      ->group(group);
-  command
-      .add_option("--sse", s3.sse,
-                  "server-side encryption: AES256, aws:kms, aws:kms:dsse (the bucket's default)")
-      ->check(CLI::IsMember({"AES256", "aws:kms", "aws:kms:dsse"}))
-      ->group(group);
-  command
-      .add_option("--sse-kms-key-id", s3.sse_kms_key_id, "KMS key for --sse aws:kms (AWS's own)")
-      ->group(group);
-  command
-      .add_option("--sse-c-key-file", options.sse_c_key_file,
-                  "file with a key of 32 bytes that S3 encrypts with and does not keep (SSE-C)")
-      ->group(group);
-  command
-      .add_option("--storage-class", s3.storage_class,
-                  "storage class of new objects (STANDARD_IA, INTELLIGENT_TIERING, ...)")
-      ->group(group);
+  command.group("Objects");
+  command.flag("requester-pays", s3.requester_pays,
+               "pay for requests to a bucket of somebody else");
+  command.text("expected-bucket-owner", "ACCOUNT", s3.expected_bucket_owner,
+               "AWS account that must own the bucket");
+  command.choice("sse", s3.sse, {"AES256", "aws:kms", "aws:kms:dsse"}, "server-side encryption")
+      .fallback("the bucket's own");
+  command.text("sse-kms-key-id", "KEY", s3.sse_kms_key_id, "KMS key for --sse aws:kms")
+      .fallback("AWS's own");
+  command.text("sse-c-key-file", "FILE", options.sse_c_key_file,
+               "file with a key of 32 bytes that S3 encrypts with and does not keep (SSE-C)",
+               ValueKind::kFile);
+  command.text("storage-class", "CLASS", s3.storage_class,
+               "storage class of new objects (STANDARD_IA, INTELLIGENT_TIERING, ...)");
 }
 
 }  // namespace
 
-void add_store_options(CLI::App& command, StoreOptions& options, const char* profile_names) {
-  const auto group = "Store";
+void add_store_options(Command& command, StoreOptions& options, const char* profile_names) {
   AwsOverrides& aws = options.aws;
-  command.add_option(profile_names, aws.profile, "AWS profile to take credentials from")
-      ->group(group);
-  command.add_option("--region", aws.region, "AWS region of the bucket")->group(group);
-  command.add_option("--endpoint-url", aws.endpoint_url, "URL of an S3-compatible server")
-      ->group(group);
-  command.add_option("--ca-bundle", aws.ca_bundle, "PEM file with the authorities to trust")
-      ->group(group);
+  command.group("Configuration");
+  command.configurable();
+  command.group("Store");
+  command.text(profile_names, "NAME", aws.profile, "AWS profile to take credentials from")
+      .keys("profile,aws-profile")
+      .outranked_by({"AWS_PROFILE", "AWS_DEFAULT_PROFILE"});
+  command.text("region", "NAME", aws.region, "AWS region of the bucket")
+      .outranked_by({"AWS_REGION", "AWS_DEFAULT_REGION"});
+  command.text("endpoint-url", "URL", aws.endpoint_url, "URL of an S3-compatible server")
+      .outranked_by({"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"});
   command
-      .add_flag("--no-sign-request", options.no_sign_request,
-                "send no credentials (public buckets)")
-      ->group(group);
-  command
-      .add_flag("--force-path-style", aws.force_path_style,
-                "put the bucket into the path instead of the host name")
-      ->group(group);
-  command
-      .add_option("--addressing-style", aws.addressing_style,
-                  "auto, path or virtual (the bucket in the host name)")
-      ->check(CLI::IsMember({"auto", "path", "virtual"}))
-      ->group(group);
-  command.add_flag("--dual-stack", aws.dual_stack, "use AWS's endpoints for IPv4 and IPv6")
-      ->group(group);
+      .text("ca-bundle", "FILE", aws.ca_bundle, "PEM file with the authorities to trust",
+            ValueKind::kFile)
+      .outranked_by({"AWS_CA_BUNDLE"});
+  command.flag("no-sign-request", options.no_sign_request, "send no credentials (public buckets)");
+  command.flag("force-path-style", aws.force_path_style,
+               "put the bucket into the path instead of the host name");
+  command.choice("addressing-style", aws.addressing_style, {"auto", "path", "virtual"},
+                 "where the bucket's name goes; virtual is into the host name");
+  command.flag("dual-stack", aws.dual_stack, "use AWS's endpoints for IPv4 and IPv6")
+      .outranked_by({"AWS_USE_DUALSTACK_ENDPOINT"});
   add_object_options(command, options);
-}
-
-CLI::Validator size_option() {
-  return CLI::Validator(
-      [](std::string& text) {
-        const auto size = parse_size(text);
-        if (!size) return size.error().message();
-        text = std::to_string(*size);
-        return std::string();
-      },
-      "SIZE");
-}
-
-CLI::Validator duration_option() {
-  return CLI::Validator(
-      [](std::string& text) {
-        const auto duration = parse_duration(text);
-        if (!duration) return duration.error().message();
-        text = std::to_string(duration->count());
-        return std::string();
-      },
-      "DURATION");
 }
 
 int complain(const Error& error) {

@@ -1,6 +1,7 @@
 #include "tools/control.h"
 
 #include <poll.h>
+#include <pwd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -106,7 +107,19 @@ Result<std::string> canonical_mountpoint(const std::string& path) {
 
 Result<std::string> control_path(const std::string& mountpoint) {
   TRY_ASSIGN(const std::string dir, run_directory());
-  return dir + "/" + sha256(as_bytes(mountpoint)).hex().substr(0, 24) + ".sock";
+  return control_path_in(dir, mountpoint);
+}
+
+std::string control_path_in(const std::string& directory, const std::string& mountpoint) {
+  return directory + "/" + sha256(as_bytes(mountpoint)).hex().substr(0, 24) + ".sock";
+}
+
+std::vector<std::string> run_directories_of(uid_t user) {
+  std::vector<std::string> directories{"/run/user/" + std::to_string(user) + "/cairn"};
+  const passwd* entry = ::getpwuid(user);
+  if (entry != nullptr && entry->pw_dir != nullptr && *entry->pw_dir == '/')
+    directories.push_back(std::string(entry->pw_dir) + "/.cache/cairn/run");
+  return directories;
 }
 
 ControlServer::ControlServer(int fd, std::string path, Executor& executor, Handler handler)
@@ -163,10 +176,11 @@ void ControlServer::serve(int fd) {
     const Json request = Json::parse(*line, nullptr, false);
     Json answer;
     if (request.is_object() && request.contains("command")) {
-      answer = handler_(
-          request,
-          [fd](const Json& progress) { return write_line(fd, Json{{"progress", progress}}); });
-      stays = answer.value("ok", false) && request.value("wait_for_end", false);
+      answer = handler_(request, [fd](const Json& progress) {
+        return write_line(fd, Json{{"progress", progress}});
+      });
+      const bool leaves = answer.value("ok", false) || answer.value("fenced", false);
+      stays = leaves && request.value("wait_for_end", false);
     } else {
       answer = Json{{"ok", false}, {"error", "not a request"}};
     }
@@ -214,7 +228,7 @@ ControlClient::~ControlClient() {
 }
 
 Status ControlClient::send(const Json& request) {
-  if (!write_line(fd_, request)) return fail(Errc::kIo, "the daemon closed the connection");
+  if (!write_line(fd_, request)) return fail(Errc::kNotFound, "the daemon closed the connection");
   return {};
 }
 

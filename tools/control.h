@@ -6,6 +6,8 @@
 // Where: one socket per mount point in the run directory, named by the digest of its path.
 #pragma once
 
+#include <sys/types.h>
+
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -25,6 +27,9 @@ Result<std::string> run_directory();
 // The canonical form under which a mount point is known.
 Result<std::string> canonical_mountpoint(const std::string& path);
 Result<std::string> control_path(const std::string& mountpoint);
+std::string control_path_in(const std::string& directory, const std::string& mountpoint);
+// Where the daemons of another user may have their run directory.
+std::vector<std::string> run_directories_of(uid_t user);
 
 class ControlServer {
  public:

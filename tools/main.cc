@@ -1,30 +1,57 @@
-// cairn: mounts a bucket as a directory.
+// cairn: mounts a bucket as a directory. Under other names it is a helper of mount(8) and
+// umount(8).
+#include <pwd.h>
+#include <unistd.h>
+
+#include <cstdlib>
 #include <iostream>
 
-#include "tools/commands.h"
+#include "tools/command_line.h"
+#include "tools/system_helper.h"
+
+namespace {
+
+using namespace cairn;
+
+int run(const std::vector<std::string>& words) {
+  const CommandLine line = cairn_command_line();
+  const CommandLine::Surroundings surroundings{
+      posix_env(), [](const std::string& name) -> std::optional<std::string> {
+        const char* value = std::getenv(name.c_str());
+        if (value == nullptr) return std::nullopt;
+        return std::string(value);
+      }};
+  const auto outcome = line.parse(words, surroundings);
+  std::cout << outcome.out << std::flush;
+  std::cerr << outcome.err;
+  return outcome.command == nullptr ? outcome.exit_code : outcome.command->run();
+}
+
+int run_mount_helper(const std::vector<std::string>& arguments) {
+  const MountCall call = translate_mount_call(arguments);
+  if (!call.error.empty()) {
+    std::cerr << "mount.cairn: " << call.error << "\n";
+    return kHelperUsage;
+  }
+  if (call.fake) return kExitOk;
+  // Early in the boot nobody has set it; credentials are looked for there.
+  const passwd* user = ::getpwuid(::geteuid());
+  if (user != nullptr && user->pw_dir != nullptr) ::setenv("HOME", user->pw_dir, 0);
+  const int status = run(call.words);
+  return status == kExitOk ? kExitOk : status == kExitUsage ? kHelperUsage : kHelperFailed;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
-  using namespace cairn;
-  CLI::App app{
-      "cairn mounts an S3 bucket (or a directory) as a POSIX filesystem with a local "
-      "write-back cache."};
-  app.require_subcommand(1);
-  app.set_version_flag("--version", std::string("cairn ") + CAIRN_VERSION);
-  Chosen chosen;
-  add_mount_command(app, chosen);
-  add_umount_command(app, chosen);
-  add_format_command(app, chosen);
-  add_status_command(app, chosen);
-  add_flush_command(app, chosen);
-  add_cache_commands(app, chosen);
-  add_check_command(app, chosen);
-  add_recover_command(app, chosen);
-  add_dump_command(app, chosen);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? kExitOk : kExitUsage;
+  const std::vector<std::string> words{argv + 1, argv + argc};
+  switch (helper_role(argv[0])) {
+    case HelperRole::kMount:
+      return run_mount_helper(words);
+    case HelperRole::kUmount:
+      return run_umount_helper(words);
+    case HelperRole::kNone:
+      break;
   }
-  return chosen();
+  return run(words);
 }

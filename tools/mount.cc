@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <iostream>
 
 #include "cache/await.h"
@@ -16,6 +17,7 @@
 #include "tools/format.h"
 #include "tools/host_name.h"
 #include "tools/memory_limit.h"
+#include "tools/service_notify.h"
 #include "tools/units.h"
 
 namespace cairn {
@@ -41,6 +43,12 @@ sigset_t stop_signals() {
   return set;
 }
 
+// Where the service manager listens, or empty.
+std::string notify_address() {
+  const char* address = std::getenv("NOTIFY_SOCKET");
+  return address == nullptr ? "" : address;
+}
+
 class Mount {
  public:
   Mount(MountSettings settings, Daemon& daemon) : settings_(std::move(settings)), daemon_(daemon) {}
@@ -58,6 +66,7 @@ class Mount {
           "sent when the store is back";
     log_info("{}{}", line, settings_.options.engine.read_only ? " (read-only)" : "");
     daemon_.ready(line);
+    notify_.ready(line);
     runtime_.control.submit([this] { watch_signals(); });
     const Status served = session_->run(kFuseThreads);
     if (!served) log_error("{}", served.error().message());
@@ -66,6 +75,8 @@ class Mount {
 
  private:
   static constexpr unsigned kFuseThreads = 8;
+  // How long the service manager waits for the next word of a flush before it thinks us dead.
+  static constexpr Duration kPatience = std::chrono::seconds(30);
 
   Engine& engine() { return *mount_.engine; }
 
@@ -248,8 +259,10 @@ class Mount {
   }
 
   static Json to_answer(const Status& done) {
-    if (!done) return Json{{"ok", false}, {"error", done.error().message()}};
-    return Json{{"ok", true}};
+    if (done) return Json{{"ok", true}};
+    // Waiting cannot help who was fenced: it may leave.
+    const bool fenced = done.error().code() == Errc::kFenced;
+    return Json{{"ok", false}, {"error", done.error().message()}, {"fenced", fenced}};
   }
 
   Json file_status(uint64_t inode) {
@@ -266,11 +279,11 @@ class Mount {
 
   Status flush(const Json& request, const ControlServer::Progress& progress) {
     Context context;
-    const auto stopped = stop_token_.on_cancel([cancel = context.cancel]() mutable {
-      cancel.cancel();
-    });
+    const auto stopped =
+        stop_token_.on_cancel([cancel = context.cancel]() mutable { cancel.cancel(); });
     const int64_t timeout_ns = request.value("timeout_ns", int64_t{0});
-    if (timeout_ns > 0) context.deadline = Deadline::after(system_clock(), Duration(timeout_ns));
+    const Duration timeout = timeout_ns < 0 ? settings_.shutdown_timeout : Duration(timeout_ns);
+    if (timeout_ns != 0) context.deadline = Deadline::after(system_clock(), timeout);
     return engine().flush(context, [&](const PendingStatus& pending) {
       if (!progress(to_json(pending))) context.cancel.cancel();
     });
@@ -278,8 +291,7 @@ class Mount {
 
   // Reads the records of what is pinned already, which may have to come from the store.
   Status pin(uint64_t inode, uint64_t size) {
-    const Deadline deadline =
-        Deadline::after(system_clock(), settings_.options.engine.io_timeout);
+    const Deadline deadline = Deadline::after(system_clock(), settings_.options.engine.io_timeout);
     while (true) {
       Need need;
       Status pinned = engine().pin(inode, size, need);
@@ -313,10 +325,12 @@ class Mount {
   int close(const Status& served) {
     Context context;
     context.cancel = stop_token_;
-    const Status closed = engine().close(context, [](const PendingStatus& pending) {
-      log_once_per(std::chrono::seconds(10), "closing",
-                   "flushing: " + format_size(pending.bytes) + " in " +
-                       std::to_string(pending.files) + " files to go");
+    notify_.stopping("flushing", kPatience);
+    const Status closed = engine().close(context, [this](const PendingStatus& pending) {
+      const std::string left = "flushing: " + format_size(pending.bytes) + " in " +
+                               std::to_string(pending.files) + " files to go";
+      log_once_per(std::chrono::seconds(10), "closing", left);
+      notify_.stopping(left, kPatience);
     });
     Json last_word{{"closed", closed.has_value()}};
     if (!closed) {
@@ -326,6 +340,7 @@ class Mount {
       if (settings_.foreground)
         std::cerr << "cairn: not everything is in the store: " << left << "\n";
       last_word["error"] = left;
+      notify_.stopping("not everything is in the store: " + left, kPatience);
     } else {
       log_info("{} is unmounted, everything is in the store", settings_.mountpoint);
     }
@@ -340,6 +355,7 @@ class Mount {
 
   MountSettings settings_;
   Daemon& daemon_;
+  ServiceNotify notify_{notify_address()};
   // Threads are the last to go: everything below gives them work.
   Runtime runtime_;
   CancelToken stop_token_;

@@ -67,7 +67,8 @@ const std::vector<Door>& doors() {
        "a parser of its own"},
       {"pugixml", {"s3/xml", "s3/s3_xml"}, "the XML module in s3/"},
       {"fuse", {"fs/fuse_", "tests/bench/fuse_floor."}, "the session in fs/fuse_session.h"},
-      {"CLI/", {"tools/"}, "settings that tools/ parses"},
+      {"CLI/", {"tools/command_line."}, "the table in tools/command.h"},
+      {"toml++", {"tools/config_file."}, "tools/config_file.h"},
   };
   return table;
 }

@@ -1,0 +1,31 @@
+// The kernel's table of mounts, as /proc/self/mountinfo gives it. Reading it never waits for a file
+// system, so it is safe to ask about a mount whose daemon is gone.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cache/base/result.h"
+
+namespace cairn {
+
+struct MountEntry {
+  std::string mountpoint;
+  std::string type;    // fuse.cairn
+  std::string source;  // the remote's URL
+  uid_t owner = 0;     // who mounted it, for FUSE
+};
+
+inline constexpr std::string_view kMountType = "fuse.cairn";
+
+std::vector<MountEntry> parse_mount_table(std::string_view text);
+Result<std::vector<MountEntry>> read_mount_table();
+// What is seen at `mountpoint`: the last entry, as mounts may lie on each other.
+std::optional<MountEntry> mount_at(const std::vector<MountEntry>& table,
+                                   std::string_view mountpoint);
+
+}  // namespace cairn

@@ -1,0 +1,84 @@
+#include "tools/umount.h"
+
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <iostream>
+
+#include "tools/units.h"
+
+namespace cairn {
+
+void print_flush_progress(const Json& pending) {
+  if (::isatty(STDERR_FILENO) == 0) return;
+  std::cerr << "\r" << format_size(pending.value("bytes", uint64_t{0})) << " in "
+            << pending.value("files", uint64_t{0}) << " files to go          " << std::flush;
+}
+
+void end_flush_progress() {
+  if (::isatty(STDERR_FILENO) != 0) std::cerr << "\r                                        \r";
+}
+
+namespace {
+
+Status run_fusermount(const char* flags, const std::string& mountpoint) {
+  const pid_t child = ::fork();
+  if (child < 0) return fail_errno(errno, "fork");
+  if (child == 0) {
+    ::execlp("fusermount3", "fusermount3", flags, "--", mountpoint.c_str(), nullptr);
+    ::_exit(127);
+  }
+  int status = 0;
+  if (::waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+    return fail(Errc::kIo, "fusermount3 could not unmount " + mountpoint);
+  return {};
+}
+
+Status unmount(const std::string& mountpoint) {
+  if (::geteuid() == 0) {
+    if (::umount2(mountpoint.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
+    if (errno == EBUSY)
+      return fail(Errc::kIo, mountpoint +
+                                 " is busy: a process has a file open or its working directory "
+                                 "there ('fuser -vm " +
+                                 mountpoint + "' names it)");
+    return fail_errno(errno, "umount " + mountpoint);
+  }
+  return run_fusermount("-u", mountpoint);
+}
+
+}  // namespace
+
+Status detach_dead_mount(const std::string& mountpoint) {
+  if (::geteuid() != 0) return run_fusermount("-uz", mountpoint);
+  if (::umount2(mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return {};
+  return fail_errno(errno, "umount " + mountpoint);
+}
+
+Status umount_flushed(ControlClient& client, const std::string& mountpoint, Duration timeout) {
+  const auto flushed = ask(
+      client, Json{{"command", "umount"}, {"timeout_ns", timeout.count()}, {"wait_for_end", true}},
+      print_flush_progress);
+  end_flush_progress();
+  if (!flushed && flushed.error().code() == Errc::kNotFound)
+    return fail(Errc::kNotFound, "the daemon behind " + mountpoint +
+                                     " is gone; take the dead mount away with 'umount -l " +
+                                     mountpoint + "': the next mount sends what is left");
+  if (!flushed && flushed.error().code() != Errc::kFenced)
+    return fail(Errc::kIo, flushed.error().message() + "; " + mountpoint +
+                               " stays mounted and nothing is lost: try again later, or leave "
+                               "without waiting with 'umount -l' (the next mount sends the rest)");
+  TRY(unmount(mountpoint));
+  const auto end = client.receive();
+  if (!flushed) return tl::unexpected<Error>(flushed.error());
+  if (!end)
+    return fail(Errc::kIo,
+                "the daemon ended without a word; the next mount goes on where it stopped");
+  if (!end->value("closed", false))
+    return fail(Errc::kIo, end->value("error", "not everything is in the store"));
+  return {};
+}
+
+}  // namespace cairn

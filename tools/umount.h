@@ -1,0 +1,26 @@
+// Unmounting as `cairn umount` and the helper of umount(8) do it.
+#pragma once
+
+#include <string>
+
+#include "tools/client.h"
+
+namespace cairn {
+
+// As long as the mount itself would flush when told to stop (--shutdown-timeout).
+inline constexpr Duration kTimeoutOfMount = Duration(-1);
+
+// Progress on a terminal while something is flushed.
+void print_flush_progress(const Json& pending);
+void end_flush_progress();
+
+// Flushes for at most `timeout` (0: as long as it takes), unmounts, and waits until the daemon has
+// ended and the cache is free. An error says what is left and whether it stays mounted. A volume
+// that another writer took over is unmounted all the same: waiting cannot help it. kNotFound: the
+// daemon is gone, and nothing was unmounted.
+Status umount_flushed(ControlClient& client, const std::string& mountpoint, Duration timeout);
+
+// Takes away the mount of a daemon that is gone, whoever still has files open in it.
+Status detach_dead_mount(const std::string& mountpoint);
+
+}  // namespace cairn
