@@ -6,11 +6,19 @@ namespace cairn {
 
 namespace {
 
-tl::unexpected<Error> not_mounted(const std::string& path) {
-  return fail(Errc::kNotFound, path +
-                                   " is not a mount of cairn, or its daemon is gone (then: "
-                                   "fusermount3 -uz " +
-                                   path + ")");
+// Is a mount there whose daemon does not answer, or none at all?
+tl::unexpected<Error> not_mounted(const std::string& path, const std::vector<MountEntry>& table,
+                                  std::string at) {
+  while (true) {
+    if (const auto entry = mount_at(table, at); entry && entry->type == kMountType)
+      return fail(Errc::kNotFound, "the daemon of the mount " + at +
+                                       " is gone; mount it again, or take the dead mount away with "
+                                       "'fusermount3 -uz " +
+                                       at + "'");
+    if (at == "/") return fail(Errc::kNotFound, path + " is not in a mount of cairn");
+    const size_t slash = at.rfind('/');
+    at = slash == 0 ? "/" : at.substr(0, slash);
+  }
 }
 
 }  // namespace
@@ -28,15 +36,16 @@ Result<std::unique_ptr<ControlClient>> connect_at(const std::string& mountpoint,
 
 Result<std::unique_ptr<ControlClient>> connect_to(const std::string& path,
                                                   std::string& mountpoint) {
-  TRY_ASSIGN(std::string at, canonical_mountpoint(path));
-  const auto table = read_mount_table();
+  TRY_ASSIGN(const std::string canonical, canonical_mountpoint(path));
+  TRY_ASSIGN(const auto table, read_mount_table());
+  std::string at = canonical;
   while (true) {
-    if (auto client = connect_at(at, table ? *table : std::vector<MountEntry>())) {
+    if (auto client = connect_at(at, table)) {
       mountpoint = at;
       return client;
     }
+    if (at == "/") return not_mounted(path, table, canonical);
     const size_t slash = at.rfind('/');
-    if (at == "/" || slash == std::string::npos) return not_mounted(path);
     at = slash == 0 ? "/" : at.substr(0, slash);
   }
 }

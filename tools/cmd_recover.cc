@@ -23,9 +23,10 @@ struct RecoverArguments {
 Result<std::string> find_cache(const std::string& named) {
   Env& env = posix_env();
   if (env.stat(named + "/identity")) return named;
-  TRY_ASSIGN(const auto names, env.list_dir(named));
+  const auto names = env.list_dir(named);
+  if (!names) return fail(Errc::kNotFound, "there is no directory " + named);
   std::vector<std::string> caches;
-  for (const std::string& name : names)
+  for (const std::string& name : *names)
     if (env.stat(named + "/" + name + "/identity")) caches.push_back(named + "/" + name);
   if (caches.size() == 1) return caches.front();
   if (caches.empty()) return fail(Errc::kNotFound, named + " is not a cache directory of cairn");

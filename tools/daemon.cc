@@ -1,6 +1,7 @@
 #include "tools/daemon.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -15,6 +16,17 @@ namespace {
 
 constexpr char kReady = 'r';
 constexpr char kFailed = 'f';
+
+// Who is told when the one that waits is told to stop. Read by a signal handler.
+volatile pid_t child_of_ours = 0;
+
+void pass_signals_to(pid_t child) {
+  child_of_ours = child;
+  struct sigaction action{};
+  action.sa_handler = [](int) { ::kill(child_of_ours, SIGTERM); };
+  action.sa_flags = SA_RESTART;
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
+}
 
 [[noreturn]] void wait_for_child(int pipe_end) {
   std::string said;
@@ -51,6 +63,7 @@ Daemon::Daemon(bool foreground) {
     std::exit(1);
   }
   if (child > 0) {
+    pass_signals_to(child);  // it says what came of it
     ::close(ends[1]);
     wait_for_child(ends[0]);
   }

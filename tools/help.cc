@@ -12,24 +12,18 @@ namespace {
 constexpr size_t kWidth = 80;
 constexpr size_t kIndent = 28;
 
-// `text` from column kIndent on, behind `left`.
-std::string entry(const std::string& left, const std::string& text) {
-  std::string out = "  " + left;
-  size_t column = out.size();
-  if (column + 2 > kIndent) {
-    out += "\n";
-    column = 0;
-  }
-  out += std::string(kIndent - column, ' ');
-  column = kIndent;
+// Words of `text` in lines from column `indent` on, where the first one begins.
+std::string wrapped(const std::string& text, size_t indent) {
+  std::string out;
+  size_t column = indent;
   bool first = true;
   size_t from = 0;
   while (from < text.size()) {
     const size_t end = std::min(text.find(' ', from), text.size());
     const size_t length = end - from;
     if (!first && column + 1 + length > kWidth) {
-      out += "\n" + std::string(kIndent, ' ');
-      column = kIndent;
+      out += "\n" + std::string(indent, ' ');
+      column = indent;
     } else if (!first) {
       out += " ";
       ++column;
@@ -40,6 +34,17 @@ std::string entry(const std::string& left, const std::string& text) {
     from = end + 1;
   }
   return out + "\n";
+}
+
+// `text` from column kIndent on, behind `left`.
+std::string entry(const std::string& left, const std::string& text) {
+  std::string out = "  " + left;
+  size_t column = out.size();
+  if (column + 2 > kIndent) {
+    out += "\n";
+    column = 0;
+  }
+  return out + std::string(kIndent - column, ' ') + wrapped(text, kIndent);
 }
 
 std::string left_of(const Option& option) {
@@ -55,6 +60,8 @@ std::string left_of(const Option& option) {
 std::string CommandLine::usage(const Command& command) const {
   std::string text = name_ + " " + command.name();
   if (!command.options().empty()) text += " [OPTION...]";
+  for (const Option& option : command.options())
+    if (option.is_required()) text += " --" + option.name() + " " + option.value_name();
   for (const Argument& argument : command.arguments()) {
     const std::string name = argument.name + (argument.many ? "..." : "");
     text += argument.required ? " " + name : " [" + name + "]";
@@ -64,6 +71,7 @@ std::string CommandLine::usage(const Command& command) const {
 
 std::string CommandLine::help(const Command& command) const {
   std::string text = "Usage: " + usage(command) + "\n" + command.summary() + ".\n";
+  for (const std::string& paragraph : command.about()) text += "\n" + wrapped(paragraph, 0);
   if (!command.arguments().empty()) text += "\n";
   for (const Argument& argument : command.arguments()) text += entry(argument.name, argument.help);
   std::vector<std::string> groups;

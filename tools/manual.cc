@@ -38,6 +38,9 @@ std::string header(const CommandLine& line, const std::string& page, const std::
 
 std::string synopsis(const CommandLine& line, const Command& command) {
   std::string text = fmt::format(".B {} {}\n[\\fIOPTION\\fR...]", line.name(), command.name());
+  for (const Option& option : command.options())
+    if (option.is_required())
+      text += " \\fB\\-\\-" + roff(option.name()) + "\\fR \\fI" + option.value_name() + "\\fR";
   for (const Argument& argument : command.arguments()) {
     const std::string name = "\\fI" + roff(argument.name) + "\\fR" + (argument.many ? "..." : "");
     text += argument.required ? " " + name : " [" + name + "]";

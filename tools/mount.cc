@@ -54,7 +54,9 @@ class Mount {
   Mount(MountSettings settings, Daemon& daemon) : settings_(std::move(settings)), daemon_(daemon) {}
 
   int run() {
+    runtime_.control.submit([this] { watch_signals(); });
     if (const Status opened = open(); !opened) {
+      over_ = true;
       log_error("{}", opened.error().message());
       daemon_.failed(opened.error().message());
       return kExitFailed;
@@ -67,7 +69,7 @@ class Mount {
     log_info("{}{}", line, settings_.options.engine.read_only ? " (read-only)" : "");
     daemon_.ready(line);
     notify_.ready(line);
-    runtime_.control.submit([this] { watch_signals(); });
+    phase_ = Phase::kServing;
     const Status served = session_->run(kFuseThreads);
     if (!served) log_error("{}", served.error().message());
     return close(served);
@@ -109,6 +111,9 @@ class Mount {
       log_info("{} changes of an earlier mount are not in the store yet; they are sent now",
                mount_.replayed);
     TRY_ASSIGN(volume_, Volume::open(engine(), mount_.slot.slot, mount_.slot.next_group));
+    Phase opening = Phase::kOpening;
+    if (!phase_.compare_exchange_strong(opening, Phase::kMounting))
+      return fail(Errc::kCancelled, "stopped before it was mounted");
     TRY(open_session());
     return open_control();
   }
@@ -308,18 +313,36 @@ class Mount {
 
   void watch_signals() {
     const sigset_t set = stop_signals();
+    unsigned told = 0, done = 0;
     while (!over_) {
       const timespec patience{0, 200'000'000};
       const int signal = ::sigtimedwait(&set, nullptr, &patience);
-      if (signal <= 0 || signal == SIGHUP) continue;
-      if (!signalled_.exchange(true)) {
-        log_info("told to stop: flushing for at most {}",
-                 format_duration(settings_.shutdown_timeout.count() / 1'000'000));
-        runtime_.control.submit_at(system_clock().now() + settings_.shutdown_timeout,
-                                   [token = stop_token_]() mutable { token.cancel(); });
-        session_->stop();
-      }
+      if (signal > 0 && signal != SIGHUP) ++told;
+      if (told == done) continue;
+      Phase opening = Phase::kOpening;
+      if (phase_.compare_exchange_strong(opening, Phase::kLeaving)) leave();
+      if (phase_ != Phase::kServing) continue;
+      if (done == 0) stop();
+      // Who asks again will not wait: the next mount sends what is left.
+      if (told > 1) stop_token_.cancel();
+      done = told;
     }
+  }
+
+  // Nothing is mounted and nothing was accepted: there is nothing to wait for.
+  [[noreturn]] void leave() {
+    const std::string what = "stopped before it was mounted";
+    log_info("{}", what);
+    daemon_.failed(what);
+    ::_exit(kExitFailed);
+  }
+
+  void stop() {
+    log_info("told to stop: flushing for at most {}",
+             format_duration(settings_.shutdown_timeout.count() / 1'000'000));
+    runtime_.control.submit_at(system_clock().now() + settings_.shutdown_timeout,
+                               [token = stop_token_]() mutable { token.cancel(); });
+    session_->stop();
   }
 
   int close(const Status& served) {
@@ -360,7 +383,9 @@ class Mount {
   Runtime runtime_;
   CancelToken stop_token_;
   std::atomic<bool> over_{false};
-  std::atomic<bool> signalled_{false};
+  // Until kMounting a signal ends the process at once; from kServing on it asks for a flush.
+  enum class Phase : uint8_t { kOpening, kLeaving, kMounting, kServing };
+  std::atomic<Phase> phase_{Phase::kOpening};
   StoreStack store_;
   std::unique_ptr<CacheDir> cache_;
   OpenedMount mount_;

@@ -133,6 +133,7 @@ try mount-after-a-kill sh -c 'mount /mnt/data && grep -q kept /mnt/data/kept'
 # As a service starts again: over the dead mount.
 pid=$(cairn status --json /mnt/data | sed 's/.*"pid":\([0-9]*\).*/\1/')
 kill -9 "$pid"
+wait_for sh -c "! kill -0 $pid"
 try mount-over-a-dead-mount sh -c 'mount /mnt/data && grep -q kept /mnt/data/kept'
 try umount-after umount /mnt/data
 # Wrong lines are refused with what is wrong.

@@ -21,6 +21,7 @@ start() {
   wait_until 60 is_mounted "$mnt" && wait_until 20 cairn status "$mnt"
   is_mounted "$mnt"
 }
+not_mounted() { ! is_mounted "$1"; }
 ended() { ! kill -0 "$daemon" 2>/dev/null; }
 # ends_with STATUS: waits for the daemon.
 ends_with() {
@@ -95,8 +96,36 @@ check plain-lock-is-said grep -q 'in use by another mount' "$T/second.err"
 check plain-ends-well ends_with 0
 no_faults
 
+# Told twice: it leaves what is not stored to the next mount, long before its deadline.
+check twice-start start --shutdown-timeout 10m || e2e_end
+faults '{"fault": "slowdown", "method": "PUT"}'
+put_something twice 5
+kill -TERM "$daemon"
+check twice-unmounts wait_until 20 not_mounted "$mnt"
+kill -TERM "$daemon"
+check twice-ends ends_with 1
+check twice-is-said grep -q 'not everything is in the store' "$T/daemon.out"
+no_faults
+check twice-next-mount start || e2e_end
+kill -TERM "$daemon"
+check twice-next-ends-well ends_with 0
+
+# Interrupted while it waits for the store: nothing is mounted, in the background either.
+faults '{"fault": "slow", "seconds": 50}'
+setsid "$CAIRN" mount --cache-dir "$T/cache3" --cache-reserve 64M "$store" "$mnt" >"$T/early.out" 2>&1 </dev/null &
+daemon=$!
+pids+=("$daemon")
+has_child() { pgrep -P "$daemon"; }
+check early-starts wait_until 20 has_child
+sleep 1
+kill -INT "$daemon"
+check early-ends ends_with 1
+check early-is-said grep -q 'stopped before it was mounted' "$T/early.out"
+check early-is-not-mounted not_mounted "$mnt"
+no_faults
+
 check mount-elsewhere cairn_mount "$T/cache2" "$store" "$mnt" || e2e_end
-for name in TERM INT left asked plain; do check "$name-elsewhere" cmp "$T/$name" "$mnt/$name"; done
+for name in TERM INT left asked plain twice; do check "$name-elsewhere" cmp "$T/$name" "$mnt/$name"; done
 check umount-elsewhere cairn_umount "$mnt"
 LIMIT=120 check check-data cairn check --data "$store"
 e2e_end
