@@ -14,9 +14,9 @@ uint64_t heat_key(uint64_t inode, uint64_t chunk) {
   return (inode * 0x9e3779b97f4a7c15ULL) ^ (chunk * 0xff51afd7ed558ccdULL);
 }
 
-// Unique for segments below 2^34 numbers of at most 4 GiB in 4 KiB steps.
+// Unique for 2^32 segments of at most 4 GiB.
 uint64_t place_key(const DataRef& ref) {
-  return ref.file << 20 | ref.offset >> 12;
+  return ref.file << 32 | ref.offset;
 }
 }  // namespace
 

@@ -14,6 +14,7 @@ namespace cairn {
 namespace {
 constexpr int kSearchAttemptsMax = 8;  // while a collector moves the boundary under the search
 constexpr int kOpenAttemptsMax = 8;    // while other writers open the volume at the same time
+constexpr int kReadsMax = 3;           // of a record that does not come whole
 constexpr uint64_t kNumberBytesMax = 64;
 constexpr uint64_t kHintDistanceMax = 4;
 constexpr Duration kHintTimeout = std::chrono::seconds(30);
@@ -74,9 +75,18 @@ Result<bool> CommitLog::exists(uint64_t seq, Context context) {
   return tl::unexpected<Error>(std::move(got).error());
 }
 
+// Nothing but its form says whether a record came whole. What broke on the way comes right the next
+// time; what is wrong three times is wrong in the store.
 Result<std::optional<StoredCommit>> CommitLog::try_read(uint64_t seq, Context context) {
-  auto got = get_sync(store_, commit_key(seq), GetRange::from(0, CommitRecord::kMaxBytes + 1),
-                      std::move(context));
+  for (int reads = 1;; ++reads) {
+    auto there = read_once(seq, context);
+    if (there || there.error().code() != Errc::kCorruption || reads == kReadsMax) return there;
+  }
+}
+
+Result<std::optional<StoredCommit>> CommitLog::read_once(uint64_t seq, const Context& context) {
+  auto got =
+      get_sync(store_, commit_key(seq), GetRange::from(0, CommitRecord::kMaxBytes + 1), context);
   if (!got && got.error().code() == Errc::kNotFound) return std::nullopt;
   if (!got) return tl::unexpected<Error>(std::move(got).error());
   const auto where = [&] { return store_.description() + ": " + commit_key(seq); };

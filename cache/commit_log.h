@@ -106,6 +106,7 @@ class CommitLog {
   read_hint_and_boundary(const Context& context);
   Result<bool> exists(uint64_t seq, Context context);
   Result<std::optional<StoredCommit>> try_read(uint64_t seq, Context context);
+  Result<std::optional<StoredCommit>> read_once(uint64_t seq, const Context& context);
   Result<StoredCommit> gallop(StoredCommit known, Context context);
   Status check_not_rolled_back(const StoredCommit& head, const LastSeen& last_seen,
                                uint64_t boundary, Context context);

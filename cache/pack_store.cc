@@ -31,8 +31,8 @@ void PackStoreCore::land(const Digest& digest, const Result<Buffer>& result) {
 namespace {
 class PackStoreImpl final : public PackStore {
  public:
-  PackStoreImpl(ObjectStore& store, Executor& executor, Options options)
-      : core_(std::make_shared<PackStoreCore>(store, executor, options)) {}
+  PackStoreImpl(ObjectStore& store, Executor& executor, Clock& clock, Options options)
+      : core_(std::make_shared<PackStoreCore>(store, executor, clock, options)) {}
 
   void set_published(std::vector<PackName> packs, std::vector<SegmentName> segments) override {
     core_->segments->set_segments(std::move(segments));
@@ -130,9 +130,9 @@ PackName name_of(const PackTail& tail) {
   return {tail.name(), tail.object_size(), tail.size(), tail.kind()};
 }
 
-std::unique_ptr<PackStore> PackStore::make(ObjectStore& store, Executor& executor,
+std::unique_ptr<PackStore> PackStore::make(ObjectStore& store, Executor& executor, Clock& clock,
                                            Options options) {
-  return std::make_unique<PackStoreImpl>(store, executor, options);
+  return std::make_unique<PackStoreImpl>(store, executor, clock, options);
 }
 
 }  // namespace cairn

@@ -59,15 +59,16 @@ struct BlockWant {
 class PackStore {
  public:
   struct Options {
-    uint64_t tail_bytes = 16ULL << 20;        // memory of tails kept
-    uint64_t page_bytes = 8ULL << 20;         // memory of index pages kept
-    uint64_t gap_bytes_max = 128ULL << 10;    // read rather than split a request
-    uint64_t request_bytes_max = 8ULL << 20;  // of one GET of blocks
-    uint32_t requests_max = 16;               // GETs under way at once
+    uint64_t tail_bytes = 16ULL << 20;           // memory of tails kept
+    uint64_t page_bytes = 8ULL << 20;            // memory of index pages kept
+    uint64_t gap_bytes_max = 128ULL << 10;       // read rather than split a request
+    uint64_t request_bytes_max = 8ULL << 20;     // of one GET of blocks
+    uint32_t requests_max = 16;                  // GETs under way at once
     uint64_t under_way_bytes_max = 64ULL << 20;  // that they asked for together
   };
   // All references must outlive the store and its callbacks.
-  static std::unique_ptr<PackStore> make(ObjectStore& store, Executor& executor, Options options);
+  static std::unique_ptr<PackStore> make(ObjectStore& store, Executor& executor, Clock& clock,
+                                         Options options);
   virtual ~PackStore() = default;
 
   // What the head names; `packs` are all that no segment covers, oldest first.

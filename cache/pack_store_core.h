@@ -4,6 +4,7 @@
 // keeps the core alive, so the PackStore may go while requests are under way.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <set>
 #include <unordered_map>
@@ -16,13 +17,21 @@
 
 namespace cairn {
 
+// A pack that was collected has moved: looking it up anew finds the block. A store that forgets an
+// object for a moment is believed a little later, and bytes that broke on the way come anew.
+constexpr unsigned kLooksMax = 7;
+inline Duration pause_before_look(unsigned looks) {  // how many there were
+  return looks < 2 ? Duration::zero() : std::chrono::milliseconds(25) * (1U << std::min(looks, 6U));
+}
+
 class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
  public:
   using Waiter = std::function<void(const Result<Buffer>&)>;
 
-  PackStoreCore(ObjectStore& object_store, Executor& run_on, PackStore::Options opts)
+  PackStoreCore(ObjectStore& object_store, Executor& run_on, Clock& time, PackStore::Options opts)
       : store(object_store),
         executor(run_on),
+        clock(time),
         options(opts),
         gets(std::make_shared<GetLimiter>(object_store, opts.requests_max,
                                           opts.under_way_bytes_max)),
@@ -44,6 +53,7 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
 
   ObjectStore& store;
   Executor& executor;
+  Clock& clock;
   const PackStore::Options options;
   const std::shared_ptr<GetLimiter> gets;
   const std::shared_ptr<PackTails> tails;

@@ -74,8 +74,21 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
 
   void tails_are_here(PackKind kind, bool last) {
     look_in_tails();
+    if (!all_known() && forget_missing()) {
+      core_->executor.submit_at(core_->clock.now() + pause_before_look(looks_++),
+                                [self = shared_from_this()] { self->ask_segments(); });
+      return;
+    }
     if (last) return finish();
     ask_tails(kind == PackKind::kData ? PackKind::kMeta : PackKind::kData, /*last=*/true);
+  }
+
+  // True when something was not there and it is worth to ask once more.
+  bool forget_missing() {
+    const std::lock_guard lock(mutex_);
+    if (!error_ || error_->code() != Errc::kNotFound || looks_ >= kLooksMax) return false;
+    error_.reset();
+    return true;
   }
 
   void note(const Error& error) {
@@ -107,6 +120,7 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
   std::vector<std::optional<BlockPlace>> places_;
   RankedMutex<Rank::kLeaf> mutex_;
   std::optional<Error> error_;  // the first of a step
+  unsigned looks_ = 1;          // only one is under way
 };
 }  // namespace
 

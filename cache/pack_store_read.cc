@@ -10,9 +10,6 @@
 namespace cairn {
 namespace {
 
-// A pack that was collected has moved: looking it up anew finds the block. A store that forgets an
-// object for a moment is believed a little later.
-constexpr unsigned kTriesWhenMissing = 4;
 constexpr uint64_t kVerifyBytesPerTask = 1ULL << 20;
 
 // One read_blocks call.
@@ -86,15 +83,15 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
       else
         unknown.push_back(want.digest);
     }
-    if (unknown.empty()) return read(std::move(placed), /*tries=*/0);
-    locate(std::move(unknown), std::move(placed), /*tries=*/0);
+    if (unknown.empty()) return read(std::move(placed), /*looks=*/1);
+    locate(std::move(unknown), std::move(placed), /*looks=*/1);
   }
 
-  void locate(std::vector<Digest> digests, std::vector<Wanted> placed, unsigned tries) {
+  void locate(std::vector<Digest> digests, std::vector<Wanted> placed, unsigned looks) {
     auto list = digests;
     core_->locate(std::move(digests), kind_, context_,
                   [self = shared_from_this(), list = std::move(list), placed = std::move(placed),
-                   tries](Result<std::vector<BlockPlace>> places) mutable {
+                   looks](Result<std::vector<BlockPlace>> places) mutable {
                     if (!places) {
                       for (const Digest& digest : list)
                         self->core_->land(digest, tl::unexpected<Error>(places.error()));
@@ -102,11 +99,11 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
                       for (size_t i = 0; i < list.size(); ++i)
                         placed.push_back({list[i], (*places)[i]});
                     }
-                    self->read(std::move(placed), tries);
+                    self->read(std::move(placed), looks);
                   });
   }
 
-  void read(std::vector<Wanted> wanted, unsigned tries) {
+  void read(std::vector<Wanted> wanted, unsigned looks) {
     std::vector<BlockPlace> places;
     places.reserve(wanted.size());
     for (const Wanted& want : wanted) places.push_back(want.place);
@@ -118,19 +115,19 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
       core_->gets->get(pack_key(plan.pack), GetRange::from(plan.range.offset, plan.range.length),
                        context_,
                        [self = shared_from_this(), pack = plan.pack, start = plan.range.offset,
-                        parts = std::move(parts), tries](Result<GetResult> got) {
-                         self->take(pack, start, parts, tries, std::move(got));
+                        parts = std::move(parts), looks](Result<GetResult> got) {
+                         self->take(pack, start, parts, looks, std::move(got));
                        });
     }
   }
 
-  void take(const Digest& pack, uint64_t start, const std::vector<Wanted>& parts, unsigned tries,
+  void take(const Digest& pack, uint64_t start, const std::vector<Wanted>& parts, unsigned looks,
             Result<GetResult> got) {
     if (!got && got.error().code() == Errc::kNotFound) {
       core_->tails->erase(pack);
-      if (tries < kTriesWhenMissing) return relocate(parts, tries);
-      got = fail(Errc::kCorruption,
-                 "a pack that the volume names is gone: " + got.error().message());
+      if (looks < kLooksMax) return look_again(parts, looks);
+      got =
+          fail(Errc::kCorruption, "a pack that the volume names is gone: " + got.error().message());
     }
     if (!got) {
       for (const Wanted& part : parts)
@@ -145,15 +142,15 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
       bytes += parts[i].place.length;
       if (i + 1 == parts.size()) break;
       if (bytes < kVerifyBytesPerTask) continue;
-      core_->executor.submit([self = shared_from_this(), start, group = std::move(group), tries,
-                              bytes = got->bytes] { self->verify(start, group, tries, bytes); });
+      core_->executor.submit([self = shared_from_this(), start, group = std::move(group), looks,
+                              bytes = got->bytes] { self->verify(start, group, looks, bytes); });
       group.clear();
       bytes = 0;
     }
-    verify(start, group, tries, got->bytes);
+    verify(start, group, looks, got->bytes);
   }
 
-  void verify(uint64_t start, const std::vector<Wanted>& parts, unsigned tries,
+  void verify(uint64_t start, const std::vector<Wanted>& parts, unsigned looks,
               const Buffer& bytes) {
     std::vector<Wanted> wrong;
     for (const Wanted& part : parts) {
@@ -169,7 +166,7 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
       wrong.push_back(part);
     }
     if (wrong.empty()) return;
-    if (tries == 0) return relocate(wrong, tries);
+    if (looks < kLooksMax) return look_again(wrong, looks);
     for (const Wanted& part : wrong)
       core_->land(part.digest,
                   fail(Errc::kCorruption,
@@ -178,11 +175,14 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
                                    part.place.length, part.place.offset, part.digest.hex())));
   }
 
-  void relocate(const std::vector<Wanted>& parts, unsigned tries) {
+  void look_again(const std::vector<Wanted>& parts, unsigned looks) {
     std::vector<Digest> digests;
     digests.reserve(parts.size());
     for (const Wanted& part : parts) digests.push_back(part.digest);
-    locate(std::move(digests), {}, tries + 1);
+    core_->executor.submit_at(core_->clock.now() + pause_before_look(looks),
+                              [self = shared_from_this(), digests = std::move(digests), looks] {
+                                self->locate(digests, {}, looks + 1);
+                              });
   }
 
   void arrived(size_t index, const Result<Buffer>& block, bool again) {

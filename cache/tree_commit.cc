@@ -17,12 +17,6 @@ namespace {
 constexpr uint64_t kInodeBytes = 300;
 constexpr uint64_t kChunkBytes = 60;
 
-// After these a commit may be in the store or get there yet.
-bool undecided(const Error& error) {
-  return outcome_unknown(error) || error.code() == Errc::kTransient ||
-         error.code() == Errc::kTimeout || error.code() == Errc::kCancelled;
-}
-
 uint64_t shifted(uint64_t value, int64_t change) {
   if (change >= 0) return value + static_cast<uint64_t>(change);
   return value - std::min(value, uint64_t{0} - static_cast<uint64_t>(change));
@@ -187,10 +181,13 @@ Status settle_commit(TreeRemote::Impl& remote, const Context& context) {
     return {};
   }
   Error error = std::move(created).error();
-  if (undecided(error)) return tl::unexpected<Error>(std::move(error));
+  // Another commit in its place decides it. After anything else this one may be in the store or get
+  // there yet, and a different one with its number would meet it as if it were another writer's.
+  if (error.code() != Errc::kPrecondition && error.code() != Errc::kFenced)
+    return tl::unexpected<Error>(std::move(error));
   remote.undecided.reset();
   if (error.code() == Errc::kPrecondition) error = remote.log->lost_to(seq, context);
-  if (error.code() == Errc::kFenced) remote.set_fenced();
+  remote.set_fenced();
   return tl::unexpected<Error>(std::move(error));
 }
 

@@ -47,7 +47,7 @@ Status TreeRemote::Impl::open(Context context) {
   memory.under_way_bytes_max = options.read_memory_bytes;
   memory.request_bytes_max =
       std::clamp<uint64_t>(options.read_memory_bytes / 4, 1ULL << 20, memory.request_bytes_max);
-  packs = PackStore::make(parts.store, parts.executor, memory);
+  packs = PackStore::make(parts.store, parts.executor, parts.clock, memory);
   MetaBlocks::Options local;
   local.dir = options.metadata_dir;
   local.disk_bytes_max = options.metadata_cache_bytes;
@@ -135,8 +135,7 @@ Result<std::optional<Superblock>> TreeRemote::Impl::try_superblock(unsigned fano
                                                                    const Context& context) {
   NodeCache scratch(0);  // what is decoded with a wrong parameter must not be kept
   const Digest root = snapshot()->state.root.digest();
-  TRY_ASSIGN(const auto value,
-             with_fetch(context, [&](Missing& missing) {
+  TRY_ASSIGN(const auto value, with_fetch(context, [&](Missing& missing) {
                LocalNodes reader(*blocks, scratch, fanout_bits, missing);
                return mst_find(reader, root, superblock_key());
              }));

@@ -45,8 +45,11 @@ class Retry : public std::enable_shared_from_this<Retry<T>> {
       finish(std::move(result));
       return;
     }
-    const Duration wait = next_wait(result.error());
-    if (tries_ >= policy_.tries_max || pending_->context().deadline.left(parts_.clock) <= wait) {
+    const Deadline& deadline = pending_->context().deadline;
+    const bool bounded = deadline.at() != MonotonicTime::max();
+    const Duration left = deadline.left(parts_.clock);
+    const Duration wait = next_wait(result.error(), left);
+    if ((!bounded && tries_ >= policy_.tries_max) || left <= wait) {
       finish(std::move(result));
       return;
     }
@@ -65,11 +68,14 @@ class Retry : public std::enable_shared_from_this<Retry<T>> {
     }
   }
 
-  Duration next_wait(const Error& error) {
+  Duration next_wait(const Error& error, Duration left) {
     const unsigned doublings = std::min(tries_ - 1, 30U);
     Duration bound = policy_.backoff_first;
     for (unsigned i = 0; i < doublings && bound < policy_.backoff_max; ++i) bound *= 2;
-    bound = std::clamp(bound, Duration(1), std::max(policy_.backoff_max, Duration(1)));
+    // The last part of the time that is left is for a try, not for a pause.
+    const Duration most = std::max<Duration>(left / 4, policy_.backoff_first);
+    bound =
+        std::clamp(bound, Duration(1), std::max(std::min(most, policy_.backoff_max), Duration(1)));
     const Duration jitter(
         static_cast<int64_t>(parts_.rng.below(static_cast<uint64_t>(bound.count()))));
     // All who were told the same time must not come back at the same moment.

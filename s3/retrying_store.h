@@ -2,6 +2,7 @@
 //
 // Waits a random time below a bound that doubles (full jitter), or longer when the store asked for
 // it, and never past the request's deadline. Cancellation and the deadline end a wait at once.
+// A request with a deadline is tried until it passes, one without at most tries_max times.
 // What is repeated:
 //   get, list, remove, put kAlways   after kTransient and kTimeout: repeating them is harmless
 //   put kIfAbsent                    after kTransient only when the error says no_effect().
@@ -23,7 +24,7 @@
 namespace cairn {
 
 struct RetryPolicy {
-  unsigned tries_max = 8;
+  unsigned tries_max = 8;  // of a request without a deadline
   Duration backoff_first = std::chrono::milliseconds(100);
   Duration backoff_max = std::chrono::seconds(20);
   // A store that asks for more is not believed.

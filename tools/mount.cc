@@ -128,10 +128,10 @@ class Mount {
         .stat(cache_folder(settings_.cache_base, settings_.remote) + "/identity")
         .has_value();
   }
-  // With a cache to go on from, nobody should have to wait long for a store that is away.
+  // Nobody should have to wait long to hear that the store is away.
   Duration first_contact_timeout() const {
-    const Duration timeout = settings_.options.engine.io_timeout;
-    return has_cache() ? std::min<Duration>(timeout, std::chrono::seconds(10)) : timeout;
+    return std::min<Duration>(settings_.options.engine.io_timeout,
+                              std::chrono::seconds(has_cache() ? 10 : 15));
   }
 
   // A volume must be there, or be made when that was asked for. False: the store is out of reach,

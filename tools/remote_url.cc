@@ -2,6 +2,8 @@
 
 #include <filesystem>
 
+#include "cache/object_store.h"
+
 namespace cairn {
 
 namespace {
@@ -59,6 +61,10 @@ Result<RemoteUrl> parse_remote_url(std::string_view text) {
     return fail(Errc::kInvalid, "'" + std::string(text) +
                                     "' is no remote: write s3://bucket/prefix, or ./dir for a "
                                     "directory");
+  const Status prefix = url.prefix.empty() ? Status() : check_key(url.prefix);
+  if (!prefix)
+    return fail(Errc::kInvalid,
+                "'" + std::string(text) + "' is no remote: its " + prefix.error().message());
   return url;
 }
 

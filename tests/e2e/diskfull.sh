@@ -13,7 +13,7 @@ if ! { mkfs.ext4 -q -F -m 0 "$T/disk.img" && mount -o loop "$T/disk.img" "$disk"
   skip diskfull "no loop mounts of ext4 here"; e2e_end
 fi
 mounts+=("$disk")
-mount -t tmpfs -o size=900M cairn-store "$away" || { skip diskfull "no tmpfs"; e2e_end; }
+mount -t tmpfs -o size=3G cairn-store "$away" || { skip diskfull "no tmpfs"; e2e_end; }
 mounts+=("$away")
 store=file://$away/volume
 set_store() { mount -o "remount,$1" "$away"; }
@@ -24,13 +24,14 @@ mount_it() {
   timeout 60 "$CAIRN" mount --cache-dir "$disk/cache" --cache-size 400M --cache-reserve "$1" \
     --stall-timeout 3s --commit-interval 1s "$store" "$mnt" >>"$T/daemon.log" 2>&1 </dev/null
 }
-# writer FOLDER LOG SECONDS: files, closed and some fsynced; what was acknowledged goes to LOG.
+# writer FOLDER LOG SECONDS: files, closed and some fsynced; what was acknowledged goes to LOG. At most
+# 800 are accepted (360 MiB, more than the disk has), so that six of them fit into the store.
 cat >"$T/writer.py" <<'PY'
 import errno, hashlib, os, sys, time
 folder, log, seconds = sys.argv[1], open(sys.argv[2], "w"), float(sys.argv[3])
 os.makedirs(folder, exist_ok=True)
 end, n, refused, others = time.monotonic() + seconds, 0, 0, set()
-while time.monotonic() < end:
+while time.monotonic() < end and n - refused < 800:
     n += 1
     size = (n * 7919) % 900000 + (1500 if n % 3 else 0)
     data = hashlib.shake_128(f"{folder}/{n}".encode()).digest(size)

@@ -26,6 +26,10 @@ watch() {
 }
 watched() { jq -r ".$2" "$T/$1.watch"; }
 end_watch() {  # NAME DISK-LIMIT-MIB ANON-LIMIT-MIB
+  for _ in $(seq 100); do  # what is quick is seen a few times, too
+    [ "$(watched "$1" samples 2>/dev/null || echo 0)" -ge 5 ] && break
+    sleep 0.1
+  done
   kill "$watcher" 2>/dev/null
   wait "$watcher" 2>/dev/null
   say "$1: disk $(($(watched "$1" disk) >> 10)) of $(($2 << 10)) KiB, anonymous memory" \

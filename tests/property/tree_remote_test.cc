@@ -13,13 +13,17 @@
 #include "cache/volume_format.h"
 #include "s3/memory_store.h"
 #include "s3/metered_store.h"
+#include "tests/support/faulty_store.h"
 #include "tests/support/memory_env.h"
 #include "tests/support/volume_model.h"
 
 namespace cairn {
 namespace {
 
+using test::FaultKind;
+using test::FaultyStore;
 using test::MemoryEnv;
+using test::StoreOp;
 using test::VolumeModel;
 
 constexpr uint32_t kChunk = 4096;
@@ -347,6 +351,37 @@ TEST_CASE("tree remote: a commit whose answer was lost is not made twice") {
   const auto second = remote->publish(model.batch(), model, Context());
   REQUIRE_MESSAGE(second.has_value(), (second ? "" : second.error().message()));
   CHECK(second->seq == seq + 2);
+  CHECK(same(world.shown(), model.files(), remote->params()));
+}
+
+TEST_CASE(
+    "tree remote: a commit whose answer was lost and that is read back broken is still ours") {
+  World world;
+  VolumeModel model(world.new_log(), kChunk);
+  const std::shared_ptr<ObjectStore> memory(std::shared_ptr<void>(), &world.memory);
+  FaultyStore broken(memory, {world.executor, system_clock(), *world.rng});
+  const auto with = world.options("writer");
+  REQUIRE(world.env.make_dirs(with.metadata_dir).has_value());
+  auto opened = TreeRemote::open({broken, world.env, system_clock(), *world.rng, world.executor},
+                                 with, Context());
+  REQUIRE(opened.has_value());
+  const auto remote = *std::move(opened);
+  REQUIRE(remote->begin_writing(model, Context()).has_value());
+  const Ino ino = make_ino(1, 1, 1);
+  model.create(ino);
+  model.write(ino, 0, "one");
+  broken.add({.kind = FaultKind::kLoseReply, .ops = StoreOp::kPut, .prefix = "c/"});
+  broken.add({.kind = FaultKind::kTruncate,
+              .ops = StoreOp::kGet,
+              .prefix = "c/",
+              .count = FaultyStore::kForever});
+  const auto first = remote->publish(model.batch(), model, Context());
+  REQUIRE(!first.has_value());
+  CHECK(first.error().code() == Errc::kCorruption);
+  broken.clear();
+  model.write(ino, 1, "wo");
+  const auto second = remote->publish(model.batch(), model, Context());
+  REQUIRE_MESSAGE(second.has_value(), (second ? "" : second.error().message()));
   CHECK(same(world.shown(), model.files(), remote->params()));
 }
 

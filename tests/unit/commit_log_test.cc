@@ -198,6 +198,10 @@ TEST_CASE_FIXTURE(Fixture, "every unclear outcome of a create is decided by read
     fault(FaultKind::kLoseReply, StoreOp::kPut, 1);
     fault(FaultKind::kFail, StoreOp::kGet, 3);
   }
+  SUBCASE("carried out, the reply lost, and read back broken") {
+    fault(FaultKind::kLoseReply, StoreOp::kPut, 1);
+    fault(FaultKind::kTruncate, StoreOp::kGet, 2);
+  }
   SUBCASE("refused although nothing is there") {
     fault(FaultKind::kRefuseCreate, StoreOp::kPut, 2);
   }

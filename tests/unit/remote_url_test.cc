@@ -20,7 +20,8 @@ TEST_CASE("a remote is a bucket unless it is spelled as a path") {
 }
 
 TEST_CASE("what is no remote is refused and named") {
-  for (const char* text : {"", "s3://", "s3:///key", "gopher://x", "a bucket", "file:", "b\nb"}) {
+  for (const char* text : {"", "s3://", "s3:///key", "gopher://x", "a bucket", "file:", "b\nb",
+                           "s3://b/a/../c", "s3://b/a//c"}) {
     const auto url = parse_remote_url(text);
     REQUIRE_FALSE(url);
     CHECK_FALSE(url.error().message().empty());

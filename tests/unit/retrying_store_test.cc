@@ -109,6 +109,23 @@ TEST_CASE("a retry stops after the last try and says how many there were") {
   CHECK(f.faulty->requests() == 5);
 }
 
+TEST_CASE("a request with a deadline is tried until then") {
+  Fixture f;
+  REQUIRE(f.put(PutCondition::kAlways));
+  f.faulty->add({.kind = FaultKind::kFail, .ops = StoreOp::kGet, .count = 40});
+  const MonotonicTime start = f.clock.now();
+  CHECK(f.get(f.within(300s)));
+  CHECK(f.faulty->requests() == 1 + 41);
+  // It fails when there is no time left, not long before.
+  Fixture g;
+  g.faulty->add({.kind = FaultKind::kFail, .count = FaultyStore::kForever});
+  const MonotonicTime begun = g.clock.now();
+  REQUIRE_FALSE(g.get(g.within(20s)));
+  CHECK(g.clock.now() - begun > 15s);
+  CHECK(g.clock.now() - begun <= 20s);
+  CHECK(f.clock.now() - start < 300s);
+}
+
 TEST_CASE("what cannot get better is not tried again") {
   for (const Errc code : {Errc::kNotFound, Errc::kPermission, Errc::kPrecondition, Errc::kInvalid,
                           Errc::kNoSpace, Errc::kCorruption, Errc::kIo}) {

@@ -1,0 +1,170 @@
+// Finding and reading blocks: few requests, everything verified, and a store that forgets an object
+// for a moment or breaks bytes on the way is asked again.
+#include <doctest/doctest.h>
+
+#include <optional>
+
+#include "cache/pack_store.h"
+#include "cache/store_keys.h"
+#include "s3/memory_store.h"
+#include "tests/support/faulty_store.h"
+#include "tests/support/manual_clock.h"
+#include "tests/support/test_pack.h"
+
+namespace cairn::test {
+namespace {
+using namespace std::chrono_literals;
+
+// Packs behind a faulty store, in simulated time. Two data packs, and one of metadata.
+struct World {
+  ManualClock clock;
+  ManualExecutor executor{clock};
+  std::unique_ptr<Rng> rng = make_seeded_rng(7);
+  FaultyStore store{std::make_shared<MemoryStore>(executor, clock),
+                    FaultyStore::Parts{executor, clock, *rng}};
+  std::unique_ptr<PackStore> writer = PackStore::make(store, executor, clock, {});
+  std::unique_ptr<PackStore> reader = PackStore::make(store, executor, clock, {});
+  std::vector<Digest> digests;
+  std::vector<ByteVec> bytes;
+
+  World() {
+    put(PackKind::kData, 0, 3);
+    put(PackKind::kData, 3, 3);
+    put(PackKind::kMeta, 6, 2);
+    reader->set_published(writer->packs(), {});
+  }
+
+  void put(PackKind kind, uint8_t first, uint8_t count) {
+    TestPack pack(kind);
+    for (uint8_t n = first; n < first + count; ++n) {
+      bytes.emplace_back(5000 + n, static_cast<std::byte>(n));
+      digests.push_back(pack.add(Codec::kRaw, bytes.back()).digest());
+    }
+    const PackPlan plan = pack.plan();
+    std::optional<Status> stored;
+    writer->put_pack(plan.tail(), Body(Buffer::copy(pack.object(plan))), {},
+                     [&](Status status) { stored = std::move(status); });
+    REQUIRE(run_until(executor, clock, [&] { return stored.has_value(); }));
+    REQUIRE(*stored);
+  }
+
+  Result<std::vector<Buffer>> read(const std::vector<size_t>& which, const Context& context = {}) {
+    std::vector<BlockWant> wants;
+    for (const size_t i : which) wants.push_back({digests[i], std::nullopt});
+    std::optional<Result<std::vector<Buffer>>> answer;
+    reader->read_blocks(std::move(wants), PackKind::kData, context,
+                        [&](Result<std::vector<Buffer>> got) { answer = std::move(got); });
+    REQUIRE(run_until(executor, clock, [&] { return answer.has_value(); }));
+    return *std::move(answer);
+  }
+  bool right(const std::vector<size_t>& which, const Result<std::vector<Buffer>>& got) const {
+    if (!got || got->size() != which.size()) return false;
+    for (size_t i = 0; i < which.size(); ++i)
+      if (!std::ranges::equal(Bytes((*got)[i]), bytes[which[i]])) return false;
+    return true;
+  }
+  uint64_t requests_of(const std::vector<size_t>& which) {
+    const uint64_t before = store.requests();
+    CHECK(right(which, read(which)));
+    return store.requests() - before;
+  }
+};
+}  // namespace
+
+TEST_CASE("neighbours in a pack come with one request, a tail is read once") {
+  World world;
+  CHECK(world.requests_of({0, 1, 2}) == 2 + 1);  // the tails of both data packs, one read
+  CHECK(world.requests_of({5, 3}) == 1);
+  CHECK(world.requests_of({2, 3}) == 2);
+  CHECK(world.requests_of({7}) == 1 + 1);  // metadata is looked at when no data pack has it
+}
+
+TEST_CASE("a block on its way is waited for") {
+  World world;
+  REQUIRE(world.right({0}, world.read({0})));
+  const uint64_t before = world.store.requests();
+  int answers = 0;
+  for (int i = 0; i < 3; ++i)
+    world.reader->read_blocks({{world.digests[1], std::nullopt}}, PackKind::kData, {},
+                              [&](const Result<std::vector<Buffer>>& got) {
+                                CHECK(got);
+                                ++answers;
+                              });
+  REQUIRE(run_until(world.executor, world.clock, [&] { return answers == 3; }));
+  CHECK(world.store.requests() - before == 1);
+}
+
+TEST_CASE("a pack or its tail that is not to be seen for a moment is asked for again") {
+  for (const uint32_t skip : {0U, 1U, 2U}) {  // a tail, the other one, the read
+    World world;
+    world.store.add({.kind = FaultKind::kStale,
+                     .ops = StoreOp::kGet,
+                     .prefix = "p/",
+                     .skip = skip,
+                     .count = 4});
+    CHECK(world.right({0, 4}, world.read({0, 4})));
+  }
+}
+
+TEST_CASE("a pack that stays away is an error, and soon") {
+  World world;
+  world.store.add({.kind = FaultKind::kStale,
+                   .ops = StoreOp::kGet,
+                   .prefix = "p/",
+                   .count = FaultyStore::kForever});
+  const MonotonicTime start = world.clock.now();
+  const auto none = world.read({0});
+  REQUIRE_FALSE(none);
+  CHECK(none.error().code() == Errc::kNotFound);
+  CHECK(world.clock.now() - start < 5s);
+
+  // Known from its tail, then gone: what the volume names must be there.
+  World other;
+  REQUIRE(other.right({0}, other.read({0})));
+  other.store.add({.kind = FaultKind::kStale,
+                   .ops = StoreOp::kGet,
+                   .prefix = "p/",
+                   .count = FaultyStore::kForever});
+  const auto gone = other.read({1});
+  REQUIRE_FALSE(gone);
+  CHECK(gone.error().message().find("p/") != std::string::npos);
+}
+
+TEST_CASE("wrong bytes are never handed out: they are asked for again, then refused") {
+  for (const FaultKind kind : {FaultKind::kFlipByte, FaultKind::kTruncate}) {
+    World world;
+    REQUIRE(world.right({0}, world.read({0})));  // the tails are here
+    world.store.add({.kind = kind, .ops = StoreOp::kGet, .prefix = "p/", .count = 3});
+    CHECK(world.right({1, 2}, world.read({1, 2})));
+    world.store.add(
+        {.kind = kind, .ops = StoreOp::kGet, .prefix = "p/", .count = FaultyStore::kForever});
+    const auto wrong = world.read({2});
+    REQUIRE_FALSE(wrong);
+    CHECK(wrong.error().code() == Errc::kCorruption);
+    CHECK(wrong.error().message().find(world.digests[2].hex()) != std::string::npos);
+  }
+}
+
+TEST_CASE("a wrong hint costs a request and no more") {
+  World world;
+  REQUIRE(world.right({0, 3}, world.read({0, 3})));
+  const uint64_t before = world.store.requests();
+  std::optional<Result<std::vector<Buffer>>> answer;
+  const Digest elsewhere = world.writer->packs()[1].digest;
+  world.reader->read_blocks({{world.digests[1], BlockPlace{elsewhere, 100, 5001}}}, PackKind::kData,
+                            {}, [&](Result<std::vector<Buffer>> got) { answer = std::move(got); });
+  REQUIRE(run_until(world.executor, world.clock, [&] { return answer.has_value(); }));
+  CHECK(world.right({1}, *answer));
+  CHECK(world.store.requests() - before == 2);
+}
+
+TEST_CASE("only what is known to be in a pack that stays is deduplicated") {
+  World world;
+  CHECK_FALSE(world.reader->contains(world.digests[0]));  // nothing here knows yet
+  REQUIRE(world.right({0}, world.read({0})));
+  CHECK(world.reader->contains(world.digests[0]));
+  world.reader->set_condemned({world.writer->packs()[0].digest});
+  CHECK_FALSE(world.reader->contains(world.digests[0]));
+  CHECK(world.reader->contains(world.digests[3]));
+}
+}  // namespace cairn::test
