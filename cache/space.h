@@ -18,6 +18,7 @@ class Space {
  public:
   static constexpr uint64_t kSmallestCache = 64ULL << 20;
   static constexpr uint64_t kSmallFiles = 2ULL << 20;  // log, lock, identity, directories
+  static constexpr uint64_t kLogBytes = kSmallFiles * 3 / 4;
   enum class Use : uint8_t { kOrdinary, kPublish };
 
   // `disk_left` says what the disk has beyond its reserve.

@@ -10,6 +10,7 @@
 
 #include "cache/await.h"
 #include "cache/base/log.h"
+#include "cache/space.h"
 #include "cache/volume_format.h"
 #include "fs/fuse_session.h"
 #include "fs/volume.h"
@@ -172,9 +173,11 @@ class Mount {
 
   void begin_log() {
     if (settings_.foreground && settings_.log_file.empty()) return;
-    const std::string path =
-        settings_.log_file.empty() ? cache_->path() + "/log" : settings_.log_file;
-    if (!log_to_file(path)) log_warn("the log file {} cannot be written", path);
+    // A file that the user named is the user's to rotate.
+    const bool own = settings_.log_file.empty();
+    const std::string path = own ? cache_->path() + "/log" : settings_.log_file;
+    if (!log_to_file(path, own ? Space::kLogBytes : 0))
+      log_warn("the log file {} cannot be written", path);
   }
 
   Status open_session() {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/rotating_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -20,12 +21,18 @@ constexpr const char* kPattern = "%Y-%m-%d %H:%M:%S.%e %l %v";
 
 spdlog::level::level_enum native(LogLevel level) {
   switch (level) {
-    case LogLevel::kTrace: return spdlog::level::trace;
-    case LogLevel::kDebug: return spdlog::level::debug;
-    case LogLevel::kInfo: return spdlog::level::info;
-    case LogLevel::kWarn: return spdlog::level::warn;
-    case LogLevel::kError: return spdlog::level::err;
-    case LogLevel::kOff: return spdlog::level::off;
+    case LogLevel::kTrace:
+      return spdlog::level::trace;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarn:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
+    case LogLevel::kOff:
+      return spdlog::level::off;
   }
   return spdlog::level::info;
 }
@@ -70,17 +77,25 @@ bool parse_log_level(std::string_view name, LogLevel& level) {
   return false;
 }
 
-void set_log_level(LogLevel level) { logger()->set_level(native(level)); }
+void set_log_level(LogLevel level) {
+  logger()->set_level(native(level));
+}
 
-bool log_enabled(LogLevel level) { return logger()->should_log(native(level)); }
+bool log_enabled(LogLevel level) {
+  return logger()->should_log(native(level));
+}
 
-bool log_to_file(const std::string& path) {
+bool log_to_file(const std::string& path, uint64_t bytes_max) {
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (fd < 0) return false;
   ::close(fd);
   const auto level = logger()->level();
   try {
-    logger() = make_logger(std::make_shared<spdlog::sinks::basic_file_sink_mt>(path));
+    if (bytes_max == 0)
+      logger() = make_logger(std::make_shared<spdlog::sinks::basic_file_sink_mt>(path));
+    else
+      logger() = make_logger(
+          std::make_shared<spdlog::sinks::rotating_file_sink_mt>(path, bytes_max / 2, 1));
   } catch (const spdlog::spdlog_ex&) {
     return false;
   }

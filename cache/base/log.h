@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -20,8 +21,9 @@ enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError, kOff };
 bool parse_log_level(std::string_view name, LogLevel& level);
 void set_log_level(LogLevel level);
 bool log_enabled(LogLevel level);
-// From now on messages go to this file (appended, mode 0600) instead of stderr.
-bool log_to_file(const std::string& path);
+// From now on messages go to this file (appended, mode 0600) instead of stderr. With `bytes_max`
+// it is renamed to PATH.1 when it has half of that, and begun anew.
+bool log_to_file(const std::string& path, uint64_t bytes_max = 0);
 void log_message(LogLevel level, std::string_view message);
 
 template <class... Args>
