@@ -56,16 +56,42 @@ CommitLog::CommitLog(ObjectStore& store, Executor& executor, Clock& clock, Rng& 
 
 // ---- reading
 
-Result<std::optional<uint64_t>> CommitLog::read_number(std::string_view key,
-                                                       const Context& context) {
-  auto got = get_sync(store_, std::string(key), GetRange::from(0, kNumberBytesMax), context);
-  if (!got && got.error().code() == Errc::kNotFound) return std::nullopt;
-  if (!got) return tl::unexpected<Error>(std::move(got).error());
-  const auto number = parse_number_text(as_chars(got->bytes));
-  if (!number)
-    return fail(Errc::kCorruption,
-                fmt::format("{}: {} is not a number", store_.description(), key));
-  return number;
+// Commits below this number may be gone. 1 when nothing was removed yet.
+Result<uint64_t> CommitLog::read_boundary(const Context& context) {
+  auto got =
+      get_sync(store_, std::string(kBoundaryKey), GetRange::from(0, kNumberBytesMax), context);
+  if (!got && got.error().code() != Errc::kNotFound)
+    return tl::unexpected<Error>(std::move(got).error());
+  uint64_t boundary = 1;
+  if (got) {
+    const auto number = parse_number_text(as_chars(got->bytes));
+    if (!number)
+      return fail(Errc::kCorruption,
+                  fmt::format("{}: {} is not a number", store_.description(), kBoundaryKey));
+    boundary = std::max(boundary, *number);
+  }
+  return boundary;
+}
+
+Result<uint64_t> CommitLog::oldest(Context context) {
+  TRY_ASSIGN(const uint64_t once, read_boundary(context));
+  TRY_ASSIGN(const uint64_t twice, read_boundary(context));
+  const std::lock_guard lock(mutex_);
+  if (once != twice)
+    return fail(Errc::kTransient, fmt::format("{}: {} was read as {} and as {}",
+                                              store_.description(), kBoundaryKey, once, twice));
+  oldest_known_ = std::max(oldest_known_, once);
+  return oldest_known_;
+}
+
+Status CommitLog::raise_oldest(uint64_t seq, Context context) {
+  TRY_ASSIGN(const uint64_t before, oldest(context));
+  if (seq <= before) return {};
+  TRY(put_sync(store_, std::string(kBoundaryKey), Body(Buffer::copy(number_text(seq))),
+               PutCondition::kAlways, std::move(context)));
+  const std::lock_guard lock(mutex_);
+  oldest_known_ = std::max(oldest_known_, seq);
+  return {};
 }
 
 Result<bool> CommitLog::exists(uint64_t seq, Context context) {
@@ -158,10 +184,9 @@ Result<StoredCommit> CommitLog::find_head(const std::optional<LastSeen>& last_se
   for (int attempt = 0; attempt < kSearchAttemptsMax; ++attempt) {
     auto [hint, boundary] = read_hint_and_boundary(context);
     if (!boundary) return tl::unexpected<Error>(std::move(boundary).error());
-    const uint64_t oldest = std::max<uint64_t>(boundary->value_or(1), 1);
-    const uint64_t sure = std::max(oldest, last_seen ? last_seen->seq : 0);
+    const uint64_t sure = std::max(*boundary, last_seen ? last_seen->seq : 0);
     // The hint may be missing, old or damaged: only what it leads to counts.
-    const uint64_t hinted = hint ? hint->value_or(0) : 0;
+    const uint64_t hinted = hint.value_or(0);
     std::optional<StoredCommit> start;
     if (hinted > sure) {
       auto read_there = try_read(hinted, context);
@@ -172,7 +197,7 @@ Result<StoredCommit> CommitLog::find_head(const std::optional<LastSeen>& last_se
     }
     if (start) {
       TRY_ASSIGN(auto head, gallop(*std::move(start), context));
-      if (last_seen) TRY(check_not_rolled_back(head, *last_seen, oldest, context));
+      if (last_seen) TRY(check_not_rolled_back(head, *last_seen, *boundary, context));
       note_head_seen();
       // A hint that leads here in a step or two needs no new one for a while.
       if (hinted + kHintDistanceMax >= head.record->seq) {
@@ -182,8 +207,8 @@ Result<StoredCommit> CommitLog::find_head(const std::optional<LastSeen>& last_se
       return head;
     }
     // Nothing at a number that must exist: the collector may have moved on meanwhile.
-    TRY_ASSIGN(const auto moved, read_number(kBoundaryKey, context));
-    if (moved.value_or(1) != boundary->value_or(1)) continue;
+    TRY_ASSIGN(const uint64_t moved, read_boundary(context));
+    if (moved != *boundary) continue;
     if (last_seen && sure == last_seen->seq)
       return fail(Errc::kCorruption,
                   fmt::format("{}: commit {}, seen here before, is missing; the store went back in "
@@ -199,14 +224,14 @@ Result<StoredCommit> CommitLog::find_head(const std::optional<LastSeen>& last_se
                                             store_.description()));
 }
 
-std::pair<Result<std::optional<uint64_t>>, Result<std::optional<uint64_t>>>
-CommitLog::read_hint_and_boundary(const Context& context) {
+std::pair<std::optional<uint64_t>, Result<uint64_t>> CommitLog::read_hint_and_boundary(
+    const Context& context) {
   // Both at once: they are the first round trip of every mount.
   const auto promise = std::make_shared<std::promise<Result<GetResult>>>();
   auto answer = promise->get_future();
   store_.get(std::string(kHeadKey), GetRange::from(0, kNumberBytesMax), context,
              [promise](Result<GetResult> got) { promise->set_value(std::move(got)); });
-  auto boundary = read_number(kBoundaryKey, context);
+  auto boundary = read_boundary(context);
   const auto got = answer.get();
   std::optional<uint64_t> hint;
   if (got) hint = parse_number_text(as_chars(got->bytes));
@@ -222,8 +247,8 @@ Result<std::optional<StoredCommit>> CommitLog::find_newer(const StoredCommit& se
     return head;
   }
   if (!head_is_fresh()) {
-    TRY_ASSIGN(const auto boundary, read_number(kBoundaryKey, context));
-    if (boundary.value_or(1) > seen.record->seq + 1) {
+    TRY_ASSIGN(const uint64_t boundary, read_boundary(context));
+    if (boundary > seen.record->seq + 1) {
       TRY_ASSIGN(auto head, find_head(std::nullopt, std::move(context)));
       return head;
     }
@@ -322,15 +347,21 @@ Result<StoredCommit> CommitLog::create(uint64_t seq, Buffer record, Context cont
 }
 
 // A writer that slept for longer than commits are kept may have made a number anew that had been
-// used and removed. Then the boundary is above it.
+// used and removed. Then the boundary is above it, and the commit before it was removed, too: what
+// the boundary says is not enough, for a collection of ours that slept may just have written it.
 Status CommitLog::check_boundary(uint64_t seq, const Context& context) {
   if (head_is_fresh()) return {};
-  TRY_ASSIGN(const auto boundary, read_number(kBoundaryKey, context));
-  if (boundary.value_or(0) <= seq) return {};
+  TRY_ASSIGN(const uint64_t boundary, read_boundary(context));
+  bool removed = boundary > seq;
+  if (!removed && seq > 1) {
+    TRY_ASSIGN(const bool before, exists(seq - 1, context));
+    removed = !before;
+  }
+  if (!removed) return {};
   return fail(Errc::kFenced,
               fmt::format("{}: commit {} is long past (the oldest kept is {}); another writer took "
                           "the volume over while this one slept",
-                          store_.description(), seq, *boundary));
+                          store_.description(), seq, std::max(boundary, seq + 1)));
 }
 
 bool CommitLog::head_is_fresh() {

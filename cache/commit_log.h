@@ -82,6 +82,11 @@ class CommitLog {
   Result<StoredCommit> find_head(const std::optional<LastSeen>& last_seen, Context context);
   // Commit `seq`, whether or not it is the head.
   Result<StoredCommit> read(uint64_t seq, Context context);
+  // The oldest commit that is kept: gc.boundary, or 1. Read twice, and never below what was read or
+  // written here before: commits are removed on its word.
+  Result<uint64_t> oldest(Context context);
+  // Announces that commits below `seq` may be gone; nothing when that was said already.
+  Status raise_oldest(uint64_t seq, Context context);
   // The newest commit behind `seen`, or nullopt. One request when there is none.
   Result<std::optional<StoredCommit>> find_newer(const StoredCommit& seen, Context context);
 
@@ -101,9 +106,9 @@ class CommitLog {
   void hint_head(uint64_t seq, bool now = false);
 
  private:
-  Result<std::optional<uint64_t>> read_number(std::string_view key, const Context& context);
-  std::pair<Result<std::optional<uint64_t>>, Result<std::optional<uint64_t>>>
-  read_hint_and_boundary(const Context& context);
+  Result<uint64_t> read_boundary(const Context& context);
+  std::pair<std::optional<uint64_t>, Result<uint64_t>> read_hint_and_boundary(
+      const Context& context);
   Result<bool> exists(uint64_t seq, Context context);
   Result<std::optional<StoredCommit>> try_read(uint64_t seq, Context context);
   Result<std::optional<StoredCommit>> read_once(uint64_t seq, const Context& context);
@@ -131,6 +136,7 @@ class CommitLog {
   // When the head was last known, by both clocks.
   std::optional<std::pair<MonotonicTime, int64_t>> head_seen_at_;
   std::optional<MonotonicTime> hinted_at_;
+  uint64_t oldest_known_ = 1;  // the highest boundary that was read or written here
 };
 
 }  // namespace cairn

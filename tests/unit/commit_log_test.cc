@@ -285,6 +285,39 @@ TEST_CASE_FIXTURE(Fixture, "a writer that slept for a day does not trust a numbe
   CHECK(stale.error().code() == Errc::kFenced);
 }
 
+TEST_CASE_FIXTURE(Fixture, "nor when its own collection wrote the boundary after it slept") {
+  make_history(2);
+  CommitLog commits = log();
+  const auto head = commits.find_head(std::nullopt, soon());
+  clock.advance(std::chrono::hours(25));
+  // Others went on to 9 and removed what was below; then the sleeper's late write came.
+  for (uint64_t seq = 1; seq <= 2; ++seq) REQUIRE(remove_sync(*memory, commit_key(seq), {}));
+  put(std::string(kBoundaryKey), std::string("2\n"));
+  const auto stale = commits.create(3, encoded(record(3, head->digest)), soon());
+  REQUIRE_FALSE(stale);
+  CHECK(stale.error().code() == Errc::kFenced);
+}
+
+TEST_CASE_FIXTURE(Fixture, "the boundary is read twice and never goes back") {
+  make_history(60);
+  CommitLog commits = log();
+  CHECK(commits.oldest(soon()).value() == 1);
+  REQUIRE(commits.raise_oldest(40, soon()));
+  CHECK(bytes_at(std::string(kBoundaryKey)).size() == 3);
+  REQUIRE(commits.raise_oldest(30, soon()));
+  CHECK(commits.oldest(soon()).value() == 40);
+  CHECK(log().oldest(soon()).value() == 40);
+  // One answer that is old, or has a wrong bit.
+  for (const auto kind : {test::FaultKind::kStale, test::FaultKind::kFlipByte}) {
+    store.add({.kind = kind, .prefix = std::string(kBoundaryKey)});
+    CHECK_FALSE(commits.oldest(soon()));
+    store.clear();
+  }
+  // What was seen here before counts more than an old answer.
+  put(std::string(kBoundaryKey), std::string("20\n"));
+  CHECK(commits.oldest(soon()).value() == 40);
+}
+
 TEST_CASE_FIXTURE(Fixture, "opening: closed, ours, another's, taken over") {
   make_history(1);
   CommitLog commits = log();
