@@ -22,7 +22,8 @@ Engine::Engine(EngineSettings settings, Components components)
       chunks_(live_, *segments_, settings.chunk_memory_bytes),
       last_progress_(clock_.now()),
       last_checkpoint_(clock_.now()),
-      retry_at_(clock_.now()) {}
+      retry_at_(clock_.now()),
+      commit_interval_(settings_.publish_interval) {}
 
 Engine::~Engine() {
   abandon();

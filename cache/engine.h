@@ -67,6 +67,8 @@ struct EngineSettings {
   bool read_only = false;
   uint32_t inline_bytes_max = 8 * 1024;  // smaller writes travel inside the journal record
   Duration publish_interval = std::chrono::seconds(5);
+  // Commits that upload much more than was written come up to this far apart.
+  Duration publish_interval_max = std::chrono::minutes(5);
   Duration sync_interval = std::chrono::seconds(1);
   uint64_t publish_bytes = 64ULL << 20;  // this much waiting is published without the interval
   uint64_t pending_bytes_max = 5ULL << 30;
@@ -244,6 +246,7 @@ class Engine final : private PublishHost {
   // The local disk failed: nothing more is acknowledged until the next mount.
   Status local_health() const;
   uint64_t uploaded_bytes() const { return uploaded_bytes_; }
+  Duration commit_interval() const;  // at the moment
   uint64_t cache_bytes() const;
   uint64_t cache_bytes_max() const { return space_->limit(); }
   Segments& segments() { return *segments_; }
@@ -340,6 +343,7 @@ class Engine final : private PublishHost {
   // Everything up to `lsn` is in the store; so is what follows it when that is no change.
   void set_published(Lsn lsn);
   void keep_staged(const FrozenFile& file);
+  void adapt_interval(uint64_t uploaded_bytes, uint64_t written_bytes);
   // Evicts until `bytes` more fit; false when what is left may not go.
   bool make_room(uint64_t bytes);
   // The tables have no room for more rows until some are published.
@@ -416,6 +420,7 @@ class Engine final : private PublishHost {
   MonotonicTime retry_at_;
   MonotonicTime next_poll_;
   unsigned failures_ = 0;
+  Duration commit_interval_;
   Lsn flush_target_ = 0;
   bool publish_queued_ = false;
   bool stopping_ = false;

@@ -96,7 +96,7 @@ bool Engine::publish_due() const {
   if (marks_.empty()) return false;  // only our own bookkeeping
   if (written_bytes_ - published_bytes_ >= settings_.publish_bytes) return true;
   return clock_.now() - marks_.front().time >=
-         std::min(settings_.publish_interval, settings_.pending_age_max);
+         std::min(commit_interval_, settings_.pending_age_max);
 }
 
 void Engine::kick_publisher() {

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "cache/base/log.h"
+#include "cache/commit_pace.h"
 #include "cache/engine.h"
 
 namespace cairn {
@@ -53,6 +54,8 @@ Result<bool> Engine::publish_once(bool close, Context context) {
     staged_.clear();
     uploading_ = {fold.batch.lsn, fold.written_bytes, uploaded_bytes_};
   }
+  const uint64_t uploaded_before = uploaded_bytes_;
+  const uint64_t written_before = published_bytes_;
   auto state = remote_->publish(fold.batch, *this, context);
   if (!state) {
     const std::lock_guard lock(state_mutex_);
@@ -64,7 +67,19 @@ Result<bool> Engine::publish_once(bool close, Context context) {
   }
   note_remote({});
   TRY(after_publish(fold));
+  adapt_interval(uploaded_bytes_ - uploaded_before, published_bytes_ - written_before);
   return true;
+}
+
+void Engine::adapt_interval(uint64_t uploaded_bytes, uint64_t written_bytes) {
+  const CommitPace pace{settings_.publish_interval, settings_.publish_interval_max};
+  const std::lock_guard lock(state_mutex_);
+  commit_interval_ = next_commit_interval(commit_interval_, pace, uploaded_bytes, written_bytes);
+}
+
+Duration Engine::commit_interval() const {
+  const std::lock_guard lock(state_mutex_);
+  return commit_interval_;
 }
 
 Status Engine::after_publish(const Fold& fold) {

@@ -27,7 +27,7 @@ struct MountArguments {
   std::string cache_dir;
   std::optional<uint64_t> cache_size, cache_reserve, memory_limit, pending_bytes, pending_files;
   std::optional<Duration> commit_interval, stall_timeout, io_timeout, shutdown_timeout,
-      poll_interval, pending_age;
+      poll_interval, pending_age, commit_interval_max;
   std::string durability = "local";
   std::string log_level = "info";
   std::string log_file;
@@ -153,6 +153,7 @@ Result<MountSettings> to_settings(const MountArguments& arguments) {
     if (given) target = std::decay_t<decltype(target)>(*given);
   };
   set(engine.publish_interval, arguments.commit_interval);
+  set(engine.publish_interval_max, arguments.commit_interval_max);
   set(engine.stall_timeout, arguments.stall_timeout);
   set(engine.io_timeout, arguments.io_timeout);
   set(engine.poll_interval, arguments.poll_interval);
@@ -217,6 +218,10 @@ void add_limits(Command& command, MountArguments& a) {
   command.duration("pending-age", a.pending_age, "a change this old is sent whatever the interval")
       .fallback("1h");
   command.duration("commit-interval", a.commit_interval, "time between commits").fallback("5s");
+  command
+      .duration("commit-interval-max", a.commit_interval_max,
+                "longest time between commits that upload much more than was written")
+      .fallback("5m");
   command
       .duration("stall-timeout", a.stall_timeout,
                 "writers get ENOSPC when the cache is full and the store took nothing for this "
