@@ -116,6 +116,7 @@ class Opening {
     options.mode =
         options_.engine.read_only ? TreeRemote::Mode::kFollower : TreeRemote::Mode::kWriter;
     options.pinned = options_.recover;
+    options.at = options_.at;
     options.cache_id = dir_.identity().cache_id;
     options.host = options_.host;
     options.metadata_dir = dir_.sub("packs");
@@ -131,7 +132,8 @@ class Opening {
     options.takeover = options_.takeover;
     options.last_commit_record = last_commit_;
     options.io_timeout = options_.engine.io_timeout;
-    TRY_ASSIGN(auto remote, TreeRemote::open({e_.store, e_.env, e_.clock, e_.rng, e_.executor},
+    TRY_ASSIGN(auto remote, TreeRemote::open({e_.store, e_.env, e_.clock, e_.rng, e_.executor,
+                                              &e_.publishing},
                                              options, context_));
     remote_ = remote.get();
     owned_remote_ = std::move(remote);

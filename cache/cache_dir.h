@@ -54,6 +54,8 @@ struct MountOptions {
   std::string host;  // for people, in the commits
   bool takeover = false;
   bool discard_local = false;  // throw unpublished work of this cache away
+  // Show this point of the volume's history and never move. Needs engine.read_only.
+  std::optional<HistoryPoint> at;
   // Show the cache's own last state, whoever wrote to the volume since, and change nothing: for
   // taking unpublished work out. Needs engine.read_only.
   bool recover = false;

@@ -4,45 +4,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <future>
 
 #include "cache/check_parts.h"
 #include "cache/store_keys.h"
+#include "cache/store_scan.h"
 #include "cache/volume_format.h"
 
 namespace cairn {
 namespace {
 constexpr size_t kCommitsAtOnce = 32;
 constexpr uint64_t kNumberBytesMax = 64;
-constexpr uint32_t kListPage = 1000;
-
-// Gets several objects at the same time.
-std::vector<Result<GetResult>> get_all(ObjectStore& store, const std::vector<std::string>& keys,
-                                       uint64_t bytes_max, const Context& context) {
-  std::vector<std::future<Result<GetResult>>> answers;
-  for (const std::string& key : keys) {
-    const auto promise = std::make_shared<std::promise<Result<GetResult>>>();
-    answers.push_back(promise->get_future());
-    store.get(key, GetRange::from(0, bytes_max), context,
-              [promise](Result<GetResult> got) { promise->set_value(std::move(got)); });
-  }
-  std::vector<Result<GetResult>> results;
-  results.reserve(answers.size());
-  for (auto& answer : answers) results.push_back(answer.get());
-  return results;
-}
-
-Status list_all(ObjectStore& store, std::string_view prefix, const Context& context,
-                const std::function<void(const ObjectInfo&)>& visit) {
-  std::string after;
-  while (true) {
-    TRY_ASSIGN(const ListPage page,
-               list_sync(store, std::string(prefix), after, kListPage, context));
-    for (const ObjectInfo& object : page.objects) visit(object);
-    if (!page.truncated || page.objects.empty()) return {};
-    after = page.objects.back().key;
-  }
-}
 
 class VolumeCheck {
  public:
@@ -60,10 +31,14 @@ class VolumeCheck {
       return {};
     }
     log_.report.head = head_->seq;
+    TRY(read_snapshots());
     CheckPacks packs(store_, log_);
-    TRY(packs.run(*head_));
+    TRY(packs.run(*head_, snapshots_));
     CheckBlocks blocks(store_, packs, log_);
-    CheckTree(blocks, packs, log_).run(*head_, volume_file_ ? volume_file_->uuid : "");
+    CheckTree(blocks, packs, log_).run(*head_, volume_file_);
+    // Their files' content is where the head's index says.
+    for (const CommitRecord& snapshot : snapshots_)
+      if (snapshot.root != head_->root) CheckTree(blocks, packs, log_).run(snapshot, volume_file_);
     return look_around(packs);
   }
 
@@ -132,9 +107,11 @@ class VolumeCheck {
       expected = seq + 1;
     }
     last_seq_ = numbers.empty() ? 0 : numbers.back();
-    if (hint_ && !numbers.empty() && (*hint_ > last_seq_ || *hint_ == 0))
-      log_.problem(std::string(kHeadKey),
-                   fmt::format("names commit {}, the newest is {}", *hint_, last_seq_));
+    if (hint_ && !numbers.empty() && *hint_ == 0)
+      log_.problem(std::string(kHeadKey), "names commit 0, which no volume has");
+    if (hint_ && !numbers.empty() && *hint_ > last_seq_)
+      log_.problem(commit_key(*hint_),
+                   fmt::format("missing: HEAD names it, the newest is {}", last_seq_));
     if (volume_file_missing_ && !numbers.empty()) log_.problem(std::string(kVolumeKey), "missing");
     for (size_t at = 0; at < numbers.size(); at += kCommitsAtOnce) {
       std::vector<std::string> keys;
@@ -166,6 +143,24 @@ class VolumeCheck {
     }
     previous_seq_ = seq;
     previous_digest_ = digest;
+    return {};
+  }
+
+  Status read_snapshots() {
+    log_.progress("snapshots");
+    std::vector<std::string> keys;
+    TRY(list_all(store_, kRefPrefix, log_.options.context,
+                 [&](const ObjectInfo& object) { keys.push_back(object.key); }));
+    for (const std::string& key : keys) {
+      TRY_ASSIGN(const auto bytes, read(key, CommitRecord::kMaxBytes + 1));
+      if (!bytes) continue;  // deleted meanwhile
+      ++log_.report.counts.snapshots;
+      auto record = CommitRecord::decode(*bytes);
+      if (record)
+        snapshots_.push_back(*std::move(record));
+      else
+        log_.problem(key, record.error().message());
+    }
     return {};
   }
 
@@ -207,6 +202,7 @@ class VolumeCheck {
   uint64_t oldest_ = 1;
   uint64_t last_seq_ = 0;
   std::optional<CommitRecord> head_;
+  std::vector<CommitRecord> snapshots_;
   uint64_t previous_seq_ = 0;
   uint64_t previous_epoch_ = 0;
   Digest previous_digest_{};

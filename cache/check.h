@@ -8,7 +8,8 @@
 // against its predecessor; every metadata pack byte by byte; data packs by their tails, or byte by
 // byte with `data`; index segments byte by byte, and against the packs' tails; the tree node by
 // node (keys in order, layers, the superblock), every inode, dirent and xattr, and for every file
-// its nodes and that every leaf is in a pack that is there, with the right length.
+// its nodes and that every leaf is in a pack that is there, with the right length. Every snapshot
+// and its tree likewise. What is condemned may be gone, and nothing that is needed may be there.
 // Memory: 44 bytes a block that the head's packs hold, some 40 bytes an inode and a name, and one
 // index segment at a time.
 #pragma once
@@ -29,6 +30,7 @@ struct CheckProblem {
 
 struct CheckCounts {
   uint64_t commits = 0;
+  uint64_t snapshots = 0;
   uint64_t metadata_packs = 0;
   uint64_t data_packs = 0;
   uint64_t index_segments = 0;

@@ -10,6 +10,8 @@
 
 namespace cairn {
 namespace {
+constexpr size_t kSmallPacksMax = 17;
+
 // Problems of an object, as opposed to a store that does not answer.
 bool is_finding(const Error& error) {
   return error.code() == Errc::kCorruption || error.code() == Errc::kNotFound ||
@@ -17,13 +19,27 @@ bool is_finding(const Error& error) {
 }
 }  // namespace
 
-Status CheckPacks::run(const CommitRecord& head) {
+Status CheckPacks::run(const CommitRecord& head, const std::vector<CommitRecord>& snapshots) {
+  for (const CondemnedPack& pack : head.condemned_packs) {
+    condemned_.insert(pack.digest);
+    named_.insert(pack.digest);
+  }
   log_.progress("metadata packs");
   for (const CommitPack& pack : head.metadata_packs) {
     ++log_.report.counts.metadata_packs;
     TRY_ASSIGN(auto tail, read_pack(pack, PackKind::kMeta, Depth::kEveryByte));
     if (tail) collect(*tail, meta_);
     log_.progress("metadata packs");
+  }
+  check_tiers(head);
+  for (const CommitRecord& snapshot : snapshots) {
+    for (const CommitPack& pack : snapshot.metadata_packs) {
+      if (names(pack.digest)) continue;
+      ++log_.report.counts.metadata_packs;
+      TRY_ASSIGN(auto tail, read_pack(pack, PackKind::kMeta, Depth::kEveryByte));
+      if (tail) collect(*tail, meta_);
+      log_.progress("metadata packs");
+    }
   }
   log_.progress("data packs");
   for (const CommitPack& pack : head.young_packs) TRY(read_data_pack(pack, /*known=*/true));
@@ -36,6 +52,26 @@ Status CheckPacks::run(const CommitRecord& head) {
   sort(meta_);
   sort(data_);
   return {};
+}
+
+// However old a volume is, its tree lies in few packs: tiers fall from old to new, and none has
+// more small packs than a commit merges.
+void CheckPacks::check_tiers(const CommitRecord& head) {
+  uint64_t largest = 0;
+  for (const CommitPack& pack : head.metadata_packs) largest = std::max(largest, pack.size);
+  std::map<uint64_t, size_t> small;
+  uint64_t above = CommitRecord::kMaxTier;
+  for (const CommitPack& pack : head.metadata_packs) {
+    if (pack.tier > above)
+      log_.problem(commit_key(head.seq),
+                   fmt::format("names {} in tier {} behind packs of lower tiers",
+                               pack_key(pack.digest), pack.tier));
+    above = pack.tier;
+    if (pack.size < largest / 2 && ++small[pack.tier] == kSmallPacksMax)
+      log_.problem(commit_key(head.seq),
+                   fmt::format("names more than {} small metadata packs in tier {}",
+                               kSmallPacksMax - 1, pack.tier));
+  }
 }
 
 void CheckPacks::collect(const PackTail& tail, Blocks& blocks) {
@@ -138,7 +174,8 @@ Status CheckPacks::read_segment(const CommitSegment& segment) {
   for (uint32_t i = 0; i < view->pack_count(); ++i) {
     const auto pack = view->pack(i);
     if (!pack) return give_up(pack.error());
-    TRY(read_data_pack({*pack, 0, 0, 0}, /*known=*/false));
+    // A condemned pack may be gone, and nothing may need it.
+    if (!condemned_.contains(*pack)) TRY(read_data_pack({*pack, 0, 0, 0}, /*known=*/false));
   }
   return compare_segment(key, *view);
 }
@@ -156,7 +193,7 @@ Status CheckPacks::compare_segment(const std::string& key, const IndexSegmentVie
     if (!entry) break;
     ++log_.report.counts.index_entries;
     const auto tail = data_tails_.find(packs[entry->pack]);
-    if (tail == data_tails_.end()) continue;  // said already
+    if (tail == data_tails_.end()) continue;  // said already, or condemned
     const auto there = tail->second.find(entry->digest);
     if (!there || there->offset != entry->offset || there->length != entry->length)
       log_.problem(key, fmt::format("says that block {} is in {}, at another place than the pack "

@@ -17,6 +17,7 @@
 #include "cache/format/records.h"
 #include "cache/format/superblock.h"
 #include "cache/format/unixfs_file.h"
+#include "cache/volume_format.h"
 
 namespace cairn {
 
@@ -38,8 +39,9 @@ class CheckPacks {
 
   // Only the tails of the metadata packs (dump). Errors are those of the packs, too.
   Status run_metadata_tails(const CommitRecord& commit);
-  // Reads the packs and segments that `head` names. An Error only when the store does not answer.
-  Status run(const CommitRecord& head);
+  // Reads the packs and segments that `head` names, and the metadata packs of the snapshots. An
+  // Error only when the store does not answer.
+  Status run(const CommitRecord& head, const std::vector<CommitRecord>& snapshots);
 
   struct Place {
     Digest pack;
@@ -71,6 +73,7 @@ class CheckPacks {
     uint32_t length = 0;
   };
   using Blocks = std::vector<Block>;
+  void check_tiers(const CommitRecord& head);
   void collect(const PackTail& tail, Blocks& blocks);
   static void sort(Blocks& blocks);
   std::optional<Place> find(const Blocks& blocks, const Digest& digest) const;
@@ -80,6 +83,7 @@ class CheckPacks {
   Blocks meta_;
   Blocks data_;
   std::set<Digest> named_;
+  std::set<Digest> condemned_;
 };
 
 // Metadata blocks, read through windows of the packs and verified.
@@ -110,8 +114,8 @@ class CheckTree {
  public:
   CheckTree(CheckBlocks& blocks, const CheckPacks& packs, CheckLog& log)
       : blocks_(blocks), packs_(packs), log_(log) {}
-  // `uuid`: of cairn.json, empty when it could not be read.
-  void run(const CommitRecord& head, const std::string& uuid);
+  // `file`: cairn.json, unless it could not be read.
+  void run(const CommitRecord& head, const std::optional<VolumeFile>& file);
 
  private:
   struct Name {  // a dirent
@@ -126,7 +130,8 @@ class CheckTree {
     uint32_t subdirectories = 0;
     FileType type = FileType::kRegular;
   };
-  bool read_superblock(const CommitRecord& head, const std::string& uuid);
+  bool read_superblock(const CommitRecord& head, const std::optional<VolumeFile>& file);
+  void compare(const VolumeFile& file);
   void entry(std::string_view key, const Cid& value);
   void inode(const std::string& where, const RecordKey& key, Bytes record);
   void file(const std::string& where, const InodeRecord& record);

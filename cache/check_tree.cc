@@ -57,11 +57,13 @@ class FileVisitor final : public UnixfsVisitor {
 };
 }  // namespace
 
-void CheckTree::run(const CommitRecord& head, const std::string& uuid) {
+void CheckTree::run(const CommitRecord& head, const std::optional<VolumeFile>& file) {
   head_ = &head;
+  const CheckCounts before = log_.report.counts;
+  const uint64_t problems_before = log_.report.problem_count;
   log_.progress("tree");
   // The root's own bytes say nothing of the fan-out; without a superblock the default is assumed.
-  if (!read_superblock(head, uuid)) superblock_ = Superblock{};
+  if (!read_superblock(head, file)) superblock_ = Superblock{};
   auto shape = UnixfsShape::make({static_cast<uint32_t>(superblock_.chunk_size),
                                   static_cast<uint32_t>(superblock_.links_per_node)});
   if (shape) shape_ = *std::move(shape);
@@ -93,15 +95,16 @@ void CheckTree::run(const CommitRecord& head, const std::string& uuid) {
   const auto& counts = log_.report.counts;
   const auto differs = [&](const char* what, uint64_t said, uint64_t found) {
     // What could not be read is missing from the sums; that was said already.
-    if (said != found && log_.report.clean())
+    if (said != found && log_.report.problem_count == problems_before)
       log_.problem(commit_key(head.seq),
                    fmt::format("says {} {}, there are {}", said, what, found));
   };
-  differs("inodes", head.totals.inodes, counts.inodes);
-  differs("allocated bytes", head.totals.live_bytes, counts.allocated_bytes);
+  differs("inodes", head.totals.inodes, counts.inodes - before.inodes);
+  differs("allocated bytes", head.totals.live_bytes,
+          counts.allocated_bytes - before.allocated_bytes);
 }
 
-bool CheckTree::read_superblock(const CommitRecord& head, const std::string& uuid) {
+bool CheckTree::read_superblock(const CommitRecord& head, const std::optional<VolumeFile>& file) {
   const std::string where = shown(superblock_key());
   // The key is the first one; its path is the same whatever the fan-out, as keys of other nodes
   // are not compared.
@@ -120,13 +123,24 @@ bool CheckTree::read_superblock(const CommitRecord& head, const std::string& uui
     superblock_ = *std::move(superblock);
     if (const auto access = check_features(superblock_.features); !access)
       log_.problem(where, access.error().message());
-    if (!uuid.empty() && uuid_text(superblock_.uuid) != uuid)
-      log_.problem(std::string(kVolumeKey), fmt::format("names the volume {}, the tree is of {}",
-                                                        uuid, uuid_text(superblock_.uuid)));
+    if (file) compare(*file);
     return true;
   }
   log_.problem(where, "the superblock is missing or cannot be reached");
   return false;
+}
+
+void CheckTree::compare(const VolumeFile& file) {
+  const auto differs = [&](const char* what, const auto& said, const auto& found) {
+    if (said != found)
+      log_.problem(std::string(kVolumeKey),
+                   fmt::format("says that {} is {}, in the tree it is {}", what, said, found));
+  };
+  differs("the uuid", file.uuid, uuid_text(superblock_.uuid));
+  differs("chunk_size", file.chunk_size, superblock_.chunk_size);
+  differs("links_per_node", file.links_per_node, superblock_.links_per_node);
+  differs("fanout_bits", file.fanout_bits, superblock_.fanout_bits);
+  differs("profile", file.profile, superblock_.profile);
 }
 
 std::optional<Buffer> CheckTree::value_bytes(const std::string& where, const Cid& value) {

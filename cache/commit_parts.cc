@@ -60,6 +60,13 @@ std::vector<SegmentName> index_segments(const CommitRecord& record) {
   return segments;
 }
 
+std::vector<CondemnedName> condemned_names(const CommitRecord& record) {
+  std::vector<CondemnedName> packs;
+  for (const CondemnedPack& pack : record.condemned_packs)
+    packs.push_back({pack.digest, pack.size == 0});
+  return packs;
+}
+
 CommitPack commit_pack(const PackName& pack, uint64_t tier) {
   return {pack.digest, pack.size, pack.blocks, tier};
 }

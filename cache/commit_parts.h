@@ -21,6 +21,8 @@ std::vector<PackName> all_packs(const CommitRecord& record);
 std::vector<TieredPack> tiered_packs(const CommitRecord& record);
 std::vector<SegmentName> index_segments(const CommitRecord& record);
 
+std::vector<CondemnedName> condemned_names(const CommitRecord& record);
+
 CommitPack commit_pack(const PackName& pack, uint64_t tier = 0);
 CommitSegment commit_segment(const SegmentName& segment);
 

@@ -170,7 +170,9 @@ Status dump_commit(ObjectStore& store, uint64_t seq, Context context, const Line
   for (const CommitSegment& segment : c.index_segments)
     out(fmt::format("index-segment {} bytes {} entries {}", index_key(segment.digest), segment.size,
                     segment.entries));
-  for (const Digest& pack : c.condemned_packs) out(fmt::format("condemned {}", pack_key(pack)));
+  for (const CondemnedPack& pack : c.condemned_packs)
+    out(fmt::format("condemned {} {} bytes, by commit {}", pack_key(pack.digest), pack.size,
+                    pack.since));
   out(fmt::format("totals live-bytes {} inodes {} stored-bytes {}", c.totals.live_bytes,
                   c.totals.inodes, c.totals.stored_bytes));
   for (const auto& [number, slot] : c.slots)

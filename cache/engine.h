@@ -30,6 +30,7 @@
 #include "cache/base/env.h"
 #include "cache/base/executor.h"
 #include "cache/chunk_cache.h"
+#include "cache/collect.h"
 #include "cache/fold.h"
 #include "cache/journal.h"
 #include "cache/live_state.h"
@@ -220,6 +221,8 @@ class Engine final : private PublishHost {
   // Flushes, writes the closing commit, ends the background work. The journal keeps what could
   // not be published, and the error says how much that is.
   Status close(Context context, const std::function<void(PendingStatus)>& progress);
+  // A garbage collection, with this engine as the host of its commits. Blocks; not after `close`.
+  Result<CollectReport> collect(const std::function<Result<CollectReport>(PublishHost&)>& work);
   // Ends the background work and leaves everything as it is (as a crash would).
   void abandon();
   Status checkpoint();

@@ -169,6 +169,18 @@ void Engine::keep_staged(const FrozenFile& file) {
   }
 }
 
+Result<CollectReport> Engine::collect(
+    const std::function<Result<CollectReport>(PublishHost&)>& work) {
+  TRY(refuse_when_stopped());
+  auto report = work(*this);
+  if (!report && report.error().code() == Errc::kFenced)
+    note_remote(tl::unexpected<Error>(report.error()));
+  // The notes of its commits in the journal wait for no publish.
+  const std::lock_guard one_at_a_time(publish_mutex_);
+  set_published(published_);
+  return report;
+}
+
 Status Engine::checkpoint() {
   const std::lock_guard one_at_a_time(checkpoint_mutex_);
   Lsn cut = 0;

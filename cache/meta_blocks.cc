@@ -150,11 +150,7 @@ class FetchOperation : public std::enable_shared_from_this<FetchOperation> {
     for (const Digest& digest : unique)
       if (!core_->files.get(digest)) wanted_.push_back(digest);
     if (wanted_.empty()) return done_({});
-    core_->packs.locate(wanted_, PackKind::kMeta, context_,
-                        [self = shared_from_this()](Result<std::vector<BlockPlace>> places) {
-                          if (!places) return self->done_(tl::unexpected<Error>(places.error()));
-                          self->fetch(*places);
-                        });
+    locate();
   }
 
  private:
@@ -162,6 +158,29 @@ class FetchOperation : public std::enable_shared_from_this<FetchOperation> {
     Digest digest;
     BlockPlace place;
   };
+
+  void locate() {
+    core_->packs.locate(wanted_, PackKind::kMeta, context_,
+                        [self = shared_from_this()](Result<std::vector<BlockPlace>> places) {
+                          if (places) return self->fetch(*places);
+                          self->done_(tl::unexpected<Error>(places.error()));
+                        });
+  }
+
+  // Once: a pack that was merged away and deleted is not where this mount knows it to be.
+  bool ask_again() {
+    if (asked_) return false;
+    asked_ = true;
+    core_->packs.ask_again([self = shared_from_this()](const Status&) {
+      std::erase_if(self->wanted_, [&](const Digest& digest) {
+        return self->core_->files.get(digest).has_value();
+      });
+      if (self->wanted_.empty()) return self->done_({});
+      self->error_.reset();
+      self->locate();
+    });
+    return true;
+  }
 
   void fetch(const std::vector<BlockPlace>& places) {
     std::map<Digest, uint64_t> sizes;
@@ -232,6 +251,7 @@ class FetchOperation : public std::enable_shared_from_this<FetchOperation> {
   }
 
   void finish() {
+    if (error_ && error_->code() == Errc::kNotFound && ask_again()) return;
     if (error_) return done_(tl::unexpected<Error>(*error_));
     done_({});
   }
@@ -241,6 +261,7 @@ class FetchOperation : public std::enable_shared_from_this<FetchOperation> {
   const Callback<void> done_;
   std::vector<Digest> wanted_;
   std::atomic<size_t> left_{0};
+  bool asked_ = false;  // by steps that follow one another
   RankedMutex<Rank::kLeaf> mutex_;
   std::optional<Error> error_;
 };

@@ -27,7 +27,7 @@ std::optional<Buffer> MetaStager::find(const Digest& digest) const {
 
 std::unordered_map<Digest, PendingBlock> MetaStager::take_open() {
   for (const auto& [digest, block] : open_) added_.erase(digest);
-  pack_ = OpenPack(PackKind::kMeta);
+  pack_ = OpenPack(PackKind::kMeta, salt_);
   return std::exchange(open_, {});
 }
 

@@ -32,9 +32,15 @@ struct PendingBlock {
 class MetaStager {
  public:
   // Everything must outlive it. `sent_before`: durable packs that no commit names.
+  // `salt`: of the packs' names.
   MetaStager(MetaBlocks& blocks, PackUploader& uploader, uint64_t pack_bytes,
-             std::span<const PackName> sent_before)
-      : blocks_(blocks), uploader_(uploader), pack_bytes_(pack_bytes), sent_before_(sent_before) {}
+             std::span<const PackName> sent_before, uint64_t salt)
+      : blocks_(blocks),
+        uploader_(uploader),
+        pack_bytes_(pack_bytes),
+        sent_before_(sent_before),
+        salt_(salt),
+        pack_(PackKind::kMeta, salt) {}
 
   // Takes a block; one that this publish has already is left out.
   Status add(const Cid& cid, Buffer bytes, std::span<const PackRun> runs = {});
@@ -56,7 +62,8 @@ class MetaStager {
   PackUploader& uploader_;
   const uint64_t pack_bytes_;
   const std::span<const PackName> sent_before_;
-  OpenPack pack_{PackKind::kMeta};
+  const uint64_t salt_;
+  OpenPack pack_;
   std::unordered_map<Digest, PendingBlock> open_;  // what is in pack_
   std::unordered_set<Digest> added_;
   std::vector<PackName> packs_;

@@ -11,6 +11,7 @@ namespace cairn {
 namespace {
 
 constexpr size_t kPacksATier = 8;
+constexpr uint64_t kTierGrowth = 8;
 constexpr uint64_t kFirstTierBytes = 64 << 10;
 constexpr uint8_t kTiersMax = CommitRecord::kMaxTier;
 constexpr int kContentDepthMax = 64;
@@ -19,23 +20,32 @@ constexpr uint64_t kRewriteBytesMin = 1 << 20;
 
 uint8_t tier_of(uint64_t bytes) {
   uint8_t tier = 0;
-  for (uint64_t most = kFirstTierBytes; bytes >= most && tier < kTiersMax; most *= kPacksATier)
+  for (uint64_t most = kFirstTierBytes; bytes >= most && tier < kTiersMax; most *= kTierGrowth)
     ++tier;
   return tier;
 }
 
+// How many small packs a tier may have. Where a whole tier fits one pack it is one pack: a cold
+// mount pays a request for each, and rewriting so little costs none.
+size_t packs_a_tier(uint8_t tier, uint64_t pack_bytes) {
+  uint64_t most = kFirstTierBytes;
+  for (uint8_t i = 0; i < tier && most <= pack_bytes; ++i) most *= kTierGrowth;
+  return most <= pack_bytes ? 1 : kPacksATier;
+}
+
 }  // namespace
+
+MetadataPlan plan_rewrite(const MetadataState& state) {
+  return {0, tier_of(state.live_bytes)};
+}
 
 MetadataPlan plan_metadata(const MetadataState& state) {
   MetadataPlan plan;
   plan.keep = state.packs.size();
   uint64_t total = state.fresh_bytes;
   for (const TieredPack& pack : state.packs) total += pack.name.size;
-  if (state.live_bytes != 0 && total > kRewriteBytesMin && total / 2 > state.live_bytes) {
-    plan.keep = 0;
-    plan.tier = tier_of(state.live_bytes);
-    return plan;
-  }
+  if (state.live_bytes != 0 && total > kRewriteBytesMin && total / 2 > state.live_bytes)
+    return plan_rewrite(state);
   uint64_t bytes = state.fresh_bytes;
   plan.tier = tier_of(bytes);
   while (plan.keep > 0) {
@@ -50,9 +60,11 @@ MetadataPlan plan_metadata(const MetadataState& state) {
     size_t from = plan.keep;
     for (; from > 0 && state.packs[from - 1].tier == plan.tier; --from)
       small += state.packs[from - 1].name.size < state.pack_bytes / 2 ? 1 : 0;
-    if (small <= kPacksATier) break;
+    const size_t allowed = packs_a_tier(plan.tier, state.pack_bytes);
+    if (small <= allowed) break;
     while (plan.keep > from) bytes += state.packs[--plan.keep].name.size;
-    plan.tier = std::min<uint8_t>(kTiersMax, std::max<uint8_t>(plan.tier + 1, tier_of(bytes)));
+    const auto above = static_cast<uint8_t>(plan.tier + (allowed > 1 ? 1 : 0));
+    plan.tier = std::min<uint8_t>(kTiersMax, std::max<uint8_t>(above, tier_of(bytes)));
   }
   return plan;
 }

@@ -1,9 +1,10 @@
 // Metadata tiers: how the metadata packs that hold a volume's tree are kept few and clustered.
 //
 // Every commit adds the nodes that it changed. Left alone, a tree that is written in small steps
-// would be scattered over as many packs as there were commits. So packs have tiers: a commit that
-// would make the ninth small pack of a tier writes the live nodes of that tier, and of all below
-// it, into one pack of the next, in key pre-order, instead of only its own. And when most of what
+// would be scattered over as many packs as there were commits. So packs have tiers, by size: a
+// commit that would make a second pack of a small tier (one that fits a pack), or the ninth small
+// pack of a large one, writes the live nodes of that tier, and of all below it, into one run of
+// that or the next tier, in key pre-order, instead of only its own. And when most of what
 // the packs hold is dead, everything that lives is written anew.
 //
 // The packs of one commit are a run: they share a tier and stand together. Packs are ordered
@@ -47,6 +48,8 @@ struct MetadataState {
   uint64_t pack_bytes = 0;            // size of a full pack
 };
 MetadataPlan plan_metadata(const MetadataState& state);
+// Everything that lives is written anew.
+MetadataPlan plan_rewrite(const MetadataState& state);
 
 // Writes what lives in some packs into a stager.
 class MetaMerger {

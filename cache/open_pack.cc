@@ -28,7 +28,7 @@ Status OpenPack::add(const Cid& cid, std::shared_ptr<File> file, ByteRange range
 }
 
 Result<SealedPack> OpenPack::seal() {
-  auto plan = std::exchange(builder_, PackBuilder(kind_)).finish();
+  auto plan = std::exchange(builder_, PackBuilder(kind_, salt_)).finish();
   std::vector<Payload> payloads = std::exchange(payloads_, {});
   SealedPack sealed;
   sealed.memory_bytes = std::exchange(memory_bytes_, 0);

@@ -22,7 +22,9 @@ struct SealedPack {
 
 class OpenPack {
  public:
-  explicit OpenPack(PackKind kind) : kind_(kind), builder_(kind) {}
+  // Packs with different salts have different names.
+  explicit OpenPack(PackKind kind, uint64_t salt = 0)
+      : kind_(kind), salt_(salt), builder_(kind, salt) {}
   // False when the pack must be sealed before a block of this length.
   bool fits(uint64_t length) const { return builder_.fits(length); }
   bool contains(const Digest& digest) const { return builder_.contains(digest); }
@@ -48,6 +50,7 @@ class OpenPack {
   };
 
   PackKind kind_;
+  uint64_t salt_;
   PackBuilder builder_;
   std::vector<Payload> payloads_;
   uint64_t memory_bytes_ = 0;

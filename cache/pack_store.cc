@@ -28,6 +28,16 @@ void PackStoreCore::land(const Digest& digest, const Result<Buffer>& result) {
   for (const Waiter& waiter : waiters) waiter(result);
 }
 
+void PackStoreCore::ask_again(Callback<void> done) {
+  std::function<void(Callback<void>)> how;
+  {
+    const std::lock_guard lock(mutex);
+    how = ask;
+  }
+  if (how) return how(std::move(done));
+  done({});
+}
+
 namespace {
 class PackStoreImpl final : public PackStore {
  public:
@@ -36,6 +46,15 @@ class PackStoreImpl final : public PackStore {
 
   void set_published(std::vector<PackName> packs, std::vector<SegmentName> segments) override {
     core_->segments->set_segments(std::move(segments));
+    std::set<Digest> dropped;
+    {
+      const std::lock_guard lock(core_->mutex);
+      // A data pack that is not named any more is covered by a segment; a metadata pack is gone.
+      for (const PackName& pack : core_->named)
+        if (pack.kind == PackKind::kMeta) dropped.insert(pack.digest);
+    }
+    for (const PackName& pack : packs) dropped.erase(pack.digest);
+    for (const Digest& pack : dropped) core_->tails->erase(pack);
     const std::lock_guard lock(core_->mutex);
     core_->named = std::move(packs);
     std::erase_if(core_->own, [&](const PackName& own) {
@@ -44,11 +63,35 @@ class PackStoreImpl final : public PackStore {
     });
   }
 
-  void set_condemned(std::vector<Digest> packs) override {
-    auto condemned = std::make_shared<const std::set<Digest>>(packs.begin(), packs.end());
-    const std::lock_guard lock(core_->mutex);
-    core_->condemned = std::move(condemned);
+  void set_condemned(std::vector<CondemnedName> packs) override {
+    auto next = std::make_shared<PackStoreCore::Outgoing>();
+    for (const CondemnedName& pack : packs) next->condemned.emplace(pack.digest, !pack.deleted);
+    std::shared_ptr<const PackStoreCore::Outgoing> before;
+    {
+      const std::lock_guard lock(core_->mutex);
+      before = core_->outgoing;
+      next->suspects = before->suspects;
+      core_->outgoing = next;
+    }
+    // What the tails of these say counts no more. One that is not condemned any more is deleted.
+    for (const auto& [pack, there] : before->condemned) core_->tails->erase(pack);
+    for (const CondemnedName& pack : packs) core_->tails->erase(pack.digest);
   }
+
+  void set_suspects(std::vector<Digest> packs) override {
+    auto next = std::make_shared<PackStoreCore::Outgoing>();
+    next->suspects.insert(packs.begin(), packs.end());
+    const std::lock_guard lock(core_->mutex);
+    next->condemned = core_->outgoing->condemned;
+    core_->outgoing = std::move(next);
+  }
+
+  void on_lost(std::function<void(Callback<void>)> ask) override {
+    const std::lock_guard lock(core_->mutex);
+    core_->ask = std::move(ask);
+  }
+
+  void ask_again(Callback<void> done) override { core_->ask_again(std::move(done)); }
 
   void put_pack(PackTail tail, Body body, Context context, Callback<void> done) override {
     core_->store.put(pack_key(tail.name()), std::move(body), PutCondition::kAlways,
@@ -73,12 +116,10 @@ class PackStoreImpl final : public PackStore {
   }
 
   bool contains(const Digest& digest) override {
-    std::shared_ptr<const std::set<Digest>> condemned;
-    {
-      const std::lock_guard lock(core_->mutex);
-      condemned = core_->condemned;
-    }
-    const auto skip = [&](const Digest& pack) { return condemned->contains(pack); };
+    const auto going = core_->going();
+    const auto skip = [&](const PackTail& tail) {
+      return tail.kind() != PackKind::kData || going->leaves(tail.name());
+    };
     return core_->tails->find(digest, skip).has_value();
   }
 

@@ -11,8 +11,9 @@
 // error. `set_published` replaces what the head names; packs put since stay known besides.
 // Errors: kNotFound (no pack that is named here has the block), kCorruption, and the store's.
 //
-// How a block is located: a hint of the caller, tails that are here (own packs first), index
-// segments newest first, tails of named packs that are not here yet. The newest location wins.
+// How a block is located: a hint of the caller, tails that are here, index segments newest first,
+// tails of named packs that are not here yet; last of all the condemned packs. A block that is in
+// none of them, or whose pack is gone, is looked for once more by what the newest commit names.
 #pragma once
 
 #include <memory>
@@ -44,6 +45,12 @@ struct SegmentName {
   uint64_t entries = 0;
 };
 
+// A pack that a commit condemns.
+struct CondemnedName {
+  Digest digest;
+  bool deleted = false;  // a segment still lists it, that is all
+};
+
 // Where a block's bytes are (behind its CID, as they are hashed).
 struct BlockPlace {
   Digest pack;
@@ -73,8 +80,16 @@ class PackStore {
 
   // What the head names; `packs` are all that no segment covers, oldest first.
   virtual void set_published(std::vector<PackName> packs, std::vector<SegmentName> segments) = 0;
-  // Nothing is deduplicated against these from now on.
-  virtual void set_condemned(std::vector<Digest> packs) = 0;
+  // What the head condemns. Nothing is deduplicated against these, and they are read only where
+  // no other pack has the block. The engine says which of them are deleted already.
+  virtual void set_condemned(std::vector<CondemnedName> packs) = 0;
+  // Packs that a collection is about to condemn: nothing is deduplicated against them from now on.
+  virtual void set_suspects(std::vector<Digest> packs) = 0;
+  // `ask` finds out what the newest commit names and calls set_published and set_condemned. It is
+  // called when a block is not where this mount knows it to be: the collector may have moved it.
+  virtual void on_lost(std::function<void(Callback<void>)> ask) = 0;
+  // Calls what `on_lost` gave; at once done without it.
+  virtual void ask_again(Callback<void> done) = 0;
 
   // Puts an immutable object under its name; finding an equal one there is success. From success
   // on its blocks can be read and `contains` knows them.
@@ -82,9 +97,10 @@ class PackStore {
   virtual void put_segment(SegmentName segment, Body body, Context context,
                            Callback<void> done) = 0;
 
-  // True when the block is surely in a pack that is not condemned: one that the head names, or one
-  // that was put since (which the next commit must name). Never asks the network; false only means
-  // that nothing here knows.
+  // True when the block is surely in a data pack that is neither condemned nor a suspect: one that
+  // the head names, or one that was put since (which the next commit must name). (What lies in a
+  // metadata pack is kept for the tree's sake, and only as long as the tree needs it.) Never asks
+  // the network; false only means that nothing here knows.
   virtual bool contains(const Digest& digest) = 0;
 
   // Places in the order asked for; kNotFound names the first block that is nowhere. Packs of

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <set>
 #include <unordered_map>
@@ -48,6 +49,26 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
   bool join_flight(const Digest& digest, Waiter waiter);
   void land(const Digest& digest, const Result<Buffer>& result);
 
+  // Packs that are on their way out: read only where nothing else has the block.
+  struct Outgoing {
+    std::map<Digest, bool> condemned;  // false: deleted
+    std::set<Digest> suspects;
+    bool leaves(const Digest& pack) const {
+      return condemned.contains(pack) || suspects.contains(pack);
+    }
+    bool deleted(const Digest& pack) const {
+      const auto it = condemned.find(pack);
+      return it != condemned.end() && !it->second;
+    }
+  };
+  std::shared_ptr<const Outgoing> going() const {
+    const std::lock_guard lock(mutex);
+    return outgoing;
+  }
+  void ask_again(Callback<void> done);
+
+  // Condemned packs and suspects that are there and whose tails are not here.
+  std::vector<PackName> condemned_without_tail() const;
   // Named and own packs whose tails are not here, the newest first.
   std::vector<PackName> packs_without_tail(PackKind kind) const;
 
@@ -62,7 +83,8 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
   mutable RankedMutex<Rank::kBlockCache> mutex;
   std::vector<PackName> named;  // by the head, oldest first
   std::vector<PackName> own;    // put since and not named yet, oldest first
-  std::shared_ptr<const std::set<Digest>> condemned = std::make_shared<std::set<Digest>>();
+  std::shared_ptr<const Outgoing> outgoing = std::make_shared<Outgoing>();
+  std::function<void(Callback<void>)> ask;
 
  private:
   std::unordered_map<Digest, std::vector<Waiter>> flights_;

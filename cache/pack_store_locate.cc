@@ -17,7 +17,9 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
         kind_(kind),
         context_(std::move(context)),
         done_(std::move(done)),
-        places_(digests_.size()) {}
+        going_(core_->going()),
+        places_(digests_.size()),
+        condemned_places_(digests_.size()) {}
 
   void start() {
     look_in_tails();
@@ -28,7 +30,10 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
  private:
   void look_in_tails() {
     for (size_t i = 0; i < digests_.size(); ++i)
-      if (!places_[i]) places_[i] = core_->tails->find(digests_[i]);
+      if (!places_[i])
+        places_[i] = core_->tails->find(digests_[i], [this](const PackTail& tail) {
+          return going_->leaves(tail.name());
+        });
   }
 
   bool all_known() const {
@@ -50,12 +55,20 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
                               Result<std::vector<std::optional<BlockPlace>>> found) {
                             if (found) {
                               for (size_t i = 0; i < indexes.size(); ++i)
-                                self->places_[indexes[i]] = (*found)[i];
+                                self->take_from_segments(indexes[i], (*found)[i]);
                             } else {
                               self->error_ = std::move(found).error();
                             }
                             self->ask_tails(self->kind_, /*last=*/false);
                           });
+  }
+
+  void take_from_segments(size_t index, const std::optional<BlockPlace>& place) {
+    if (!place) return;
+    if (!going_->leaves(place->pack))
+      places_[index] = place;
+    else if (!going_->deleted(place->pack))
+      condemned_places_[index] = place;
   }
 
   void ask_tails(PackKind kind, bool last) {
@@ -74,13 +87,22 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
 
   void tails_are_here(PackKind kind, bool last) {
     look_in_tails();
-    if (!all_known() && forget_missing()) {
-      core_->executor.submit_at(core_->clock.now() + pause_before_look(looks_++),
-                                [self = shared_from_this()] { self->ask_segments(); });
-      return;
-    }
-    if (last) return finish();
+    if (!all_known() && forget_missing()) return look_again();
+    if (last) return ask_condemned();
     ask_tails(kind == PackKind::kData ? PackKind::kMeta : PackKind::kData, /*last=*/true);
+  }
+
+  // A store may forget an object for a moment, and the collector may have deleted a pack that was
+  // merged or moved: then the newest commit says where else to look.
+  void look_again() {
+    asked_ = true;
+    core_->ask_again([self = shared_from_this()](const Status&) {
+      const Duration pause = pause_before_look(self->looks_++);
+      self->core_->executor.submit_at(self->core_->clock.now() + pause, [self] {
+        self->going_ = self->core_->going();
+        self->ask_segments();
+      });
+    });
   }
 
   // True when something was not there and it is worth to ask once more.
@@ -89,6 +111,29 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
     if (!error_ || error_->code() != Errc::kNotFound || looks_ >= kLooksMax) return false;
     error_.reset();
     return true;
+  }
+
+  // Only a reader of an older tree gets here.
+  void ask_condemned() {
+    for (size_t i = 0; i < places_.size(); ++i)
+      if (!places_[i]) places_[i] = condemned_places_[i];
+    if (all_known()) return finish();
+    const std::vector<PackName> packs = core_->condemned_without_tail();
+    if (packs.empty()) return condemned_are_here();
+    const auto left = std::make_shared<std::atomic<size_t>>(packs.size());
+    for (const PackName& pack : packs)
+      core_->tails->fetch(pack, context_,
+                          [self = shared_from_this(), left](const Result<PackTail>& tail) {
+                            if (!tail) self->note(tail.error());
+                            if (left->fetch_sub(1) == 1) self->condemned_are_here();
+                          });
+  }
+
+  void condemned_are_here() {
+    for (size_t i = 0; i < digests_.size(); ++i)
+      if (!places_[i]) places_[i] = core_->tails->find(digests_[i]);
+    if (!all_known() && !asked_) return look_again();
+    finish();
   }
 
   void note(const Error& error) {
@@ -117,10 +162,13 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
   const PackKind kind_;
   const Context context_;
   const Callback<std::vector<BlockPlace>> done_;
+  std::shared_ptr<const PackStoreCore::Outgoing> going_;  // of this look
   std::vector<std::optional<BlockPlace>> places_;
+  std::vector<std::optional<BlockPlace>> condemned_places_;  // by segments
   RankedMutex<Rank::kLeaf> mutex_;
   std::optional<Error> error_;  // the first of a step
   unsigned looks_ = 1;          // only one is under way
+  bool asked_ = false;          // for the newest commit
 };
 }  // namespace
 
@@ -141,6 +189,15 @@ std::vector<PackName> PackStoreCore::packs_without_tail(PackKind kind) const {
   }
   std::erase_if(candidates, [&](const PackName& pack) { return tails->has(pack.digest); });
   return candidates;
+}
+
+std::vector<PackName> PackStoreCore::condemned_without_tail() const {
+  std::vector<PackName> packs;
+  for (const auto& [digest, there] : going()->condemned)
+    if (there && !tails->has(digest)) packs.push_back({.digest = digest});
+  for (const Digest& digest : going()->suspects)
+    if (!tails->has(digest)) packs.push_back({.digest = digest});
+  return packs;
 }
 
 }  // namespace cairn

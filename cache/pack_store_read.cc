@@ -125,7 +125,11 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
             Result<GetResult> got) {
     if (!got && got.error().code() == Errc::kNotFound) {
       core_->tails->erase(pack);
-      if (looks < kLooksMax) return look_again(parts, looks);
+      // The collector may have moved what it held: what does the newest commit say?
+      if (looks < kLooksMax)
+        return core_->ask_again([self = shared_from_this(), parts, looks](const Status&) {
+          self->look_again(parts, looks);
+        });
       got =
           fail(Errc::kCorruption, "a pack that the volume names is gone: " + got.error().message());
     }

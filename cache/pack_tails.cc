@@ -55,11 +55,11 @@ bool PackTails::has(const Digest& pack) const {
 }
 
 std::optional<BlockPlace> PackTails::find(const Digest& digest,
-                                          const std::function<bool(const Digest&)>& skip) {
+                                          const std::function<bool(const PackTail&)>& skip) {
   const std::lock_guard lock(mutex_);
   for (auto tail = tails_.begin(); tail != tails_.end(); ++tail) {
     const auto entry = tail->find(digest);
-    if (!entry || (skip && skip(tail->name()))) continue;
+    if (!entry || (skip && skip(*tail))) continue;
     const BlockPlace place{tail->name(), entry->offset, entry->length};
     tails_.splice(tails_.begin(), tails_, tail);
     return place;

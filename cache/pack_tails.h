@@ -25,9 +25,10 @@ class PackTails : public std::enable_shared_from_this<PackTails> {
   void insert(const PackTail& tail);
   void erase(const Digest& pack);
   bool has(const Digest& pack) const;
-  // A place in a pack whose tail is here, the newest first; not in one that `skip` refuses.
+  // A place in a pack whose tail is here, the most recently used first; not in one that `skip`
+  // refuses.
   std::optional<BlockPlace> find(const Digest& digest,
-                                 const std::function<bool(const Digest& pack)>& skip = {});
+                                 const std::function<bool(const PackTail& tail)>& skip = {});
   // From memory, or with one request; two when the commit names fewer blocks than there are.
   // kCorruption when the pack's end is not such a tail.
   void fetch(const PackName& pack, Context context, Callback<PackTail> done);

@@ -58,7 +58,8 @@ struct PublishedState {
   int64_t time_ns = 0;      // of the commit
   uint64_t live_bytes = 0;  // that the files have allocated
   uint64_t inodes = 0;
-  uint64_t stored_bytes = 0;  // of all packs in the store
+  uint64_t stored_bytes = 0;  // of all packs that are not condemned
+  uint64_t condemned_bytes = 0;  // of packs that wait to be deleted
 };
 
 // A new value for a tree key, or its removal. The value of a regular file's inode leaves `body`

@@ -38,7 +38,10 @@ Error at_chunk(Error error, uint64_t inode, uint64_t chunk) {
 }  // namespace
 
 ChunkStager::ChunkStager(Components components, Options options, Context context)
-    : components_(components), options_(options), context_(std::move(context)) {}
+    : components_(components),
+      options_(options),
+      context_(std::move(context)),
+      pack_(PackKind::kData, options.pack_salt) {}
 
 uint64_t ChunkStager::memory_of(const ChunkPlan& plan) const {
   if (plan.whole() || plan.zero()) return 0;

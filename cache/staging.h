@@ -34,6 +34,7 @@ class ChunkStager {
     uint64_t pack_bytes = 32ULL << 20;
     uint64_t memory_bytes = 48ULL << 20;
     unsigned hash_threads = 2;
+    uint64_t pack_salt = 0;  // of the packs' names
   };
   struct Components {
     const UnixfsShape& shape;
@@ -94,7 +95,7 @@ class ChunkStager {
   std::vector<Job> window_;
   uint64_t window_memory_ = 0;
   uint64_t window_bytes_ = 0;
-  OpenPack pack_{PackKind::kData};
+  OpenPack pack_;
   std::unordered_set<Digest> packed_;  // by this publish
 };
 

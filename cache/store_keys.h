@@ -6,6 +6,7 @@
 //   r/<name>               refs: trees that the collector keeps
 //   HEAD, gc.boundary      decimal numbers: a recent commit (a hint), and the number below which
 //                          commit records may be gone
+//   gc.time                written by the collector to learn the time of the store's own clock
 #pragma once
 
 #include <cstdint>
@@ -20,6 +21,7 @@ namespace cairn {
 inline constexpr std::string_view kVolumeKey = "cairn.json";
 inline constexpr std::string_view kHeadKey = "HEAD";
 inline constexpr std::string_view kBoundaryKey = "gc.boundary";
+inline constexpr std::string_view kClockKey = "gc.time";
 inline constexpr std::string_view kCommitPrefix = "c/";
 inline constexpr std::string_view kPackPrefix = "p/";
 inline constexpr std::string_view kIndexPrefix = "x/";

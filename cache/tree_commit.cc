@@ -51,6 +51,19 @@ Status TreePublisher::write_metadata() {
   return meta_.flush();
 }
 
+// Of a collection: its commit changes nothing in the tree.
+Status TreePublisher::rewrite_metadata() {
+  const std::vector<TieredPack> old = tiered_packs(*before_->commit.record);
+  metadata_.keep = old.size();
+  if (!collection_->rewrite_metadata) return {};
+  MetadataState state;
+  state.packs = old;
+  state.live_bytes = std::max<uint64_t>(1, collection_->metadata_live_bytes);
+  metadata_ = plan_rewrite(state);
+  TRY(merge_metadata(old));
+  return meta_.flush();
+}
+
 Status TreePublisher::merge_metadata(const std::vector<TieredPack>& old) {
   const bool everything = metadata_.keep == 0;
   std::vector<PackName> merged;
@@ -88,17 +101,29 @@ Status TreePublisher::write_index() {
   for (const PackName& pack : remote_.unnamed_packs) {
     if (pack.kind == PackKind::kData) young.push_back(pack);
   }
+  std::set<Digest> condemned;
+  for (const CondemnedPack& pack : before.condemned_packs) condemned.insert(pack.digest);
+  if (collection_ != nullptr) {
+    young.insert(young.end(), collection_->moved.begin(), collection_->moved.end());
+    for (const CondemnedPack& pack : collection_->condemn) condemned.insert(pack.digest);
+    std::erase_if(young, [&](const PackName& pack) { return condemned.contains(pack.digest); });
+  }
   young_ = young;
   segments_ = index_segments(before);
-  const IndexStep step = next_index_step(young, segments_);
-  if (step.packs == 0) return {};
-  const std::vector<Digest>& condemned = before.condemned_packs;
+  if (collection_ != nullptr && collection_->index) {
+    segments_ = *collection_->index;
+    return {};
+  }
+  IndexStep step = next_index_step(young, segments_);
+  const bool anew = collection_ != nullptr && collection_->rewrite_index && !segments_.empty();
+  if (anew) step = {young.size(), 0};
+  if (step.packs == 0 && !anew) return {};
   IndexWriter writer(remote_.parts.store, *remote_.packs, remote_.parts.env, remote_.parts.clock,
                      {remote_.options.metadata_dir + "/index", remote_.options.io_timeout},
                      context_);
   auto written = writer.write(
       young, std::span(segments_).subspan(step.segments_from), [&](const Digest& pack) {
-        return std::find(condemned.begin(), condemned.end(), pack) == condemned.end();
+        return !condemned.contains(pack);
       });
   if (!written &&
       (written.error().code() == Errc::kNoSpace || written.error().code() == Errc::kIo)) {
@@ -108,12 +133,24 @@ Status TreePublisher::write_index() {
   }
   if (!written) return tl::unexpected<Error>(std::move(written).error());
   segments_.resize(step.segments_from);
-  segments_.push_back(*written);
+  if (written->entries > 0) segments_.push_back(*written);
   young_.clear();
   return {};
 }
 
 // ---- commit
+
+void TreePublisher::change_condemned(CommitRecord& next) const {
+  std::erase_if(next.condemned_packs, [&](const CondemnedPack& pack) {
+    return collection_->forget.contains(pack.digest);
+  });
+  for (CondemnedPack& pack : next.condemned_packs)
+    if (collection_->deleted.contains(pack.digest)) pack.size = 0;
+  for (CondemnedPack pack : collection_->condemn) {
+    pack.since = next.seq;
+    next.condemned_packs.push_back(pack);
+  }
+}
 
 Result<CommitRecord> TreePublisher::record() {
   const CommitRecord& before = *before_->commit.record;
@@ -138,6 +175,12 @@ Result<CommitRecord> TreePublisher::record() {
     next.index_segments.push_back(commit_segment(segment));
   for (const PackName& pack : remote_.unnamed_packs) {
     if (pack.kind == PackKind::kData) stored += pack.size;
+  }
+  if (collection_ != nullptr) {
+    for (const PackName& pack : collection_->moved) stored += pack.size;
+    for (const CondemnedPack& pack : collection_->condemn)
+      stored -= std::min(stored, pack.size);
+    change_condemned(next);
   }
   next.totals.stored_bytes = stored;
   next.totals.live_bytes = shifted(before.totals.live_bytes, live_bytes_change_);
@@ -174,6 +217,7 @@ Status settle_commit(TreeRemote::Impl& remote, const Context& context) {
   if (created) {
     remote.unnamed_packs.clear();  // it names all data packs that were sent before it
     remote.undecided.reset();
+    remote.pack_salt = remote.parts.rng.next();
     const bool closed = !created->record->writer.open;
     remote.show(*std::move(created));
     remote.log->hint_head(seq, closed);
@@ -191,8 +235,24 @@ Status settle_commit(TreeRemote::Impl& remote, const Context& context) {
   return tl::unexpected<Error>(std::move(error));
 }
 
+Result<PublishedState> commit_collection(TreeRemote::Impl& remote, Remote& port, PublishHost& host,
+                                         const CollectionStep& step, Context context) {
+  const std::lock_guard one_at_a_time(remote.moving);
+  if (!remote.state().writing)
+    return fail(Errc::kFenced, "this mount is not the volume's writer any more");
+  TRY(settle_commit(remote, context));
+  const auto shown = remote.snapshot();
+  if (!remote.state().writing)
+    return fail(Errc::kUnsupported, "the volume was closed meanwhile");
+  PublishBatch nothing;
+  nothing.lsn = shown->commit.record->writer.lsn;
+  TreePublisher publisher(remote, port, nothing, host, std::move(context));
+  return publisher.run(step);
+}
+
 Result<PublishedState> publish_tree(TreeRemote::Impl& remote, Remote& port,
                                     const PublishBatch& batch, PublishHost& host, Context context) {
+  const std::lock_guard one_at_a_time(remote.moving);
   const TreeRemote::State state = remote.state();
   if (state.fenced)
     return fail(Errc::kFenced, "another writer took the volume over; nothing more is published");

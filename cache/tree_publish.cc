@@ -21,11 +21,12 @@ PackUploader::Options upload_options(const TreeRemote::Options& options) {
   return upload;
 }
 
-ChunkStager::Options stage_options(const TreeRemote::Options& options) {
+ChunkStager::Options stage_options(const TreeRemote::Options& options, uint64_t pack_salt) {
   ChunkStager::Options stage;
   stage.pack_bytes = options.pack_bytes;
   stage.memory_bytes = options.publish_memory_bytes;
   stage.hash_threads = options.hash_threads;
+  stage.pack_salt = pack_salt;
   return stage;
 }
 
@@ -63,15 +64,21 @@ TreePublisher::TreePublisher(TreeRemote::Impl& remote, Remote& port, const Publi
       context_(std::move(context)),
       before_(remote.snapshot()),
       uploader_(*remote.packs, host, remote.parts.clock, upload_options(remote.options), context_),
-      meta_(*remote.blocks, uploader_, remote.options.metadata_pack_bytes, remote.unnamed_packs),
+      meta_(*remote.blocks, uploader_, remote.options.metadata_pack_bytes, remote.unnamed_packs,
+            remote.pack_salt),
       chunks_({*remote.shape, port, *remote.packs, uploader_, remote.parts.executor, host},
-              stage_options(remote.options), context_),
+              stage_options(remote.options, remote.pack_salt), context_),
       blocks_(batch.blocks.begin(), batch.blocks.end()),
       root_(before_->state.root.digest()) {}
 
+Result<PublishedState> TreePublisher::run(const CollectionStep& step) {
+  collection_ = &step;
+  return run();
+}
+
 Result<PublishedState> TreePublisher::run() {
   TRY(check_batch());
-  Status prepared = prepare();
+  Status prepared = collection_ != nullptr ? rewrite_metadata() : prepare();
   // Also after a failure: what is under way ends before its callbacks' owners do, and what got
   // there is remembered.
   Status sent = uploader_.finish();

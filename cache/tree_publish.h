@@ -15,6 +15,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <vector>
 
@@ -27,12 +28,25 @@
 
 namespace cairn {
 
+// What a collection changes with one commit: the tree stays.
+struct CollectionStep {
+  std::vector<PackName> moved;         // new data packs that are in the store
+  std::vector<CondemnedPack> condemn;  // packs nothing needs any more; `since` is filled in
+  std::set<Digest> deleted;            // condemned ones that are about to be deleted
+  std::set<Digest> forget;             // deleted ones that no segment lists
+  bool rewrite_index = false;          // all segments anew, without what is condemned
+  bool rewrite_metadata = false;       // the whole tree into new packs
+  std::optional<std::vector<SegmentName>> index;  // a new one, in place of all segments
+  uint64_t metadata_live_bytes = 0;    // of the tree
+};
+
 class TreePublisher {
  public:
   // Everything must outlive it.
   TreePublisher(TreeRemote::Impl& remote, Remote& port, const PublishBatch& batch,
                 PublishHost& host, Context context);
   Result<PublishedState> run();
+  Result<PublishedState> run(const CollectionStep& step);
 
  private:
   // An inode whose record changes.
@@ -68,7 +82,9 @@ class TreePublisher {
   // tree_commit.cc
   Status write_metadata();
   Status merge_metadata(const std::vector<TieredPack>& old);
+  Status rewrite_metadata();
   Status write_index();
+  void change_condemned(CommitRecord& next) const;
   Result<CommitRecord> record();
   Status commit();
 
@@ -78,6 +94,7 @@ class TreePublisher {
   PublishHost& host_;
   const Context context_;
   const std::shared_ptr<const TreeRemote::Impl::Published> before_;
+  const CollectionStep* collection_ = nullptr;
   PackUploader uploader_;
   MetaStager meta_;
   ChunkStager chunks_;
@@ -97,6 +114,9 @@ class TreePublisher {
 // TreeRemote::publish.
 Result<PublishedState> publish_tree(TreeRemote::Impl& remote, Remote& port,
                                     const PublishBatch& batch, PublishHost& host, Context context);
+// One commit of a collection. Takes Impl::moving; waits for a publish that runs.
+Result<PublishedState> commit_collection(TreeRemote::Impl& remote, Remote& port, PublishHost& host,
+                                         const CollectionStep& step, Context context);
 // Finds out what became of the last commit that was sent, by sending it again; nothing when that
 // is known. On success it is the published state.
 Status settle_commit(TreeRemote::Impl& remote, const Context& context);

@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <mutex>
+#include <set>
 #include <utility>
 
 #include "cache/base/log.h"
+#include "cache/collector.h"
 #include "cache/commit_parts.h"
 #include "cache/format/mst.h"
 #include "cache/format/records.h"
+#include "cache/index_rebuild.h"
 #include "cache/tree_publish.h"
 #include "cache/tree_remote_impl.h"
 
@@ -26,7 +29,14 @@ bool unreachable(const Error& error) {
 }  // namespace
 
 TreeRemote::Impl::Impl(Components components, Options opened_with)
-    : parts(components), options(std::move(opened_with)) {}
+    : parts(components), options(std::move(opened_with)), pack_salt(parts.rng.next()) {}
+
+TreeRemote::Impl::~Impl() {
+  if (!asker_) return;
+  asker_->over.cancel();
+  const std::lock_guard lock(asker_->mutex);
+  asker_->remote = nullptr;
+}
 
 // ---- opening
 
@@ -53,6 +63,27 @@ Status TreeRemote::Impl::open(Context context) {
   local.disk_bytes_max = options.metadata_cache_bytes;
   TRY_ASSIGN(blocks, MetaBlocks::open(parts.env, parts.executor, *packs, local));
   nodes = std::make_unique<NodeCache>(options.metadata_memory_bytes);
+  if (options.mode == Mode::kFollower && !options.pinned) {
+    Executor& background = parts.background != nullptr ? *parts.background : parts.executor;
+    asker_ = std::make_shared<Asker>();
+    asker_->remote = this;
+    packs->on_lost([asker = asker_, &background](Callback<void> done) {
+      background.submit([asker, done = std::move(done)] {
+        Status asked = fail(Errc::kCancelled, "the volume is not open any more");
+        {
+          const std::lock_guard lock(asker->mutex);
+          if (asker->remote != nullptr) {
+            Context bounded;
+            bounded.cancel = asker->over;
+            bounded.deadline = Deadline::after(asker->remote->parts.clock,
+                                               asker->remote->options.io_timeout);
+            asked = asker->remote->find_places(bounded);
+          }
+        }
+        done(std::move(asked));
+      });
+    });
+  }
 
   if (options.offline) {
     offline_ = true;
@@ -61,7 +92,7 @@ Status TreeRemote::Impl::open(Context context) {
   }
   Status found = options.pinned ? show_pinned() : find_head(context);
   if (!found) {
-    if (options.pinned || !last_commit_ || !unreachable(found.error())) return found;
+    if (options.pinned || options.at || !last_commit_ || !unreachable(found.error())) return found;
     log_warn("{}: cannot be reached ({}); going on with commit {} of this cache",
              parts.store.description(), found.error().message(), last_commit_->record->seq);
     offline_ = true;
@@ -83,7 +114,11 @@ Status TreeRemote::Impl::find_head(const Context& context) {
   TRY_ASSIGN(StoredCommit head, log->find_head(last_seen(), context));
   TRY_ASSIGN(const Lsn lsn, own_lsn(context));
   own_lsn_ = std::max(own_lsn_, lsn);
-  show(std::move(head));
+  if (options.at) {
+    TRY(show_point(head, context));
+  } else {
+    show(std::move(head));
+  }
   const auto shown = snapshot();
   std::vector<PackName> metadata = metadata_packs(*shown->commit.record);
   const Status fetched = await<void>([&](Callback<void> done) {
@@ -91,6 +126,15 @@ Status TreeRemote::Impl::find_head(const Context& context) {
   });
   // What is missing is fetched when it is asked for.
   if (!fetched) log_warn("metadata was not fetched ahead: {}", fetched.error().message());
+  return {};
+}
+
+Status TreeRemote::Impl::show_point(const StoredCommit& head, const Context& context) {
+  TRY_ASSIGN(StoredCommit wanted, find_commit(parts.store, *log, *options.at, head, context));
+  show(std::move(wanted));
+  const std::lock_guard lock(mutex_);
+  set_places(*published_->commit.record, *head.record);
+  newest_ = head;
   return {};
 }
 
@@ -178,15 +222,46 @@ void TreeRemote::Impl::show(StoredCommit commit) {
   next->state.live_bytes = record.totals.live_bytes;
   next->state.inodes = record.totals.inodes;
   next->state.stored_bytes = record.totals.stored_bytes;
+  for (const CondemnedPack& pack : record.condemned_packs)
+    next->state.condemned_bytes += pack.size;
   if (record.writer.cache_id == options.cache_id) own_lsn_ = std::max(own_lsn_, record.writer.lsn);
   next->state.lsn = own_lsn_;
   next->commit = std::move(commit);
-  packs->set_published(all_packs(*next->commit.record), index_segments(*next->commit.record));
-  packs->set_condemned(next->commit.record->condemned_packs);
   const MonotonicTime now = parts.clock.now();
   const std::lock_guard lock(mutex_);
+  set_places(*next->commit.record, *next->commit.record);
   if (published_) moved_at_ = now;
+  newest_ = next->commit;
   published_ = std::move(next);
+}
+
+void TreeRemote::Impl::set_places(const CommitRecord& shown, const CommitRecord& newest) {
+  std::vector<PackName> named = metadata_packs(shown);
+  if (shown.seq != newest.seq) {
+    std::set<Digest> there;
+    for (const PackName& pack : named) there.insert(pack.digest);
+    for (const PackName& pack : metadata_packs(newest))
+      if (there.insert(pack.digest).second) named.push_back(pack);
+  }
+  for (const PackName& pack : young_packs(newest)) named.push_back(pack);
+  packs->set_published(std::move(named), index_segments(newest));
+  packs->set_condemned(condemned_names(newest));
+}
+
+Status TreeRemote::Impl::find_places(const Context& context) {
+  StoredCommit known;
+  {
+    const std::lock_guard lock(mutex_);
+    known = newest_;
+  }
+  // What comes next may be removed from the history already, so it is not looked for there.
+  TRY_ASSIGN(StoredCommit head,
+             log->find_head(LastSeen{known.record->seq, known.record->root}, context));
+  const std::lock_guard lock(mutex_);
+  if (newest_.record->seq >= head.record->seq) return {};
+  set_places(*published_->commit.record, *head.record);
+  newest_ = std::move(head);
+  return {};
 }
 
 TreeRemote::State TreeRemote::Impl::state() const {
@@ -203,6 +278,11 @@ TreeRemote::State TreeRemote::Impl::state() const {
   state.fenced = fenced_;
   state.writing = writing_;
   return state;
+}
+
+StoredCommit TreeRemote::Impl::newest_commit() const {
+  const std::lock_guard lock(mutex_);
+  return newest_;
 }
 
 void TreeRemote::Impl::set_fenced() {
@@ -234,6 +314,7 @@ Result<TreeRemote::Slot> TreeRemote::Impl::begin_writing(PublishHost& host,
                                                          const Context& context) {
   if (options.mode != Mode::kWriter || options.pinned)
     return fail(Errc::kUnsupported, "this mount is read-only: it follows the volume");
+  const std::lock_guard one_at_a_time(moving);
   TRY(go_online(context));
   const auto shown = snapshot();
   WriterOptions writer;
@@ -298,9 +379,13 @@ Status TreeRemote::Impl::resume_writing(PublishHost& host, const Context& contex
 // ---- following
 
 Result<Changes> TreeRemote::Impl::follow(const Context& context) {
+  if (options.at) return Changes();
+  const std::lock_guard one_at_a_time(moving);
   TRY(go_online(context));
   const auto before = snapshot();
-  TRY_ASSIGN(auto newer, log->find_newer(before->commit, context));
+  const StoredCommit known = newest_commit();
+  TRY_ASSIGN(auto newer, log->find_newer(known, context));
+  if (!newer && known.record->seq > before->state.seq) newer = known;
   Changes changes;
   if (!newer) return changes;
   const Cid root = newer->record->root;
@@ -347,11 +432,24 @@ Result<TreeRemote::Slot> TreeRemote::begin_writing(PublishHost& host, Context co
   return impl_->begin_writing(host, context);
 }
 
+Result<CollectReport> TreeRemote::collect(const CollectOptions& how, PublishHost& host,
+                                          Context context) {
+  return Collector(*impl_, *this, host, how, std::move(context)).run();
+}
+
+Result<std::vector<std::string>> TreeRemote::rebuild_index(PublishHost& host, Context context) {
+  return IndexRebuild(*impl_, *this, host, std::move(context)).run();
+}
+
 TreeRemote::State TreeRemote::state() const {
   return impl_->state();
 }
 
 Buffer TreeRemote::commit_record() const {
+  return impl_->newest_commit().bytes;
+}
+
+Buffer TreeRemote::shown_commit() const {
   return impl_->snapshot()->commit.bytes;
 }
 

@@ -25,8 +25,10 @@
 #include "cache/base/env.h"
 #include "cache/base/executor.h"
 #include "cache/base/random.h"
+#include "cache/collect.h"
 #include "cache/object_store.h"
 #include "cache/remote.h"
+#include "cache/snapshots.h"
 
 namespace cairn {
 
@@ -38,6 +40,9 @@ class TreeRemote final : public Remote {
     Clock& clock;
     Rng& rng;
     Executor& executor;
+    // Where a reader asks for the newest commit when a block is not where it was; `executor` when
+    // it is not given. Its tasks wait for the store.
+    Executor* background = nullptr;
   };
   enum class Mode : uint8_t { kWriter, kFollower };
   struct Options {
@@ -60,6 +65,9 @@ class TreeRemote final : public Remote {
     // Show last_commit_record and look for nothing newer: what this cache was based on, whoever
     // wrote since. begin_writing is refused.
     bool pinned = false;
+    // Show this point of the history and never move; only followers. Where the content lies is
+    // read from the newest commit.
+    std::optional<HistoryPoint> at;
     // The record given to PublishHost::commit_intended last, when the engine does not know how
     // that ended.
     Buffer intended_commit_record;
@@ -104,9 +112,17 @@ class TreeRemote final : public Remote {
   // commit seen here is this cache's own. The first publish that reaches the store then does what
   // begin_writing does; when another cache wrote meanwhile it is kFenced.
   Result<Slot> begin_writing_offline();
+  // Gives back what the volume's store holds and nothing needs any more; see collector.h. Not on a
+  // task of the executor; one at a time; publishing goes on meanwhile. A dry run needs no writer.
+  Result<CollectReport> collect(const CollectOptions& how, PublishHost& host, Context context);
+  // Makes the block index anew from the packs that are in the store, when segments are damaged or
+  // gone, and names it in a commit. Only for a writer; returns the packs that cannot be read.
+  Result<std::vector<std::string>> rebuild_index(PublishHost& host, Context context);
   State state() const;
-  // The record of the published commit, to be given as last_commit_record next time.
+  // The record of the newest commit known, to be given as last_commit_record next time.
   Buffer commit_record() const;
+  // The record of the commit that is shown.
+  Buffer shown_commit() const;
 
   VolumeParams params() const override;
   PublishedState published() const override;

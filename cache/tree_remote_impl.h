@@ -1,14 +1,18 @@
 // The inside of TreeRemote: its parts and the published state, shared by reading, writing and
 // following. See tree_remote.h for threads and promises.
 //
-// `mutex_` guards the pointer to the published state and the flags and is held for a copy only.
+// `mutex_` guards the pointer to the published state, what the pack store was told of it, and the
+// flags; it is never held across a request or a callback.
 // Everything else is immutable after `open` or thread-safe itself. publish, follow and
 // begin_writing never overlap (the caller's promise), so what only they touch needs no lock.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -34,6 +38,7 @@ class TreeRemote::Impl {
   };
 
   Impl(Components components, Options opened_with);
+  ~Impl();
   Status open(Context context);
 
   // ---- reading
@@ -61,7 +66,10 @@ class TreeRemote::Impl {
   Status go_online(const Context& context);
   // Makes `commit` what is shown.
   void show(StoredCommit commit);
+  // Asks for the newest commit, and where it says that blocks are. Blocks on the store.
+  Status find_places(const Context& context);
   State state() const;
+  StoredCommit newest_commit() const;
   void set_fenced();
   void stop_writing();
   // True when the tree that is shown changed a short time ago.
@@ -78,19 +86,38 @@ class TreeRemote::Impl {
   std::optional<UnixfsShape> shape;
   VolumeParams params;
 
-  // ---- of the publisher only
+  // One at a time: publish, follow, begin_writing, the commits of a collection. Held across the
+  // store by design, so never taken while another lock is held.
+  std::mutex moving;
+
+  // ---- of the publisher only (under `moving`)
   struct Undecided {
     uint64_t seq = 0;
     Buffer record;
   };
   std::optional<Undecided> undecided;   // a commit that was sent, with unknown outcome
   std::vector<PackName> unnamed_packs;  // sent, and named by no commit yet
+  // Of the packs of the next commit: no two commits ever make a pack of the same name, so what the
+  // collector deletes is never made again.
+  uint64_t pack_salt = 0;
   uint64_t metadata_live_bytes = 0;     // about, of all blocks in the tree; 0: not known
 
+  // ---- of the collector only: what it has read already
+  // Metadata packs and segments, and the newest commit that names them, of the commits
+  // [history_from, history_read].
+  std::unordered_map<Digest, uint64_t> names_in_history;
+  uint64_t history_from = 0;
+  uint64_t history_read = 0;
+  std::map<Digest, std::vector<Digest>> packs_of_segments;  // of the head
+
  private:
+  // Lets the pack store find the blocks of the tree that is shown, by what `newest` names. The
+  // caller holds `mutex_`.
+  void set_places(const CommitRecord& shown, const CommitRecord& newest);
   std::optional<LastSeen> last_seen() const;
   Status find_head(const Context& context);
   Status show_pinned();
+  Status show_point(const StoredCommit& head, const Context& context);
   Status read_superblock(const Context& context);
   Result<std::optional<Superblock>> try_superblock(unsigned fanout_bits, const Context& context);
   Result<Lsn> own_lsn(const Context& context);
@@ -99,8 +126,18 @@ class TreeRemote::Impl {
   Lsn own_lsn_ = 0;                          // of this cache's newest commit, whoever came after
   bool read_only_ = false;
 
+  // What a reader's question for the newest commit has to find alive. Its mutex is held while it
+  // asks; the token ends that.
+  struct Asker {
+    std::mutex mutex;
+    Impl* remote = nullptr;
+    CancelToken over;
+  };
+  std::shared_ptr<Asker> asker_;
+
   mutable RankedMutex<Rank::kRemote> mutex_;
   std::shared_ptr<const Published> published_;
+  StoredCommit newest_;  // whose packs are looked into; what is shown, or newer
   std::optional<MonotonicTime> moved_at_;
   bool offline_ = false;
   bool writes_offline_ = false;  // begin_writing was put off

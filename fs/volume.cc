@@ -125,6 +125,15 @@ bool Volume::is_open(Ino ino) const {
   return open_inodes_.contains(ino);
 }
 
+std::vector<UnixfsRoot> Volume::open_removed() const {
+  std::vector<UnixfsRoot> contents;
+  const std::lock_guard lock(handles_mutex_);
+  for (const auto& [ino, open] : open_inodes_)
+    if (open.orphan && open.orphan->base.content)
+      contents.push_back({*open.orphan->base.content, open.orphan->base.size});
+  return contents;
+}
+
 std::optional<Volume::Orphan> Volume::orphan_of(Ino ino) const {
   const std::lock_guard lock(handles_mutex_);
   const auto it = open_inodes_.find(ino);

@@ -150,6 +150,8 @@ class Volume {
                                         Need& need);
 
   Engine& engine() { return engine_; }
+  // Contents of files that were removed while they are open: nothing else names them.
+  std::vector<UnixfsRoot> open_removed() const;
 
  private:
   struct Orphan {

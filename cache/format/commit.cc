@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "cache/base/coding.h"
+
 namespace cairn {
 namespace {
 
@@ -126,12 +128,14 @@ Status read_segments(CborReader& in, std::vector<CommitSegment>& out) {
   return {};
 }
 
-Status read_condemned(CborReader& in, std::vector<Digest>& out) {
+Status read_condemned(CborReader& in, std::vector<CondemnedPack>& out) {
   TRY_ASSIGN(const uint64_t count, in.array());
   for (uint64_t i = 0; i < count; ++i) {
-    Digest digest;
-    TRY(read_fixed(in, digest.bytes));
-    out.push_back(digest);
+    CondemnedPack pack;
+    TRY(expect_array(in, 3));
+    TRY(read_fixed(in, pack.digest.bytes));
+    TRY(read_uints(in, {&pack.size, &pack.since}));
+    out.push_back(pack);
   }
   return {};
 }
@@ -227,7 +231,12 @@ constexpr Field kFields[] = {
     {"condemned",
      [](W& w, const C& c) {
        w.array(c.condemned_packs.size());
-       for (const Digest& digest : c.condemned_packs) w.bytes(digest.view());
+       for (const CondemnedPack& pack : c.condemned_packs) {
+         w.array(3);
+         w.bytes(pack.digest.view());
+         w.uint(pack.size);
+         w.uint(pack.since);
+       }
      },
      [](R& in, C& c) { return read_condemned(in, c.condemned_packs); }},
     {"totals",
@@ -247,6 +256,31 @@ constexpr Field kFields[] = {
     {"incompat", [](W& w, const C& c) { write_feature_set(w, c.features.incompat); },
      [](R& in, C& c) { return read_set(in, c.features.incompat); }},
 };
+
+// The checksum stands under a key of its own and covers every other byte of the record.
+constexpr std::string_view kCrcKey = "crc";
+constexpr size_t kCrcBytes = 4;
+
+// Where in `record` the checksum's bytes are.
+Result<size_t> find_crc(Bytes record) {
+  CborReader in(record);
+  TRY_ASSIGN(CborMap map, in.map());
+  while (map.left > 0) {
+    TRY_ASSIGN(const std::string_view key, in.key(map));
+    if (key != kCrcKey) {
+      TRY(in.raw());
+      continue;
+    }
+    TRY_ASSIGN(const Bytes crc, in.bytes());
+    if (crc.size() != kCrcBytes) return in.bad("a checksum of another length");
+    return static_cast<size_t>(crc.data() - record.data());
+  }
+  return in.bad("a commit record without a checksum");
+}
+
+uint32_t crc_without(Bytes record, size_t crc_at) {
+  return crc32c(record.subspan(crc_at + kCrcBytes), crc32c(record.first(crc_at)));
+}
 
 // What decode would refuse.
 Status check(const CommitRecord& c) {
@@ -270,9 +304,15 @@ Result<ByteVec> CommitRecord::encode() const {
   CborFields fields = unknown;
   for (const Field& field : kFields)
     put_cbor_field(fields, field.key, [&](CborWriter& out) { field.write(out, *this); });
+  constexpr std::array<std::byte, kCrcBytes> kNoCrc{};
+  put_cbor_field(fields, kCrcKey, [&](CborWriter& w) { w.bytes(kNoCrc); });
   ByteVec out;
   CborWriter w(out);
   write_cbor_map(w, fields);
+  TRY_ASSIGN(const size_t crc_at, find_crc(out));
+  ByteVec crc;
+  put_le(crc, crc_without(out, crc_at));
+  std::copy(crc.begin(), crc.end(), out.begin() + static_cast<ptrdiff_t>(crc_at));
   if (out.size() > kMaxBytes)
     return fail(Errc::kUnsupported, "commit record: " + std::to_string(out.size()) +
                                         " bytes, more than a commit holds");
@@ -295,10 +335,14 @@ Result<CommitRecord> CommitRecord::decode(Bytes bytes) {
       continue;
     }
     TRY_ASSIGN(const Bytes value, in.raw());
+    if (key == kCrcKey) continue;
     out.unknown.emplace(std::string(key), to_vec(value));
   }
   TRY(in.finish());
   if (known != std::size(kFields)) return in.bad("a commit record without all of its fields");
+  TRY_ASSIGN(const size_t crc_at, find_crc(bytes));
+  if (get_le<uint32_t>(&bytes[crc_at]) != crc_without(bytes, crc_at))
+    return in.bad("the checksum is wrong");
   if (const Status valid = check(out); !valid) return in.bad(valid.error().message());
   return out;
 }

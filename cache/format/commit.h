@@ -1,8 +1,8 @@
 // CommitRecord: what c/<seq> says. One state of the volume and everything needed to read it.
 //
 // A pure value. decode accepts only what encode writes and keeps fields it does not know, so that
-// encode(decode(x)) == x; nothing is trusted but the bytes' form: whether the record follows on
-// its predecessor, and may, the commit log decides.
+// encode(decode(x)) == x. A checksum finds every damaged byte; nothing else is trusted: whether
+// the record follows on its predecessor, and may, the commit log decides.
 // Errors: kCorruption (decode), kUnsupported (decode of a record this program must not read;
 // encode of one that would be too large), kInvalid (encode). Format: FORMAT.md, "Commits".
 #pragma once
@@ -37,6 +37,14 @@ struct CommitSegment {
   uint64_t size = 0;
   uint64_t entries = 0;
   bool operator==(const CommitSegment&) const = default;
+};
+
+// A data pack that the collector will delete. Nothing is deduplicated against it.
+struct CondemnedPack {
+  Digest digest;
+  uint64_t size = 0;   // bytes of the object; 0: it is deleted, and only still listed by a segment
+  uint64_t since = 0;  // the commit that condemned it
+  bool operator==(const CondemnedPack&) const = default;
 };
 
 struct CommitRecord {
@@ -88,7 +96,7 @@ struct CommitRecord {
   std::vector<CommitPack> metadata_packs;  // together they hold the whole tree; oldest first
   std::vector<CommitPack> young_packs;     // data packs behind the last segment; oldest first
   std::vector<CommitSegment> index_segments;  // oldest first
-  std::vector<Digest> condemned_packs;
+  std::vector<CondemnedPack> condemned_packs;
   Totals totals;
   std::map<uint16_t, Slot> slots;
   Features features;

@@ -26,7 +26,8 @@ constexpr size_t kAtHintsLength = 28;
 constexpr size_t kAtDataEnd = 32;
 constexpr size_t kAtIndexCrc = 40;
 constexpr size_t kAtHintsCrc = 44;
-constexpr size_t kAtReserved = 48;
+constexpr size_t kAtSalt = 48;
+constexpr size_t kAtReserved = 56;
 constexpr size_t kAtFooterCrc = 60;
 
 size_t header_size() {
@@ -46,6 +47,7 @@ struct Footer {
   uint64_t data_end = 0;
   uint32_t index_crc = 0;
   uint32_t hints_crc = 0;
+  uint64_t salt = 0;
 
   uint64_t tail_size() const {
     return uint64_t{count} * kPackEntrySize + hints_length + kPackFooterSize;
@@ -63,6 +65,7 @@ void encode_footer(ByteVec& out, const Footer& footer) {
   put_le(out, footer.data_end);
   put_le(out, footer.index_crc);
   put_le(out, footer.hints_crc);
+  put_le(out, footer.salt);
   out.resize(start + kAtFooterCrc);
   put_le(out, crc32c(Bytes(out).subspan(start)));
 }
@@ -85,6 +88,7 @@ Result<Footer> decode_footer(Bytes suffix, uint64_t object_size) {
   footer.data_end = get_le<uint64_t>(&in[kAtDataEnd]);
   footer.index_crc = get_le<uint32_t>(&in[kAtIndexCrc]);
   footer.hints_crc = get_le<uint32_t>(&in[kAtHintsCrc]);
+  footer.salt = get_le<uint64_t>(&in[kAtSalt]);
   for (const std::byte byte : in.subspan(kAtReserved, kAtFooterCrc - kAtReserved))
     if (byte != std::byte{0}) return bad("reserved bytes are not zero");
   const uint64_t size = footer.tail_size();
@@ -352,6 +356,7 @@ ByteVec PackBuilder::encode_tail(uint64_t data_end) const {
   footer.count = static_cast<uint32_t>(sorted.size());
   footer.hints_length = static_cast<uint32_t>(hints.size());
   footer.hints_crc = crc32c(hints);
+  footer.salt = salt_;
   footer.data_end = data_end;
   footer.index_offset = data_end + car_frame_size(footer.tail_size());
   encode_footer(out, footer);

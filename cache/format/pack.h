@@ -118,7 +118,8 @@ class PackPlan {
 
 class PackBuilder {
  public:
-  explicit PackBuilder(PackKind kind) : kind_(kind) {}
+  // `salt`: any number. Packs with different salts have different names, whatever they hold.
+  explicit PackBuilder(PackKind kind, uint64_t salt = 0) : kind_(kind), salt_(salt) {}
 
   // False when a block of this length would make the pack or its tail too large.
   bool fits(uint64_t length) const;
@@ -146,6 +147,7 @@ class PackBuilder {
   ByteVec encode_hints(const std::vector<PackEntry>& sorted) const;
 
   PackKind kind_;
+  uint64_t salt_;
   std::vector<PackEntry> blocks_;  // in the order of add()
   std::unordered_map<Digest, size_t> ordinals_;
   std::vector<NodeRuns> runs_;

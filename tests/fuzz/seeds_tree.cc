@@ -100,7 +100,7 @@ int commit_seeds() {
   c.metadata_packs = {{c.root.digest(), 1000, 10, 1}};
   c.young_packs = {{c.root.digest(), 1000, 10, 0}};
   c.index_segments = {{c.root.digest(), 1000, 10}};
-  c.condemned_packs = {c.root.digest()};
+  c.condemned_packs = {{c.root.digest(), 4096, 2}};
   c.totals = {1, 2, 3};
   c.slots[1] = {{}, 5};
   c.slots[3] = {{}, 1};

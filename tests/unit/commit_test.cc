@@ -31,7 +31,7 @@ CommitRecord full() {
   c.metadata_packs = {{digest_of("m1"), 1 << 20, 5000, 1}, {digest_of("m2"), 2000, 3, 0}};
   c.young_packs = {{digest_of("d1"), 32 << 20, 128, 0}};
   c.index_segments = {{digest_of("i1"), 44000, 1000}, {digest_of("i2"), 440, 10}};
-  c.condemned_packs = {digest_of("old")};
+  c.condemned_packs = {{digest_of("old"), 1 << 25, 290}};
   c.totals = {1ULL << 40, 100000, 1ULL << 41};
   c.slots[1] = {c.writer.cache_id, 17};
   c.slots[7] = {{}, 3};
@@ -63,22 +63,14 @@ TEST_CASE("every truncation of a commit record is refused and every changed byte
   ByteVec longer = good;
   longer.push_back(std::byte{0});
   CHECK_FALSE(CommitRecord::decode(longer));
-  size_t refused = 0;
   for (size_t i = 0; i < good.size(); ++i) {
     for (int value = 0; value < 256; ++value) {
       ByteVec bad = good;
       if (bad[i] == static_cast<std::byte>(value)) continue;
       bad[i] = static_cast<std::byte>(value);
-      const auto other = CommitRecord::decode(bad);
-      if (!other) {
-        ++refused;
-        continue;
-      }
-      REQUIRE_FALSE(*other == record);
-      REQUIRE(other->encode().value() == bad);
+      REQUIRE_FALSE(CommitRecord::decode(bad));
     }
   }
-  CHECK(refused > 256 * 100);  // heads, keys, lengths
 }
 
 TEST_CASE("a commit record that nobody could use is not written") {

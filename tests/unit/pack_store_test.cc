@@ -163,7 +163,7 @@ TEST_CASE("only what is known to be in a pack that stays is deduplicated") {
   CHECK_FALSE(world.reader->contains(world.digests[0]));  // nothing here knows yet
   REQUIRE(world.right({0}, world.read({0})));
   CHECK(world.reader->contains(world.digests[0]));
-  world.reader->set_condemned({world.writer->packs()[0].digest});
+  world.reader->set_condemned({{world.writer->packs()[0].digest, false}});
   CHECK_FALSE(world.reader->contains(world.digests[0]));
   CHECK(world.reader->contains(world.digests[3]));
 }

@@ -187,7 +187,7 @@ TEST_CASE("tails with impossible contents are refused although their name fits")
   CHECK(refused(with_footer(object, 32, 1)));     // end of the data
   CHECK(refused(with_footer(object, 40, 0)));     // checksums
   CHECK(refused(with_footer(object, 44, 0)));
-  CHECK(refused(with_footer(object, 50, 1)));  // reserved
+  CHECK(refused(with_footer(object, 57, 1)));  // reserved
   // Under any name: no changed byte of index or hints goes past their checksums.
   for (uint64_t at = object.size() - size; at < object.size() - kPackFooterSize; ++at) {
     ByteVec changed = object;

@@ -1,0 +1,59 @@
+#include "cache/store_scan.h"
+
+#include <future>
+#include <memory>
+#include <utility>
+
+namespace cairn {
+namespace {
+constexpr uint32_t kListPage = 1000;
+constexpr size_t kRemovesAtOnce = 16;
+}  // namespace
+
+std::vector<Result<GetResult>> get_all(ObjectStore& store, const std::vector<std::string>& keys,
+                                       uint64_t bytes_max, const Context& context) {
+  std::vector<std::future<Result<GetResult>>> answers;
+  for (const std::string& key : keys) {
+    const auto promise = std::make_shared<std::promise<Result<GetResult>>>();
+    answers.push_back(promise->get_future());
+    store.get(key, GetRange::from(0, bytes_max), context,
+              [promise](Result<GetResult> got) { promise->set_value(std::move(got)); });
+  }
+  std::vector<Result<GetResult>> results;
+  results.reserve(answers.size());
+  for (auto& answer : answers) results.push_back(answer.get());
+  return results;
+}
+
+Status list_all(ObjectStore& store, std::string_view prefix, const Context& context,
+                const std::function<void(const ObjectInfo&)>& visit) {
+  std::string after;
+  while (true) {
+    TRY_ASSIGN(const ListPage page,
+               list_sync(store, std::string(prefix), after, kListPage, context));
+    for (const ObjectInfo& object : page.objects) visit(object);
+    if (!page.truncated || page.objects.empty()) return {};
+    after = page.objects.back().key;
+  }
+}
+
+Status remove_all(ObjectStore& store, const std::vector<std::string>& keys,
+                  const Context& context) {
+  Status first;
+  for (size_t at = 0; at < keys.size() && first; at += kRemovesAtOnce) {
+    std::vector<std::future<Status>> answers;
+    for (size_t i = at; i < std::min(keys.size(), at + kRemovesAtOnce); ++i) {
+      const auto promise = std::make_shared<std::promise<Status>>();
+      answers.push_back(promise->get_future());
+      store.remove(keys[i], context,
+                   [promise](Status done) { promise->set_value(std::move(done)); });
+    }
+    for (auto& answer : answers) {
+      Status done = answer.get();
+      if (!done && first) first = std::move(done);
+    }
+  }
+  return first;
+}
+
+}  // namespace cairn
