@@ -1,5 +1,6 @@
 #include "tools/client.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace cairn {
@@ -48,6 +49,14 @@ Result<std::unique_ptr<ControlClient>> connect_to(const std::string& path,
     const size_t slash = at.rfind('/');
     at = slash == 0 ? "/" : at.substr(0, slash);
   }
+}
+
+std::unique_ptr<ControlClient> connect_if_mounted(const std::string& target) {
+  struct stat st{};
+  if (target.find("://") != std::string::npos || ::lstat(target.c_str(), &st) != 0) return nullptr;
+  std::string mountpoint;
+  auto client = connect_to(target, mountpoint);
+  return client ? std::move(*client) : nullptr;
 }
 
 Result<Json> ask(ControlClient& client, const Json& request,

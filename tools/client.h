@@ -16,6 +16,9 @@ Result<std::unique_ptr<ControlClient>> connect_to(const std::string& path, std::
 // The daemon of exactly this mount point (canonical); root also reaches those of other users.
 Result<std::unique_ptr<ControlClient>> connect_at(const std::string& mountpoint,
                                                   const std::vector<MountEntry>& table);
+// A command that takes REMOTE or MOUNTPOINT: the mount when `target` is a path inside of one that
+// runs; nullptr when it must be a remote.
+std::unique_ptr<ControlClient> connect_if_mounted(const std::string& target);
 // Sends a request and waits for its answer; `progress` may be null. kFenced when the volume was
 // taken over, kIo for everything else that the daemon refuses.
 Result<Json> ask(ControlClient& client, const Json& request,

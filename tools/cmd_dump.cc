@@ -1,8 +1,6 @@
 // dump: what a volume holds, in the words of FORMAT.md, for developers.
 #include <unistd.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <future>
 #include <iostream>
 
@@ -10,6 +8,7 @@
 #include "cache/format/commit.h"
 #include "cache/tree_remote.h"
 #include "tools/commands.h"
+#include "tools/scratch_dir.h"
 
 namespace cairn {
 
@@ -19,25 +18,6 @@ struct DumpArguments {
   std::string remote;
   bool keys = false;
   StoreOptions store;
-};
-
-// A directory that is gone when this is.
-class ScratchDir {
- public:
-  ScratchDir() {
-    std::string path = std::filesystem::temp_directory_path() / "cairn-dump-XXXXXX";
-    if (::mkdtemp(path.data()) != nullptr) path_ = path;
-  }
-  ~ScratchDir() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchDir(const ScratchDir&) = delete;
-  ScratchDir& operator=(const ScratchDir&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
 };
 
 Status fetch_missing(Remote& remote, const Missing& missing) {
@@ -82,7 +62,7 @@ Status dump_commit(const TreeRemote& remote) {
 Status dump(const DumpArguments& arguments, Runtime& runtime) {
   TRY_ASSIGN(const RemoteUrl url, parse_remote_url(arguments.remote));
   TRY_ASSIGN(const StoreStack stack, open_store(url, arguments.store, false, runtime));
-  const ScratchDir scratch;
+  const ScratchDir scratch("cairn-dump");
   if (scratch.path().empty()) return fail_errno(errno, "temporary directory");
   TreeRemote::Options options;
   options.mode = TreeRemote::Mode::kFollower;

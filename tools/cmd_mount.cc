@@ -10,6 +10,7 @@
 #include "cache/base/log.h"
 #include "tools/commands.h"
 #include "tools/control.h"
+#include "tools/history.h"
 #include "tools/host_name.h"
 #include "tools/memory_limit.h"
 #include "tools/mount.h"
@@ -27,7 +28,8 @@ struct MountArguments {
   std::string cache_dir;
   std::optional<uint64_t> cache_size, cache_reserve, memory_limit, pending_bytes, pending_files;
   std::optional<Duration> commit_interval, stall_timeout, io_timeout, shutdown_timeout,
-      poll_interval, pending_age, commit_interval_max;
+      poll_interval, pending_age, commit_interval_max, gc_interval, gc_grace;
+  std::string at;
   std::string durability = "local";
   std::string log_level = "info";
   std::string log_file;
@@ -159,6 +161,18 @@ Result<MountSettings> to_settings(const MountArguments& arguments) {
   set(engine.poll_interval, arguments.poll_interval);
   set(engine.pending_age_max, arguments.pending_age);
   set(settings.shutdown_timeout, arguments.shutdown_timeout);
+  set(settings.gc_interval, arguments.gc_interval);
+  set(settings.gc_grace, arguments.gc_grace);
+  if (settings.gc_grace < kShortestGrace)
+    return fail(Errc::kInvalid, "--gc-grace " +
+                                    format_duration(settings.gc_grace.count() / 1'000'000) +
+                                    " is too short: a follower that was away for longer would not "
+                                    "find its files; the shortest is 1s");
+  if (!arguments.at.empty()) {
+    TRY_ASSIGN(options.at, parse_history_point(arguments.at));
+    settings.at_text = arguments.at;
+    engine.read_only = true;
+  }
   if (options.takeover && engine.read_only)
     return fail(Errc::kInvalid, "--takeover makes this mount the writer; it cannot be --read-only");
   return settings;
@@ -223,6 +237,14 @@ void add_limits(Command& command, MountArguments& a) {
                 "longest time between commits that upload much more than was written")
       .fallback("5m");
   command
+      .duration("gc-interval", a.gc_interval,
+                "how often to see whether garbage is worth collecting; 0: never")
+      .fallback("1h");
+  command
+      .duration("gc-grace", a.gc_grace,
+                "how long what nothing needs any more stays in the store")
+      .fallback("24h");
+  command
       .duration("stall-timeout", a.stall_timeout,
                 "writers get ENOSPC when the cache is full and the store took nothing for this "
                 "long; never: they wait")
@@ -245,6 +267,7 @@ void describe(Command& command) {
       "cairn-recover(1).");
   command.example("cairn mount s3://bucket/data /mnt", "credentials as the AWS CLI finds them");
   command.example("cairn mount --create ~/store ~/mnt", "a directory as the store");
+  command.example("cairn mount --at before s3://bucket/data /old", "a snapshot, read-only");
   command.example("cairn mount --config /etc/cairn/data.toml", "all of it from a file");
 }
 
@@ -258,6 +281,10 @@ void add_mount_command(CommandLine& line) {
   command.flag("foreground", a->foreground, "stay in the foreground").letter('f');
   command.flag("create", a->create, "make a volume when nothing lies at REMOTE");
   command.flag("read-only", a->read_only, "follow the volume's writer");
+  command
+      .text("at", "POINT", a->at,
+            "read-only: the volume as of a snapshot, a commit's number or a time (UTC)")
+      .only_typed();
   command.flag("allow-other", a->allow_other, "let other users in");
   command.flag("takeover", a->takeover, "become the writer in place of another node");
   command

@@ -43,6 +43,11 @@ void print_status(const Json& s) {
             << format_size(cache.value("limit", uint64_t{0})) << "\n"
             << "  memory: " << format_size(s["memory"].value("anonymous", uint64_t{0})) << " of "
             << format_size(s["memory"].value("limit", uint64_t{0})) << "\n"
+            << "  store: " << format_size(s["store"].value("stored_bytes", uint64_t{0})) << " for "
+            << format_size(s["store"].value("file_bytes", uint64_t{0})) << " of files";
+  if (const uint64_t waiting = s["store"].value("condemned_bytes", uint64_t{0}); waiting > 0)
+    std::cout << ", " << format_size(waiting) << " wait to be deleted";
+  std::cout << "\n"
             << "  last commit: " << s["commit"].value("seq", uint64_t{0}) << "\n";
   if (s.value("fenced", false))
     std::cout << "  FENCED: another writer took this volume over; only reads work here\n";

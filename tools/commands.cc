@@ -14,6 +14,8 @@ CommandLine cairn_command_line() {
   add_status_command(line);
   add_flush_command(line);
   add_cache_commands(line);
+  add_snapshot_command(line);
+  add_gc_command(line);
   add_check_command(line);
   add_recover_command(line);
   add_dump_command(line);

@@ -17,6 +17,8 @@ void add_umount_command(CommandLine& line);
 void add_status_command(CommandLine& line);
 void add_flush_command(CommandLine& line);
 void add_cache_commands(CommandLine& line);  // pin, unpin, warm, evict
+void add_snapshot_command(CommandLine& line);
+void add_gc_command(CommandLine& line);
 void add_check_command(CommandLine& line);
 void add_dump_command(CommandLine& line);
 void add_recover_command(CommandLine& line);

@@ -21,6 +21,7 @@ Runtime::Runtime()
       work("cairn-work", cores),
       maintenance("cairn-maint", 1),
       publishing("cairn-pub", 1),
+      collecting("cairn-gc", 1),
       control("cairn-ctl", kControlThreads) {}
 
 namespace {

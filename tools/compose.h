@@ -25,6 +25,7 @@ struct Runtime {
   ThreadExecutor work;         // completions of the engine, hashing
   ThreadExecutor maintenance;  // local syncs, checkpoints
   ThreadExecutor publishing;   // publishes, one at a time
+  ThreadExecutor collecting;   // garbage collections, one at a time
   ThreadExecutor control;      // the control socket
 };
 

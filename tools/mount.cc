@@ -10,12 +10,16 @@
 
 #include "cache/await.h"
 #include "cache/base/log.h"
+#include "cache/collector_loop.h"
+#include "cache/commit_parts.h"
+#include "cache/snapshots.h"
 #include "cache/space.h"
 #include "cache/volume_format.h"
 #include "fs/fuse_session.h"
 #include "fs/volume.h"
 #include "tools/commands.h"
 #include "tools/format.h"
+#include "tools/history.h"
 #include "tools/host_name.h"
 #include "tools/memory_limit.h"
 #include "tools/service_notify.h"
@@ -23,8 +27,8 @@
 
 namespace cairn {
 
-std::string cache_folder(const std::string& base, const RemoteUrl& remote) {
-  const std::string text = remote.text();
+std::string cache_folder(const std::string& base, const RemoteUrl& remote, const std::string& at) {
+  const std::string text = remote.text() + (at.empty() ? "" : "@" + at);
   std::string name;
   for (const char c : text.substr(text.find("://") + 3)) {
     const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -82,6 +86,9 @@ class Mount {
   static constexpr Duration kPatience = std::chrono::seconds(30);
 
   Engine& engine() { return *mount_.engine; }
+  std::string cache_folder_path() const {
+    return cache_folder(settings_.cache_base, settings_.remote, settings_.at_text);
+  }
 
   Status open() {
     const EngineSettings& engine_settings = settings_.options.engine;
@@ -101,8 +108,7 @@ class Mount {
     MountOptions options = settings_.options;
     options.offline = !reached;
     TRY_ASSIGN(cache_, CacheDir::open(posix_env(), os_rng(),
-                                      cache_folder(settings_.cache_base, settings_.remote),
-                                      settings_.remote.text()));
+                                      cache_folder_path(), settings_.remote.text()));
     begin_log();
     const MountEnvironment environment{
         *store_.store, posix_env(),          system_clock(),      os_rng(),
@@ -115,6 +121,7 @@ class Mount {
     Phase opening = Phase::kOpening;
     if (!phase_.compare_exchange_strong(opening, Phase::kMounting))
       return fail(Errc::kCancelled, "stopped before it was mounted");
+    if (writes) start_collector();
     TRY(open_session());
     return open_control();
   }
@@ -126,7 +133,7 @@ class Mount {
 
   bool has_cache() const {
     return posix_env()
-        .stat(cache_folder(settings_.cache_base, settings_.remote) + "/identity")
+        .stat(cache_folder_path() + "/identity")
         .has_value();
   }
   // Nobody should have to wait long to hear that the store is away.
@@ -197,6 +204,16 @@ class Mount {
     return {};
   }
 
+  void start_collector() {
+    CollectorLoop::Options options;
+    options.interval = settings_.gc_interval;
+    options.grace = settings_.gc_grace;
+    options.pinned = [this] { return volume_->open_removed(); };
+    collector_ = std::make_unique<CollectorLoop>(engine(), *mount_.remote, runtime_.collecting,
+                                                 system_clock(), std::move(options));
+    collector_->start();
+  }
+
   // ---- control
 
   Status open_control() {
@@ -246,6 +263,12 @@ class Mount {
          {{"bytes_read", requests.bytes_read}, {"bytes_written", requests.bytes_written}}},
         {"commit",
          {{"seq", published.seq}, {"root", published.root.text()}, {"time", published.time_ns}}},
+        {"store",
+         {{"file_bytes", published.live_bytes},
+          {"stored_bytes", published.stored_bytes},
+          {"condemned_bytes", published.condemned_bytes}}},
+        {"commit_interval_ms", engine().commit_interval().count() / 1'000'000},
+        {"collection", last_collection()},
         {"fenced", health.fenced},
         {"offline", mount_.remote->state().offline},
         {"store_error", health.last_error},
@@ -253,10 +276,67 @@ class Mount {
     };
   }
 
+  Json last_collection() {
+    const auto last = collector_ ? collector_->last() : std::nullopt;
+    return last ? collect_json(*last) : Json();
+  }
+
+  // Everything acknowledged so far is in the store before it gets a name.
+  Status make_snapshot(const std::string& name, const Context& context) {
+    TRY(check_snapshot_name(name));
+    if (!settings_.options.engine.read_only) TRY(engine().flush(context, nullptr));
+    TRY_ASSIGN(const StoredCommit commit, stored_commit(mount_.remote->shown_commit()));
+    CommitLog log(*store_.store, runtime_.work, system_clock(), os_rng(), {});
+    return create_snapshot(*store_.store, log, name, commit, context);
+  }
+
+  Json answer_snapshot(const Json& request) {
+    const std::string action = request.value("action", "");
+    const std::string name = request.value("name", "");
+    Context context;
+    context.cancel = stop_token_;
+    context.deadline = Deadline::after(system_clock(), settings_.options.engine.stall_timeout);
+    if (action == "list") {
+      const auto snapshots = list_snapshots(*store_.store, context);
+      if (!snapshots) return Json{{"ok", false}, {"error", snapshots.error().message()}};
+      return Json{{"ok", true}, {"snapshots", snapshots_json(*snapshots)}};
+    }
+    Status done = fail(Errc::kInvalid, "unknown action");
+    if (action == "create") done = make_snapshot(name, context);
+    if (action == "delete") done = delete_snapshot(*store_.store, name, context);
+    if (!done) return Json{{"ok", false}, {"error", done.error().message()}};
+    return Json{{"ok", true}};
+  }
+
+  Json answer_collect(const Json& request, const ControlServer::Progress& progress) {
+    if (!collector_)
+      return Json{{"ok", false},
+                  {"error", "this mount is read-only; the volume's writer collects"}};
+    Context context;
+    const auto stopped = stop_token_.on_cancel([cancel = context.cancel]() mutable {
+      cancel.cancel();
+    });
+    CollectOptions how;
+    how.grace = settings_.gc_grace;
+    how.dry_run = request.value("dry_run", false);
+    if (const auto grace = request.find("grace_ns"); grace != request.end())
+      how.grace = Duration(grace->get<int64_t>());
+    how.progress = [&](std::string_view step, const CollectReport& report) {
+      Json json = collect_json(report);
+      json["step"] = step;
+      if (!progress(json)) context.cancel.cancel();  // nobody waits for it any more
+    };
+    const auto report = collector_->run(std::move(how), context);
+    if (!report) return Json{{"ok", false}, {"error", report.error().message()}};
+    return Json{{"ok", true}, {"report", collect_json(*report)}};
+  }
+
   Json answer(const Json& request, const ControlServer::Progress& progress) {
     const std::string command = request.value("command", "");
     const uint64_t inode = request.value("inode", uint64_t{0});
     if (command == "status") return Json{{"ok", true}, {"status", status()}};
+    if (command == "snapshot") return answer_snapshot(request);
+    if (command == "gc") return answer_collect(request, progress);
     if (command == "file-status") return file_status(inode);
     if (command == "flush" || command == "umount") return to_answer(flush(request, progress));
     if (command == "pin") return to_answer(pin(inode, request.value("size", uint64_t{0})));
@@ -351,6 +431,7 @@ class Mount {
   int close(const Status& served) {
     Context context;
     context.cancel = stop_token_;
+    if (collector_) collector_->stop();
     notify_.stopping("flushing", kPatience);
     const Status closed = engine().close(context, [this](const PendingStatus& pending) {
       const std::string left = "flushing: " + format_size(pending.bytes) + " in " +
@@ -393,6 +474,7 @@ class Mount {
   std::unique_ptr<CacheDir> cache_;
   OpenedMount mount_;
   std::unique_ptr<Volume> volume_;
+  std::unique_ptr<CollectorLoop> collector_;
   std::unique_ptr<FuseSession> session_;
   std::unique_ptr<ControlServer> control_;
 };

@@ -20,13 +20,18 @@ struct MountSettings {
   bool allow_other = false;
   bool remote_durability = false;
   std::string kernel_options;
+  std::string at_text;  // of options.at, as it was given
+  Duration gc_interval = std::chrono::hours(1);  // 0: only when asked
+  Duration gc_grace = std::chrono::hours(24);
   Duration shutdown_timeout = std::chrono::seconds(80);
   std::string log_file;  // empty: in the cache directory when in the background
   bool foreground = false;
 };
 
-// The folder of a remote's cache below the base: readable, and unique by a digest.
-std::string cache_folder(const std::string& base, const RemoteUrl& remote);
+// The folder of a remote's cache below the base: readable, and unique by a digest. A mount of a
+// point of its history (`at`) has a folder of its own.
+std::string cache_folder(const std::string& base, const RemoteUrl& remote,
+                         const std::string& at = "");
 
 // Mounts, serves until unmounted or told to stop, flushes. The exit code.
 int run_mount(MountSettings settings, Daemon& daemon);
