@@ -196,14 +196,22 @@ void ControlServer::serve(int fd) {
   idle_.notify_all();
 }
 
-void ControlServer::close(const Json& last_word) {
+void ControlServer::stop() {
   std::unique_lock lock(mutex_);
-  if (closing_) return;
-  closing_ = true;
-  const char byte = 0;
-  if (wake_[1] >= 0 && ::write(wake_[1], &byte, 1) != 1)
-    log_warn("the control socket could not be woken");
+  if (!closing_) {
+    closing_ = true;
+    const char byte = 0;
+    if (wake_[1] >= 0 && ::write(wake_[1], &byte, 1) != 1)
+      log_warn("the control socket could not be woken");
+  }
   idle_.wait(lock, [this] { return running_ == 0; });
+}
+
+void ControlServer::close(const Json& last_word) {
+  stop();
+  const std::lock_guard lock(mutex_);
+  if (closed_) return;
+  closed_ = true;
   for (const int fd : waiting_) {
     write_line(fd, last_word);
     ::close(fd);

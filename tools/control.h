@@ -42,6 +42,8 @@ class ControlServer {
   static Result<std::unique_ptr<ControlServer>> open(const std::string& path, Executor& executor,
                                                      Handler handler);
   ~ControlServer();
+  // Takes no more requests and waits for those under way; idempotent.
+  void stop();
   // Says goodbye to clients that wait for the end, and closes the socket.
   void close(const Json& last_word);
 
@@ -59,7 +61,8 @@ class ControlServer {
   ConditionVariable idle_;
   std::vector<int> waiting_;  // clients that stay for the end
   unsigned running_ = 0;
-  bool closing_ = false;
+  bool closing_ = false;  // takes no more requests
+  bool closed_ = false;   // said goodbye
 };
 
 class ControlClient {

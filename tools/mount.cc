@@ -452,6 +452,7 @@ class Mount {
       log_info("{} is unmounted, everything is in the store", settings_.mountpoint);
     }
     over_ = true;
+    control_->stop();  // a request may still look at what goes now
     session_.reset();
     volume_.reset();
     mount_.engine.reset();
