@@ -153,7 +153,8 @@ class CheckTree {
   std::vector<Name> names_;
   std::vector<Inode> inodes_;  // by number
   std::vector<Ino> xattr_owners_;
-  std::set<Cid> contents_;  // of files that were walked
+  std::set<Cid> contents_;   // of files that were walked
+  std::set<Digest> zeroes_;  // nodes of zeroes that were walked
 };
 
 }  // namespace cairn
