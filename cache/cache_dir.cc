@@ -54,6 +54,8 @@ Result<std::unique_ptr<CacheDir>> CacheDir::open(Env& env, Rng& rng, const std::
   if (env.stat(identity_path)) {
     TRY_ASSIGN(const ByteVec bytes, read_file(env, identity_path, kMaxIdentity));
     TRY_ASSIGN(identity, parse_identity(bytes, identity_path));
+    // Who made it may have died before its name was durable; a journal that is must not outlive it.
+    TRY(env.sync_dir(path));
   } else {
     TRY_ASSIGN(identity, make_identity(env, rng, identity_path, remote));
   }

@@ -41,7 +41,7 @@ Status TestMount::open(const std::string& cache) {
       [this](const std::string& dir, uint64_t) -> Result<std::unique_ptr<MetaStore>> {
         auto& kept = kept_tables_[dir];
         if (!kept) kept = make_memory_meta_store();
-        return std::unique_ptr<MetaStore>(std::make_unique<KeptMetaStore>(kept));
+        return std::unique_ptr<MetaStore>(std::make_unique<KeptMetaStore>(kept, tables_faults));
       }};
   auto opened = open_mount(*cache_, environment, options, Context());
   if (!opened) {

@@ -6,7 +6,9 @@
 
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <future>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -15,24 +17,37 @@
 
 namespace cairn::test {
 
+// What a test makes the tables answer; nothing fails while it is empty.
+struct TablesFaults {
+  std::function<Status(Table)> read;
+  std::function<Status()> write;
+};
+
 // What survives a mount: the tables of a MetaStore, kept while mounts come and go.
 class KeptMetaStore final : public MetaStore {
  public:
-  explicit KeptMetaStore(std::shared_ptr<MetaStore> kept) : kept_(std::move(kept)) {}
+  KeptMetaStore(std::shared_ptr<MetaStore> kept, const TablesFaults& faults)
+      : kept_(std::move(kept)), faults_(faults) {}
   Result<std::optional<std::string>> get(Table table, std::string_view key) override {
+    if (faults_.read) TRY(faults_.read(table));
     return kept_->get(table, key);
   }
   Status scan(Table table, std::string_view from,
               const std::function<bool(std::string_view, std::string_view)>& visit) override {
+    if (faults_.read) TRY(faults_.read(table));
     return kept_->scan(table, from, visit);
   }
-  Status write(const std::vector<TableChange>& changes) override { return kept_->write(changes); }
+  Status write(const std::vector<TableChange>& changes) override {
+    if (faults_.write) TRY(faults_.write());
+    return kept_->write(changes);
+  }
   uint64_t bytes() const override { return kept_->bytes(); }
   uint64_t used_bytes() const override { return kept_->used_bytes(); }
   uint64_t bytes_max() const override { return kept_->bytes_max(); }
 
  private:
   std::shared_ptr<MetaStore> kept_;
+  const TablesFaults& faults_;
 };
 
 class TestMount {
@@ -51,6 +66,7 @@ class TestMount {
   Engine& engine() { return *mount_.engine; }
   bool is_open() const { return volume_ != nullptr; }
   MountOptions options;
+  TablesFaults tables_faults;  // set while nothing runs
 
   // Runs an operation until it has an answer.
   template <class Op>

@@ -1,0 +1,95 @@
+// A mount that comes after another one: what a cache must remember, what it must forget, what is
+// true after an operation was refused.
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+
+#include "cache/check.h"
+#include "s3/memory_store.h"
+#include "tests/support/memory_env.h"
+#include "tests/support/test_mount.h"
+
+using namespace cairn;
+using namespace cairn::test;
+
+namespace {
+
+struct Machine {
+  Machine() { REQUIRE(mount.format(4096, 8)); }
+
+  Ino make(Ino parent, const std::string& name, bool directory = false) {
+    const auto made = mount.run([&](Volume& v, Need& n) {
+      return directory ? v.mkdir(parent, name, 0755, {}, n)
+                       : v.mknod(parent, name, S_IFREG | 0644, 0, {}, n);
+    });
+    REQUIRE_MESSAGE(made, (made ? "" : made.error().message()));
+    return made->ino;
+  }
+  HandleId open_file(Ino ino) {
+    const auto handle = mount.run([&](Volume& v, Need& n) { return v.open_file(ino, n); });
+    REQUIRE_MESSAGE(handle, (handle ? "" : handle.error().message()));
+    return *handle;
+  }
+  Status write(HandleId handle, const std::string& bytes) {
+    return mount.run([&](Volume& v, Need& n) { return v.write(handle, 0, as_bytes(bytes), n); });
+  }
+  std::string read(HandleId handle) {
+    const auto bytes = mount.run([&](Volume& v, Need& n) { return v.read(handle, 0, 100, n); });
+    REQUIRE_MESSAGE(bytes, (bytes ? "" : bytes.error().message()));
+    return to_string(*bytes);
+  }
+  Result<Attr> lookup(const std::string& name) {
+    return mount.run([&](Volume& v, Need& n) { return v.lookup(kRootIno, name, n); });
+  }
+  Status unlink(const std::string& name) {
+    return mount.run([&](Volume& v, Need& n) { return v.unlink(kRootIno, name, n); });
+  }
+  void fill_journal() {
+    env.set_fault([](FileCall call, const std::string& path) -> Status {
+      const bool takes_room = call == FileCall::kWrite || call == FileCall::kAllocate;
+      if (takes_room && path.find("/journal/") != std::string::npos)
+        return fail_errno(ENOSPC, "the disk is full");
+      return {};
+    });
+  }
+  void require_open(const std::string& cache) {
+    const Status opened = mount.open(cache);
+    REQUIRE_MESSAGE(opened, (opened ? "" : opened.error().message()));
+  }
+  void publish() {
+    const auto published = mount.engine().publish_once(false, Context());
+    REQUIRE_MESSAGE(published, (published ? "" : published.error().message()));
+  }
+
+  MemoryEnv env;
+  ThreadExecutor io{"io", 2};
+  MemoryStore store{io, system_clock()};
+  TestMount mount{store, env, io};
+};
+
+}  // namespace
+
+TEST_CASE("a cache whose maker died keeps its identity through a power cut") {
+  for (uint64_t seed = 1; seed <= 8; ++seed) {
+    MemoryEnv env;
+    const auto rng = make_seeded_rng(seed);
+    env.set_fault([](FileCall call, const std::string&) -> Status {
+      if (call == FileCall::kSyncDir) return fail(Errc::kIo, "the process is dead");
+      return {};
+    });
+    CHECK_FALSE(CacheDir::open(env, *rng, "/cache", "store"));
+    env.set_fault({});
+    env.kill();
+    Uuid id{};
+    {
+      const auto dir = CacheDir::open(env, *rng, "/cache", "store");
+      REQUIRE(dir);
+      id = (*dir)->identity().cache_id;
+    }
+    env.crash(*rng);
+    const auto again = CacheDir::open(env, *rng, "/cache", "store");
+    REQUIRE(again);
+    CHECK((*again)->identity().cache_id == id);
+  }
+}
