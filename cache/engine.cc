@@ -147,6 +147,7 @@ Result<Lsn> Engine::commit_payload(const Change& change, const ByteVec& payload)
   const JournalRecord record{at.lsn, kRecordChange, payload, at.file, at.payload_offset};
   TRY_ASSIGN(const Change placed, decode_change(record));
   note_record(placed, at.lsn, payload.size());
+  note_orphans(placed);
   TRY(live_.apply(placed, at.lsn, [this](uint64_t inode) { return is_orphan(inode); }));
   return at.lsn;
 }
@@ -173,9 +174,14 @@ void Engine::note_record(const Change& change, Lsn lsn, uint64_t payload_bytes) 
     marks_.push_back({lsn, before, now});
 }
 
-void Engine::add_orphan(uint64_t inode) {
-  const std::lock_guard lock(state_mutex_);
-  orphans_.insert(inode);
+void Engine::note_orphans(const Change& change) {
+  for (const Effect& effect : change.effects) {
+    const auto* row = std::get_if<PutState>(&effect);
+    if (row == nullptr || !row->key.starts_with(kOrphanPrefix)) continue;
+    const auto inode = parse_orphan_state_key(row->key);
+    const std::lock_guard lock(state_mutex_);
+    if (inode) orphans_.insert(*inode);
+  }
 }
 
 Effect Engine::orphan_row(uint64_t inode) {

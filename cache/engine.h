@@ -200,10 +200,9 @@ class Engine final : private PublishHost {
   // the process. kTransient: data that the change shares moves into the store just now; build the
   // change anew.
   Result<Lsn> commit(const Change& change);
-  // An inode whose last name goes while it is open: its content stays until `release_orphan`.
-  // Called before the change that removes it is committed; that change carries `orphan_row`, by
-  // which the next mount finds content that a crash left behind.
-  void add_orphan(uint64_t inode);
+  // An inode whose last name goes while it is open: the content of an inode stays until
+  // `release_orphan` when the change that removes it carries this row, by which the next mount
+  // finds what a crash left behind.
   static Effect orphan_row(uint64_t inode);
   void release_orphan(uint64_t inode);
   // Everything up to `lsn` is in the store? Otherwise need.stored is set and the answer is
@@ -342,6 +341,7 @@ class Engine final : private PublishHost {
   void keep_copied_leaf(uint64_t from_inode, const CopyPart& part, uint64_t to_inode,
                         uint64_t to_chunk);
   Status check_shared(const Change& change) const;
+  void note_orphans(const Change& change);
   Status after_publish(const Fold& fold);
   // Everything up to `lsn` is in the store; so is what follows it when that is no change.
   void set_published(Lsn lsn);

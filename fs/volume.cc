@@ -158,6 +158,20 @@ void Volume::set_removed_record(Ino ino, const InodeRecord& record) {
   if (removed != removed_.end()) removed->second = record;
 }
 
+void Volume::note_removal(Removal removal) {
+  {
+    const std::lock_guard lock(handles_mutex_);
+    const auto open = open_inodes_.find(removal.ino);
+    if (removal.base && open != open_inodes_.end()) {
+      open->second.orphan = Orphan{std::move(removal.record), *std::move(removal.base)};
+      return;
+    }
+    removed_.insert_or_assign(removal.ino, std::move(removal.record));
+  }
+  // The last handle was closed while the change was made.
+  if (removal.base) engine_.release_orphan(removal.ino);
+}
+
 void Volume::forget(Ino ino) {
   const std::lock_guard lock(handles_mutex_);
   removed_.erase(ino);
@@ -221,7 +235,7 @@ Status Volume::check_quota(int64_t more_bytes) const {
               "the volume's quota of " + std::to_string(quota) + " bytes is used up", ENOSPC);
 }
 
-Status Volume::commit(Change& change, const UsageChange& more) {
+Status Volume::commit(Draft& change, const UsageChange& more) {
   TRY(check_quota(more.bytes));
   Usage next = usage_;
   next.add(more.bytes, more.inodes);
@@ -230,14 +244,16 @@ Status Volume::commit(Change& change, const UsageChange& more) {
   TRY(engine_.commit(change));
   usage_ = next;
   usage_noted_ = true;
+  if (change.removal) note_removal(*std::move(change.removal));
   return {};
 }
 
-Status Volume::commit_record(Change& change, Ino ino, const InodeRecord& record,
+Status Volume::commit_record(Draft& change, Ino ino, const InodeRecord& record,
                              uint64_t allocated_before) {
   if (removed_record(ino)) {
+    TRY(commit(change, {}));
     set_removed_record(ino, record);
-    return commit(change, {});
+    return {};
   }
   put_inode(change, ino, record);
   return commit(change, {static_cast<int64_t>(record.allocated - allocated_before), 0});

@@ -174,9 +174,17 @@ class Volume {
     Ino parent = 0;
     DirCookies cookies;
   };
-  // A change together with bytes that its effects refer to and nobody else keeps.
+  // The last name of an inode goes.
+  struct Removal {
+    Ino ino = 0;
+    InodeRecord record;
+    std::optional<ContentBase> base;  // when it is open: what its content was made from
+  };
+  // A change together with bytes that its effects refer to and nobody else keeps, and what else is
+  // true once it is committed.
   struct Draft : Change {
     std::deque<ByteVec> kept;
+    std::optional<Removal> removal;
   };
   // What a change does to the sums that statfs shows.
   struct UsageChange {
@@ -196,12 +204,12 @@ class Volume {
   Result<Attr> make_node(Ino parent, std::string_view name, InodeRecord record,
                          const Caller& caller, std::vector<Effect> extra, Need& need);
   // Takes one name of `ino` away; the inode goes with the last one.
-  Status drop_link(Change& change, UsageChange& usage, Ino ino, InodeRecord record, Need& need);
+  Status drop_link(Draft& change, UsageChange& usage, Ino ino, InodeRecord record, Need& need);
   // Every change of the tree goes this way: keeps the sums, and refuses what the quota does not
   // allow. The caller holds mutex_ exclusively.
-  Status commit(Change& change, const UsageChange& usage);
+  Status commit(Draft& change, const UsageChange& usage);
   // The same for a change of one inode that was there, whether it has a name or not.
-  Status commit_record(Change& change, Ino ino, const InodeRecord& record,
+  Status commit_record(Draft& change, Ino ino, const InodeRecord& record,
                        uint64_t allocated_before);
   Status check_quota(int64_t more_bytes) const;
   void put_inode(Change& change, Ino ino, const InodeRecord& record);
@@ -245,6 +253,7 @@ class Volume {
   // Of an inode whose last name is gone.
   std::optional<InodeRecord> removed_record(Ino ino) const;
   void set_removed_record(Ino ino, const InodeRecord& record);
+  void note_removal(Removal removal);
   bool is_open(Ino ino) const;
   HandleId add_handle(Ino ino);
   void read_ahead(HandleId handle, const OpenFile& file, uint64_t size, uint64_t offset,

@@ -83,7 +83,7 @@ Status Volume::write(HandleId handle, uint64_t offset, Bytes data, Need& need) {
   const std::lock_guard lock(mutex_);
   TRY_ASSIGN(InodeRecord record, load(file.ino, need));
   const uint64_t end = offset + data.size();
-  Change change;
+  Draft change;
   change.time_ns = engine_.clock().wall_ns();
   const uint64_t allocated_before = record.allocated;
   record.allocated = allocated_with_data(file.ino, record, offset, data.size());

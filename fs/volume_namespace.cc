@@ -143,7 +143,7 @@ Result<Attr> Volume::link(Ino ino, Ino new_parent, std::string_view new_name, Ne
   if (record.nlink >= kMaxLinks) return fail_errno(EMLINK, std::string(new_name));
   TRY_ASSIGN(InodeRecord dir, load_dir(new_parent, need));
   TRY(expect_absent(new_parent, new_name, need));
-  Change change;
+  Draft change;
   change.time_ns = engine_.clock().wall_ns();
   ++record.nlink;
   record.ctime = change.time_ns;
@@ -154,7 +154,7 @@ Result<Attr> Volume::link(Ino ino, Ino new_parent, std::string_view new_name, Ne
   return attr_of(ino, record);
 }
 
-Status Volume::drop_link(Change& change, UsageChange& usage, Ino ino, InodeRecord record,
+Status Volume::drop_link(Draft& change, UsageChange& usage, Ino ino, InodeRecord record,
                          Need& need) {
   record.ctime = change.time_ns;
   const bool is_directory = record.type() == FileType::kDirectory;
@@ -178,16 +178,10 @@ Status Volume::drop_link(Change& change, UsageChange& usage, Ino ino, InodeRecor
   }
   if (is_directory) change.effects.push_back(InodeNumbers::forget(ino));
   if (record.type() == FileType::kRegular) change.effects.emplace_back(ForgetContent{ino});
-  if (!is_open(ino)) {
-    const std::lock_guard lock(handles_mutex_);
-    removed_.insert_or_assign(ino, std::move(record));
-    return {};
-  }
-  TRY_ASSIGN(ContentBase base, engine_.base_of(ino, need));
+  change.removal = Removal{ino, std::move(record), std::nullopt};
+  if (!is_open(ino)) return {};
+  TRY_ASSIGN(change.removal->base, engine_.base_of(ino, need));
   change.effects.push_back(Engine::orphan_row(ino));
-  engine_.add_orphan(ino);
-  const std::lock_guard lock(handles_mutex_);
-  open_inodes_[ino].orphan = Orphan{std::move(record), std::move(base)};
   return {};
 }
 
@@ -199,7 +193,7 @@ Status Volume::unlink(Ino parent, std::string_view name, Need& need) {
   if (!dirent) return fail_errno(ENOENT, std::string(name));
   if (is_dir(*dirent)) return fail_errno(EISDIR, std::string(name));
   TRY_ASSIGN(InodeRecord record, load(dirent->ino, need));
-  Change change;
+  Draft change;
   change.time_ns = engine_.clock().wall_ns();
   change.effects.emplace_back(PutKey{dirent_key(parent, name), std::nullopt});
   touch_dir(change, parent, dir, change.time_ns);
@@ -219,7 +213,7 @@ Status Volume::rmdir(Ino parent, std::string_view name, Need& need) {
   TRY_ASSIGN(const bool empty, is_empty_dir(dirent->ino, need));
   if (!empty) return fail_errno(ENOTEMPTY, std::string(name));
   TRY_ASSIGN(InodeRecord record, load(dirent->ino, need));
-  Change change;
+  Draft change;
   change.time_ns = engine_.clock().wall_ns();
   change.effects.emplace_back(PutKey{dirent_key(parent, name), std::nullopt});
   --dir.nlink;
@@ -264,7 +258,7 @@ Status Volume::rename(Ino parent, std::string_view name, Ino new_parent, std::st
   if (target && target->ino == source->ino) return {};  // two names of one file stay
   TRY_ASSIGN(InodeRecord moved, load(source->ino, need));
 
-  Change change;
+  Draft change;
   UsageChange usage;
   const int64_t now = change.time_ns = engine_.clock().wall_ns();
   const auto move = [&](const Dirent& dirent, InodeRecord& record, Ino to, InodeRecord& out,

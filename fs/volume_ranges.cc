@@ -103,7 +103,7 @@ Status Volume::fallocate(HandleId handle, int mode, uint64_t offset, uint64_t le
   const std::lock_guard lock(mutex_);
   TRY_ASSIGN(InodeRecord record, load(file.ino, need));
   if (record.type() != FileType::kRegular) return fail_errno(ENODEV, "fallocate");
-  Change change;
+  Draft change;
   change.time_ns = engine_.clock().wall_ns();
   const uint64_t end = offset + length;
   const uint64_t allocated = punches ? allocated_without(file.ino, record, offset, end)
@@ -158,7 +158,7 @@ Result<uint64_t> Volume::copy_range(HandleId from, uint64_t from_offset, HandleI
   while (true) {
     TRY_ASSIGN(Engine::Copy copy, engine_.copy(range, target_file.ino, to_offset, need));
     InodeRecord record = target;
-    Change change;
+    Draft change;
     change.time_ns = engine_.clock().wall_ns();
     record.allocated = allocated_with_copy(source_file.ino, source, from_offset, target_file.ino,
                                            target, to_offset, copy.length);

@@ -70,6 +70,50 @@ struct Machine {
 
 }  // namespace
 
+TEST_CASE("a removal that the disk refused has removed nothing") {
+  Machine m;
+  m.require_open("/cache");
+  const Ino ino = m.make(kRootIno, "file");
+  const HandleId held = m.open_file(ino);
+  REQUIRE(m.write(held, "before"));
+  bool is_held = true;
+  SUBCASE("open") {}
+  SUBCASE("not open") {
+    m.mount.volume().release_file(held);
+    is_held = false;
+  }
+  m.fill_journal();
+  const Status refused = m.unlink("file");
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == Errc::kNoSpace);
+  m.env.set_fault({});
+  const auto attr = m.lookup("file");
+  REQUIRE(attr);
+  CHECK(attr->nlink == 1);
+  if (is_held) m.mount.volume().release_file(held);
+  const HandleId handle = m.open_file(ino);
+  CHECK(m.read(handle) == "before");
+  REQUIRE(m.write(handle, "after!"));
+  CHECK(m.read(handle) == "after!");
+  m.mount.volume().release_file(handle);
+  REQUIRE(m.unlink("file"));
+  CHECK_FALSE(m.lookup("file"));
+}
+
+TEST_CASE("a write to a removed file that the disk refused leaves its size") {
+  Machine m;
+  m.require_open("/cache");
+  const Ino ino = m.make(kRootIno, "file");
+  const HandleId held = m.open_file(ino);
+  REQUIRE(m.write(held, "short"));
+  REQUIRE(m.unlink("file"));
+  m.fill_journal();
+  CHECK_FALSE(m.write(held, "much longer than that"));
+  m.env.set_fault({});
+  CHECK(m.read(held) == "short");
+  m.mount.volume().release_file(held);
+}
+
 TEST_CASE("a cache whose maker died keeps its identity through a power cut") {
   for (uint64_t seed = 1; seed <= 8; ++seed) {
     MemoryEnv env;
