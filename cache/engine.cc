@@ -142,13 +142,15 @@ Result<Lsn> Engine::commit_payload(const Change& change, const ByteVec& payload)
   const std::lock_guard lock(commit_mutex_);
   TRY(refuse_when_stopped());
   TRY(check_shared(change));
+  TRY_ASSIGN(LiveState::Step step, live_.prepare(change));
   TRY_ASSIGN(const Journal::Appended at, journal_->append(kRecordChange, parts));
   // What is applied is what a replay of the record would apply.
   const JournalRecord record{at.lsn, kRecordChange, payload, at.file, at.payload_offset};
   TRY_ASSIGN(const Change placed, decode_change(record));
   note_record(placed, at.lsn, payload.size());
   note_orphans(placed);
-  TRY(live_.apply(placed, at.lsn, [this](uint64_t inode) { return is_orphan(inode); }));
+  live_.apply(std::move(step), placed, at.lsn,
+              [this](uint64_t inode) { return is_orphan(inode); });
   return at.lsn;
 }
 
@@ -280,8 +282,10 @@ Result<bool> Engine::replay(const JournalRecord& record, Lsn checkpointed, Lsn p
     }
   }
   note_record(change, record.lsn, record.payload.size());
-  if (record.lsn > checkpointed)
-    TRY(live_.apply(change, record.lsn, [](uint64_t) { return false; }));
+  if (record.lsn > checkpointed) {
+    TRY_ASSIGN(LiveState::Step step, live_.prepare(change));
+    live_.apply(std::move(step), change, record.lsn, [](uint64_t) { return false; });
+  }
   return true;
 }
 

@@ -1,7 +1,6 @@
 #include "cache/live_state.h"
 
 #include <algorithm>
-#include <map>
 
 #include "cache/base/coding.h"
 #include "cache/format/records.h"
@@ -64,125 +63,78 @@ constexpr const char* kCheckpointKey = "checkpoint";
 
 }  // namespace
 
-class LiveState::Step {
- public:
-  Step(LiveState& state, Lsn lsn, int64_t time_ns) : state_(state), lsn_(lsn), time_ns_(time_ns) {}
-
-  Status put_key(const PutKey& e) {
-    changes_.push_back({Table::kTree, e.key, encode_tree_row(lsn_, e.value)});
-    return {};
-  }
-
-  Status write(uint64_t inode, uint64_t offset, uint64_t length, Extent source) {
-    TRY(touch(inode));
-    source.lsn = lsn_;
-    return each_chunk_extent(
-        state_.chunk_bytes_, offset, length, source,
-        [&](uint64_t chunk, const Extent& extent) -> Status {
-          TRY_ASSIGN(Extents * row, extents(inode, chunk));
-          write_extent(*row, extent);
-          return {};
-        });
-  }
-
-  Status cut(uint64_t inode, uint64_t limit) {
-    TRY_ASSIGN(FileState * file, touch(inode));
-    file->add_cut(Cut{lsn_, limit});
-    const uint64_t chunk_bytes = state_.chunk_bytes_;
-    const uint64_t boundary = limit / chunk_bytes;
-    uint64_t first = boundary;
-    while (true) {
-      TRY_ASSIGN(const auto rows, state_.scan_extents(inode, first, UINT64_MAX, kScanStep));
-      for (const auto& row : rows) {
-        TRY_ASSIGN(Extents * extents, this->extents(inode, row.chunk));
-        cut_extents(*extents,
-                    row.chunk == boundary ? static_cast<uint32_t>(limit % chunk_bytes) : 0);
-      }
-      if (rows.size() < kScanStep) break;
-      first = rows.back().chunk + 1;
+Result<LiveState::Step> LiveState::prepare(const Change& change) {
+  Step step(*this);
+  for (const Effect& effect : change.effects) {
+    if (const auto* write = std::get_if<WriteData>(&effect)) {
+      TRY(step.load(write->inode, write->offset, write->length));
+    } else if (const auto* zero = std::get_if<ZeroRange>(&effect)) {
+      TRY(step.load(zero->inode, zero->offset, zero->length));
+    } else if (const auto* data = std::get_if<ShareData>(&effect)) {
+      TRY(step.load(data->inode, data->offset, data->length));
+    } else if (const auto* leaf = std::get_if<ShareLeaf>(&effect)) {
+      TRY(step.load(leaf->inode, leaf->offset, leaf->length));
+    } else if (const auto* cut = std::get_if<CutContent>(&effect)) {
+      TRY(step.load_from(cut->inode, cut->limit));
+    } else if (const auto* forget = std::get_if<ForgetContent>(&effect)) {
+      TRY(step.load_removal(forget->inode));
     }
-    // Chunks that this very change wrote to.
-    for (auto& [key, extents] : extents_) {
-      if (key.first != inode || key.second < boundary) continue;
-      cut_extents(extents, key.second == boundary ? static_cast<uint32_t>(limit % chunk_bytes) : 0);
-    }
-    return {};
   }
+  return step;
+}
 
-  void add_block(const AddBlock& e) {
-    changes_.push_back(
-        {Table::kBlocks, to_string(e.digest.view()), lsn_prefix(lsn_).append(as_chars(e.bytes))});
+Status LiveState::Step::load_file(uint64_t inode) {
+  const auto [it, is_new] = files_.try_emplace(inode);
+  if (!is_new) return {};
+  TRY_ASSIGN(it->second, state_.file_state(inode));
+  return {};
+}
+
+Status LiveState::Step::load(uint64_t inode, uint64_t offset, uint64_t length) {
+  TRY(load_file(inode));
+  return each_chunk_extent(state_.chunk_bytes_, offset, length, Extent::zeroes(),
+                           [&](uint64_t chunk, const Extent&) -> Status {
+                             const auto [it, is_new] = extents_.try_emplace({inode, chunk});
+                             if (!is_new) return {};
+                             TRY_ASSIGN(it->second, state_.extents(inode, chunk));
+                             return {};
+                           });
+}
+
+Status LiveState::Step::load_from(uint64_t inode, uint64_t offset) {
+  TRY(load_file(inode));
+  uint64_t first = offset / state_.chunk_bytes_;
+  while (true) {
+    TRY_ASSIGN(auto rows, state_.scan_extents(inode, first, UINT64_MAX, kScanStep));
+    for (auto& row : rows) extents_.try_emplace({inode, row.chunk}, std::move(row.extents));
+    if (rows.size() < kScanStep) return {};
+    first = rows.back().chunk + 1;
   }
-  void put_state(const PutState& e) {
-    std::optional<std::string> value;
-    if (!e.value.empty()) value = e.value;
-    changes_.push_back({Table::kState, e.key, std::move(value)});
-  }
+}
 
-  void finish() {
-    for (auto& [inode, file] : files_)
-      changes_.push_back({Table::kFiles, file_key(inode), encode_file_state(file)});
-    for (auto& [key, extents] : extents_) {
-      std::optional<std::string> row;
-      if (!extents.empty()) row = encode_extents(extents);
-      changes_.push_back({Table::kDirty, chunk_key(key.first, key.second), std::move(row)});
-    }
-    state_.tables_.apply(changes_);
-    state_.dirty_files_ += new_files_;
-  }
+Status LiveState::Step::load_removal(uint64_t inode) {
+  TRY_ASSIGN(removed_[inode], state_.content_removed(inode));
+  return {};
+}
 
- private:
-  Result<FileState*> touch(uint64_t inode) {
-    const auto [it, is_new] = files_.try_emplace(inode);
-    if (is_new) {
-      TRY_ASSIGN(auto known, state_.file_state(inode));
-      if (known) {
-        it->second = std::move(*known);
-      } else {
-        it->second.dirty_since_ns = time_ns_;
-        ++new_files_;
-      }
-    }
-    it->second.last_lsn = lsn_;
-    return &it->second;
-  }
-
-  Result<Extents*> extents(uint64_t inode, uint64_t chunk) {
-    const auto [it, is_new] = extents_.try_emplace({inode, chunk});
-    if (is_new) {
-      TRY_ASSIGN(it->second, state_.extents(inode, chunk));
-    }
-    return &it->second;
-  }
-
-  LiveState& state_;
-  Lsn lsn_;
-  int64_t time_ns_;
-  uint64_t new_files_ = 0;
-  std::vector<TableChange> changes_;
-  std::map<uint64_t, FileState> files_;
-  std::map<std::pair<uint64_t, uint64_t>, Extents> extents_;
-};
-
-Status LiveState::apply(const Change& change, Lsn lsn,
-                        const std::function<bool(uint64_t)>& keep_content) {
-  Step step(*this, lsn, change.time_ns);
-  std::vector<uint64_t> forgotten;
+void LiveState::apply(Step step, const Change& change, Lsn lsn,
+                      const std::function<bool(uint64_t)>& keep_content) {
+  step.begin(lsn, change.time_ns);
   for (const Effect& effect : change.effects) {
     if (const auto* put = std::get_if<PutKey>(&effect)) {
-      TRY(step.put_key(*put));
+      step.put_key(*put);
     } else if (const auto* write = std::get_if<WriteData>(&effect)) {
-      TRY(step.write(write->inode, write->offset, write->length, Extent::at_ref(write->ref)));
+      step.write(write->inode, write->offset, write->length, Extent::at_ref(write->ref));
     } else if (const auto* zero = std::get_if<ZeroRange>(&effect)) {
-      TRY(step.write(zero->inode, zero->offset, zero->length, Extent::zeroes()));
+      step.write(zero->inode, zero->offset, zero->length, Extent::zeroes());
     } else if (const auto* data = std::get_if<ShareData>(&effect)) {
-      TRY(step.write(data->inode, data->offset, data->length, Extent::at_ref(data->ref)));
+      step.write(data->inode, data->offset, data->length, Extent::at_ref(data->ref));
     } else if (const auto* leaf = std::get_if<ShareLeaf>(&effect)) {
-      TRY(step.write(leaf->inode, leaf->offset, leaf->length, Extent::of_leaf(leaf->leaf)));
+      step.write(leaf->inode, leaf->offset, leaf->length, Extent::of_leaf(leaf->leaf));
     } else if (const auto* cut = std::get_if<CutContent>(&effect)) {
-      TRY(step.cut(cut->inode, cut->limit));
+      step.cut(cut->inode, cut->limit);
     } else if (const auto* forget = std::get_if<ForgetContent>(&effect)) {
-      if (!keep_content(forget->inode)) forgotten.push_back(forget->inode);
+      if (!keep_content(forget->inode)) step.forget(forget->inode);
     } else if (const auto* block = std::get_if<AddBlock>(&effect)) {
       step.add_block(*block);
     } else if (const auto* state = std::get_if<PutState>(&effect)) {
@@ -190,27 +142,87 @@ Status LiveState::apply(const Change& change, Lsn lsn,
     }
   }
   step.finish();
-  for (const uint64_t inode : forgotten) TRY(forget_content(inode));
-  return {};
+}
+
+void LiveState::Step::put_key(const PutKey& e) {
+  changes_.push_back({Table::kTree, e.key, encode_tree_row(lsn_, e.value)});
+}
+
+void LiveState::Step::write(uint64_t inode, uint64_t offset, uint64_t length, Extent source) {
+  touch(inode);
+  source.lsn = lsn_;
+  (void)each_chunk_extent(state_.chunk_bytes_, offset, length, source,
+                          [&](uint64_t chunk, const Extent& extent) -> Status {
+                            write_extent(extents_[{inode, chunk}], extent);
+                            return {};
+                          });
+}
+
+void LiveState::Step::cut(uint64_t inode, uint64_t limit) {
+  touch(inode).add_cut(Cut{lsn_, limit});
+  const uint64_t boundary = limit / state_.chunk_bytes_;
+  for (auto it = extents_.lower_bound({inode, boundary});
+       it != extents_.end() && it->first.first == inode; ++it)
+    cut_extents(it->second, it->first.second == boundary
+                                ? static_cast<uint32_t>(limit % state_.chunk_bytes_)
+                                : 0);
+}
+
+void LiveState::Step::forget(uint64_t inode) {
+  for (TableChange& change : removed_[inode]) {
+    if (change.table == Table::kFiles) --state_.dirty_files_;
+    changes_.push_back(std::move(change));
+  }
+}
+
+void LiveState::Step::add_block(const AddBlock& e) {
+  changes_.push_back(
+      {Table::kBlocks, to_string(e.digest.view()), lsn_prefix(lsn_).append(as_chars(e.bytes))});
+}
+
+void LiveState::Step::put_state(const PutState& e) {
+  std::optional<std::string> value;
+  if (!e.value.empty()) value = e.value;
+  changes_.push_back({Table::kState, e.key, std::move(value)});
+}
+
+void LiveState::Step::finish() {
+  for (auto& [inode, file] : files_)
+    if (file) changes_.push_back({Table::kFiles, file_key(inode), encode_file_state(*file)});
+  for (auto& [key, extents] : extents_) {
+    std::optional<std::string> row;
+    if (!extents.empty()) row = encode_extents(extents);
+    changes_.push_back({Table::kDirty, chunk_key(key.first, key.second), std::move(row)});
+  }
+  state_.tables_.apply(changes_);
+}
+
+FileState& LiveState::Step::touch(uint64_t inode) {
+  std::optional<FileState>& file = files_[inode];
+  if (!file) {
+    file.emplace().dirty_since_ns = time_ns_;
+    ++state_.dirty_files_;
+  }
+  file->last_lsn = lsn_;
+  return *file;
+}
+
+Result<std::vector<TableChange>> LiveState::content_removed(uint64_t inode) const {
+  std::vector<TableChange> changes;
+  TRY_ASSIGN(const auto known, file_state(inode));
+  if (known) changes.push_back({Table::kFiles, file_key(inode), std::nullopt});
+  const std::string end = prefix_end(file_key(inode));
+  TRY_ASSIGN(auto rows, tables_.scan(Table::kDirty, chunk_key(inode, 0), end, SIZE_MAX));
+  for (auto& row : rows) changes.push_back({Table::kDirty, std::move(row.key), std::nullopt});
+  return changes;
 }
 
 Status LiveState::forget_content(uint64_t inode) {
-  std::vector<TableChange> changes;
-  TRY_ASSIGN(const auto known, file_state(inode));
-  if (known) {
-    changes.push_back({Table::kFiles, file_key(inode), std::nullopt});
-    --dirty_files_;
-  }
-  const std::string end = prefix_end(file_key(inode));
-  std::string from = chunk_key(inode, 0);
-  while (true) {
-    TRY_ASSIGN(const auto rows, tables_.scan(Table::kDirty, from, end, kScanStep));
-    for (const auto& row : rows) changes.push_back({Table::kDirty, row.key, std::nullopt});
-    tables_.apply(changes);
-    changes.clear();
-    if (rows.size() < kScanStep) return {};
-    from = rows.back().key + '\0';
-  }
+  TRY_ASSIGN(const auto changes, content_removed(inode));
+  for (const TableChange& change : changes)
+    if (change.table == Table::kFiles) --dirty_files_;
+  tables_.apply(changes);
+  return {};
 }
 
 Status LiveState::drop_published_file(const FrozenFile& file, Lsn published) {

@@ -1,12 +1,15 @@
 // LiveState: the typed rows of the live tables, and the one place where a change becomes rows.
 //
-// `apply` is used when an operation is committed and when a record is replayed, so both give the
-// same state. Callers serialise apply, cleanup and checkpoint among themselves (the engine's
-// commit mutex); reads need no lock and see each applied change whole.
+// A change is prepared, which reads the rows it touches and may fail; then journalled; then applied,
+// which cannot fail, so that the tables show what the journal has. A record that is replayed goes
+// the same way, so both give the same state. Callers serialise all of that, cleanup and checkpoint
+// among themselves (the engine's commit mutex); reads need no lock and see each applied change
+// whole.
 #pragma once
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <unordered_set>
@@ -36,10 +39,15 @@ class LiveState {
   LiveState(LiveTables& tables, uint32_t chunk_bytes)
       : tables_(tables), chunk_bytes_(chunk_bytes) {}
 
-  // Puts the effects of the change that got `lsn` into the tables. Content of inodes for which
-  // `keep_content` says true (removed but still open here) is not forgotten.
-  Status apply(const Change& change, Lsn lsn,
-               const std::function<bool(uint64_t inode)>& keep_content);
+  // The rows one change touches, read once and written back together.
+  class Step;
+  // Nothing else may be applied between this and the `apply` of what it returns.
+  Result<Step> prepare(const Change& change);
+  // Puts the effects of the change that got `lsn` into the tables; it is the prepared one, but for
+  // where its inline data lies. Content of inodes for which `keep_content` says true (removed but
+  // still open here) is not forgotten.
+  void apply(Step step, const Change& change, Lsn lsn,
+             const std::function<bool(uint64_t inode)>& keep_content);
   // Drops all rows of a file's unpublished content.
   Status forget_content(uint64_t inode);
   // Rows that a publication made superfluous: of `batch`, everything with an LSN <= batch.lsn.
@@ -109,12 +117,46 @@ class LiveState {
   uint32_t chunk_bytes() const { return chunk_bytes_; }
 
  private:
-  // The rows one change touches, read once and written back together.
-  class Step;
+  // The removal of all rows of a file's unpublished content.
+  Result<std::vector<TableChange>> content_removed(uint64_t inode) const;
 
   LiveTables& tables_;
   uint32_t chunk_bytes_;
   std::atomic<uint64_t> dirty_files_{0};
+};
+
+class LiveState::Step {
+ public:
+  explicit Step(LiveState& state) : state_(state) {}
+
+  // What is needed of a file to write to a range of it, to cut it, and to forget it.
+  Status load(uint64_t inode, uint64_t offset, uint64_t length);
+  Status load_from(uint64_t inode, uint64_t offset);
+  Status load_removal(uint64_t inode);
+
+  void begin(Lsn lsn, int64_t time_ns) {
+    lsn_ = lsn;
+    time_ns_ = time_ns;
+  }
+  void put_key(const PutKey& e);
+  void write(uint64_t inode, uint64_t offset, uint64_t length, Extent source);
+  void cut(uint64_t inode, uint64_t limit);
+  void forget(uint64_t inode);
+  void add_block(const AddBlock& e);
+  void put_state(const PutState& e);
+  void finish();
+
+ private:
+  Status load_file(uint64_t inode);
+  FileState& touch(uint64_t inode);
+
+  LiveState& state_;
+  Lsn lsn_ = 0;
+  int64_t time_ns_ = 0;
+  std::vector<TableChange> changes_;
+  std::map<uint64_t, std::optional<FileState>> files_;  // unset: it has no row
+  std::map<std::pair<uint64_t, uint64_t>, Extents> extents_;
+  std::map<uint64_t, std::vector<TableChange>> removed_;
 };
 
 }  // namespace cairn

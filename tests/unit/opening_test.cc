@@ -114,6 +114,26 @@ TEST_CASE("a write to a removed file that the disk refused leaves its size") {
   m.mount.volume().release_file(held);
 }
 
+TEST_CASE("an operation that was refused because the tables cannot be read is not replayed") {
+  Machine m;
+  m.require_open("/cache");
+  const Ino ino = m.make(kRootIno, "file");
+  const HandleId handle = m.open_file(ino);
+  REQUIRE(m.write(handle, "before"));
+  REQUIRE(m.mount.engine().checkpoint());
+  m.mount.tables_faults.read = [](Table table) -> Status {
+    if (table != Table::kDirty && table != Table::kFiles) return {};
+    return fail(Errc::kIo, "a page of the tables cannot be read");
+  };
+  CHECK_FALSE(m.write(handle, "after!"));
+  m.mount.tables_faults.read = {};
+  CHECK(m.read(handle) == "before");
+  m.mount.kill();
+  m.env.kill();
+  m.require_open("/cache");
+  CHECK(m.read(m.open_file(ino)) == "before");
+}
+
 TEST_CASE("a cache whose maker died keeps its identity through a power cut") {
   for (uint64_t seed = 1; seed <= 8; ++seed) {
     MemoryEnv env;
