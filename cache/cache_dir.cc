@@ -189,7 +189,7 @@ class Opening {
   Result<OpenedMount> finish_writer() {
     const bool ours = remote_->state().head.ours;
     // What the head does not tell (another writer's commit), our own last checkpoint does.
-    const Lsn published = std::max(remote_->published().lsn, marks_.published);
+    Lsn published = std::max(remote_->published().lsn, marks_.published);
     OpenedMount mount;
     mount.remote = remote_;
     mount.engine = make_engine();
@@ -206,19 +206,26 @@ class Opening {
     TRY_ASSIGN(auto journal,
                Journal::open(e_.env, journal_options, std::min(published, marks_.checkpointed),
                              marks_.checkpointed, [&](const JournalRecord& record) {
-                               if (record.lsn > published && record.type == kRecordChange)
-                                 ++mount.replayed;
+                               if (record.lsn > published) {
+                                 if (record.type == kRecordChange) ++mount.replayed;
+                                 if (record.type == kRecordCommitIntent)
+                                   intended_.push_back(record.lsn);
+                               }
                                return engine.replay(record, marks_.checkpointed, published);
                              }));
-    if (mount.replayed > 0 && !ours && !options_.discard_local && !options_.recover)
-      return passed_by(mount.replayed);
+    if (mount.replayed > 0 && !ours && !options_.discard_local && !options_.recover) {
+      TRY_ASSIGN(published, find_published(*journal, published));
+      TRY_ASSIGN(mount.replayed, changes_behind(*journal, published));
+      if (mount.replayed > 0) return passed_by(mount.replayed);
+    }
     Lsn done = std::max(published, journal->trimmed());
     if (options_.discard_local) done = journal->appended();
     TRY(engine.drop_leftovers(done));
     engine.attach(std::move(journal), marks_.checkpointed, done);
     if (options_.recover) return mount;
-    // Given up for good before we are the writer: afterwards these records would count as ours.
-    if (options_.discard_local) TRY(engine.checkpoint());
+    // What is published or given up is so for good before we are the writer: afterwards the head is
+    // ours and says nothing of these records, which then would count as new.
+    if (!ours || options_.discard_local) TRY(engine.checkpoint());
     if (remote_->state().offline) {
       TRY_ASSIGN(mount.slot, remote_->begin_writing_offline());
     } else {
@@ -229,6 +236,32 @@ class Opening {
     TRY(engine.checkpoint());
     engine.start();
     return mount;
+  }
+
+  // Another node made the head. A commit of ours may lie behind it, of which the process that sent
+  // it never heard: the newest that is there counts.
+  Result<Lsn> find_published(Journal& journal, Lsn published) {
+    if (remote_->state().offline) return published;
+    for (auto lsn = intended_.rbegin(); lsn != intended_.rend(); ++lsn) {
+      Buffer commit;
+      TRY(journal.read(*lsn - 1, *lsn, [&commit](const JournalRecord& record) -> Status {
+        TRY_ASSIGN(commit, decode_commit_intent(record.payload));
+        return {};
+      }));
+      TRY(remote_->look_for_intended(std::move(commit), context_));
+      if (remote_->published().lsn > published) return remote_->published().lsn;
+    }
+    return published;
+  }
+
+  static Result<uint64_t> changes_behind(Journal& journal, Lsn published) {
+    uint64_t changes = 0;
+    TRY(journal.read(published, journal.appended(),
+                     [&changes](const JournalRecord& record) -> Status {
+                       if (record.type == kRecordChange) ++changes;
+                       return {};
+                     }));
+    return changes;
   }
 
   tl::unexpected<Error> passed_by(uint64_t changes) const {
@@ -250,6 +283,7 @@ class Opening {
   std::unique_ptr<LiveTables> tables_;
   LiveState::CheckpointMarks marks_;
   Buffer last_commit_;
+  std::vector<Lsn> intended_;  // records of commits that are not known to be in the store
   TreeRemote* remote_ = nullptr;
   std::unique_ptr<Remote> owned_remote_;
   std::unique_ptr<Segments> segments_;

@@ -288,4 +288,10 @@ Result<Change> decode_change(const JournalRecord& record) {
   return Decoder(record).run();
 }
 
+Result<Buffer> decode_commit_intent(Bytes payload) {
+  constexpr size_t kHead = sizeof(uint64_t);
+  if (payload.size() < kHead) return fail(Errc::kCorruption, "a damaged record of a commit");
+  return Buffer::copy(payload.subspan(kHead));
+}
+
 }  // namespace cairn

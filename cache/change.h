@@ -98,5 +98,7 @@ ByteVec encode_change(const Change& change);
 // Reads a record's payload; views point into it, and inline data gets its place in the journal.
 // kCorruption when the payload is not exactly one change.
 Result<Change> decode_change(const JournalRecord& record);
+// The commit record in the payload of a kRecordCommitIntent.
+Result<Buffer> decode_commit_intent(Bytes payload);
 
 }  // namespace cairn

@@ -38,10 +38,14 @@ void Engine::attach(std::unique_ptr<Journal> journal, Lsn checkpointed, Lsn publ
 
 const char* name_of(FileStatus::State state) {
   switch (state) {
-    case FileStatus::State::kLocal: return "local";
-    case FileStatus::State::kQueued: return "queued";
-    case FileStatus::State::kUploading: return "uploading";
-    case FileStatus::State::kStored: return "stored";
+    case FileStatus::State::kLocal:
+      return "local";
+    case FileStatus::State::kQueued:
+      return "queued";
+    case FileStatus::State::kUploading:
+      return "uploading";
+    case FileStatus::State::kStored:
+      return "stored";
   }
   return "stored";
 }
@@ -121,10 +125,9 @@ Result<WriteData> Engine::place(uint64_t inode, uint64_t offset, Bytes data, Nee
   if (!placed && placed.error().code() == Errc::kNoSpace) return no_room(data.size(), need);
   if (!placed) return tl::unexpected<Error>(std::move(placed).error());
   write.ref = *placed;
-  write.hold = std::shared_ptr<const void>(
-      this, [segments = segments_.get(), number = placed->file](const void*) {
-        segments->release(number);
-      });
+  write.hold =
+      std::shared_ptr<const void>(this, [segments = segments_.get(), number = placed->file](
+                                            const void*) { segments->release(number); });
   return write;
 }
 
@@ -149,8 +152,7 @@ Result<Lsn> Engine::commit_payload(const Change& change, const ByteVec& payload)
   TRY_ASSIGN(const Change placed, decode_change(record));
   note_record(placed, at.lsn, payload.size());
   note_orphans(placed);
-  live_.apply(std::move(step), placed, at.lsn,
-              [this](uint64_t inode) { return is_orphan(inode); });
+  live_.apply(std::move(step), placed, at.lsn, [this](uint64_t inode) { return is_orphan(inode); });
   return at.lsn;
 }
 

@@ -1,10 +1,10 @@
 // LiveState: the typed rows of the live tables, and the one place where a change becomes rows.
 //
-// A change is prepared, which reads the rows it touches and may fail; then journalled; then applied,
-// which cannot fail, so that the tables show what the journal has. A record that is replayed goes
-// the same way, so both give the same state. Callers serialise all of that, cleanup and checkpoint
-// among themselves (the engine's commit mutex); reads need no lock and see each applied change
-// whole.
+// A change is prepared, which reads the rows it touches and may fail; then journalled; then
+// applied, which cannot fail, so that the tables show what the journal has. A record that is
+// replayed goes the same way, so both give the same state. Callers serialise all of that, cleanup
+// and checkpoint among themselves (the engine's commit mutex); reads need no lock and see each
+// applied change whole.
 #pragma once
 
 #include <atomic>

@@ -112,8 +112,8 @@ Status TreeRemote::Impl::show_pinned() {
 
 Status TreeRemote::Impl::find_head(const Context& context) {
   TRY_ASSIGN(StoredCommit head, log->find_head(last_seen(), context));
-  TRY_ASSIGN(const Lsn lsn, own_lsn(context));
-  own_lsn_ = std::max(own_lsn_, lsn);
+  if (last_commit_ && last_commit_->record->writer.cache_id == options.cache_id)
+    own_lsn_ = std::max(own_lsn_, last_commit_->record->writer.lsn);
   if (options.at) {
     TRY(show_point(head, context));
   } else {
@@ -138,17 +138,15 @@ Status TreeRemote::Impl::show_point(const StoredCommit& head, const Context& con
   return {};
 }
 
-// What the store has of this cache's journal, if another cache made the head since.
-Result<Lsn> TreeRemote::Impl::own_lsn(const Context& context) {
-  Lsn lsn = 0;
-  if (last_commit_ && last_commit_->record->writer.cache_id == options.cache_id)
-    lsn = last_commit_->record->writer.lsn;
-  if (options.intended_commit_record.empty()) return lsn;
-  TRY_ASSIGN(const StoredCommit intended, stored_commit(options.intended_commit_record));
-  auto there = log->read(intended.record->seq, context);
-  if (!there && there.error().code() == Errc::kNotFound) return lsn;
-  if (!there) return tl::unexpected<Error>(std::move(there).error());
-  return there->digest == intended.digest ? std::max(lsn, intended.record->writer.lsn) : lsn;
+Status TreeRemote::Impl::look_for_intended(Buffer record, const Context& context) {
+  TRY_ASSIGN(const StoredCommit intended, stored_commit(std::move(record)));
+  const auto there = log->read(intended.record->seq, context);
+  if (!there && there.error().code() == Errc::kNotFound) return {};
+  if (!there) return tl::unexpected<Error>(there.error());
+  if (there->digest != intended.digest) return {};
+  own_lsn_ = std::max(own_lsn_, intended.record->writer.lsn);
+  show(snapshot()->commit);
+  return {};
 }
 
 Status TreeRemote::Impl::read_superblock(const Context& context) {
@@ -439,6 +437,10 @@ Result<CollectReport> TreeRemote::collect(const CollectOptions& how, PublishHost
 
 Result<std::vector<std::string>> TreeRemote::rebuild_index(PublishHost& host, Context context) {
   return IndexRebuild(*impl_, *this, host, std::move(context)).run();
+}
+
+Status TreeRemote::look_for_intended(Buffer record, Context context) {
+  return impl_->look_for_intended(std::move(record), context);
 }
 
 TreeRemote::State TreeRemote::state() const {

@@ -68,9 +68,6 @@ class TreeRemote final : public Remote {
     // Show this point of the history and never move; only followers. Where the content lies is
     // read from the newest commit.
     std::optional<HistoryPoint> at;
-    // The record given to PublishHost::commit_intended last, when the engine does not know how
-    // that ended.
-    Buffer intended_commit_record;
     uint64_t pack_bytes = 32ULL << 20;
     uint64_t metadata_pack_bytes = 8ULL << 20;
     unsigned packs_in_flight = 3;
@@ -118,6 +115,9 @@ class TreeRemote final : public Remote {
   // Makes the block index anew from the packs that are in the store, when segments are damaged or
   // gone, and names it in a commit. Only for a writer; returns the packs that cannot be read.
   Result<std::vector<std::string>> rebuild_index(PublishHost& host, Context context);
+  // When this commit, which this cache meant to make (PublishHost::commit_intended), is in the
+  // store, published().lsn says so from now on, whoever made the head since.
+  Status look_for_intended(Buffer record, Context context);
   State state() const;
   // The record of the newest commit known, to be given as last_commit_record next time.
   Buffer commit_record() const;

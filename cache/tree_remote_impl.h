@@ -64,6 +64,7 @@ class TreeRemote::Impl {
   Status resume_writing(PublishHost& host, const Context& context);
   // Finds the head when the volume was opened without the store.
   Status go_online(const Context& context);
+  Status look_for_intended(Buffer record, const Context& context);
   // Makes `commit` what is shown.
   void show(StoredCommit commit);
   // Asks for the newest commit, and where it says that blocks are. Blocks on the store.
@@ -120,7 +121,6 @@ class TreeRemote::Impl {
   Status show_point(const StoredCommit& head, const Context& context);
   Status read_superblock(const Context& context);
   Result<std::optional<Superblock>> try_superblock(unsigned fanout_bits, const Context& context);
-  Result<Lsn> own_lsn(const Context& context);
 
   std::optional<StoredCommit> last_commit_;  // of Options::last_commit_record
   Lsn own_lsn_ = 0;                          // of this cache's newest commit, whoever came after

@@ -134,6 +134,76 @@ TEST_CASE("an operation that was refused because the tables cannot be read is no
   CHECK(m.read(m.open_file(ino)) == "before");
 }
 
+TEST_CASE("what was published unheard is no unpublished work when another node took over") {
+  Machine m;
+  m.require_open("/a");
+  m.make(kRootIno, "published");
+  m.mount.tables_faults.write = [] { return Status(fail(Errc::kIo, "the process dies")); };
+  // The commit is sent; that it is there is written down nowhere.
+  CHECK_FALSE(m.mount.engine().publish_once(false, Context()));
+  m.mount.kill();
+  m.mount.tables_faults.write = {};
+  m.env.kill();
+
+  m.mount.options.takeover = true;
+  m.require_open("/b");
+  m.make(kRootIno, "of the other");
+  m.publish();
+  m.mount.kill();
+  m.env.kill();
+
+  m.require_open("/a");
+  CHECK(m.lookup("published"));
+  CHECK(m.lookup("of the other"));
+}
+
+TEST_CASE("what another node changed since does not come back when a takeover is interrupted") {
+  Machine m;
+  m.require_open("/a");
+  m.make(kRootIno, "published");
+  m.mount.tables_faults.write = [] { return Status(fail(Errc::kIo, "the process dies")); };
+  CHECK_FALSE(m.mount.engine().publish_once(false, Context()));
+  m.mount.kill();
+  m.mount.tables_faults.write = {};
+  m.env.kill();
+
+  m.mount.options.takeover = true;
+  m.require_open("/b");
+  REQUIRE(m.unlink("published"));
+  m.publish();
+  m.mount.kill();
+  m.env.kill();
+
+  m.mount.tables_faults.write = [] { return Status(fail(Errc::kIo, "the process dies")); };
+  CHECK_FALSE(m.mount.open("/a"));
+  m.mount.tables_faults.write = {};
+  m.env.kill();
+  m.require_open("/a");
+  CHECK_FALSE(m.lookup("published"));
+}
+
+TEST_CASE("unpublished work behind a published commit is refused, and counted without it") {
+  Machine m;
+  m.require_open("/a");
+  m.make(kRootIno, "published");
+  m.mount.tables_faults.write = [] { return Status(fail(Errc::kIo, "the process dies")); };
+  CHECK_FALSE(m.mount.engine().publish_once(false, Context()));
+  m.make(kRootIno, "unpublished");
+  m.mount.kill();
+  m.mount.tables_faults.write = {};
+  m.env.kill();
+
+  m.mount.options.takeover = true;
+  m.require_open("/b");
+  m.mount.kill();
+  m.env.kill();
+
+  const Status refused = m.mount.open("/a");
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == Errc::kFenced);
+  CHECK(refused.error().message().find("holds 1 changes") != std::string::npos);
+}
+
 TEST_CASE("a cache whose maker died keeps its identity through a power cut") {
   for (uint64_t seed = 1; seed <= 8; ++seed) {
     MemoryEnv env;
