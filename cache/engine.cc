@@ -274,8 +274,15 @@ void Engine::on_followed(std::function<void(const Changes&)> listener) {
 // ---- replay
 
 Result<bool> Engine::replay(const JournalRecord& record, Lsn checkpointed, Lsn published) {
-  if (record.type != kRecordChange || record.lsn <= published) return true;
-  TRY_ASSIGN(const Change change, decode_change(record));
+  if (record.type != kRecordChange || record.lsn <= std::min(published, checkpointed)) return true;
+  TRY_ASSIGN(Change change, decode_change(record));
+  if (record.lsn <= published) {
+    // The store has all of it, but for what it says of this cache (numbers that were handed out).
+    std::erase_if(change.effects,
+                  [](const Effect& effect) { return !std::holds_alternative<PutState>(effect); });
+    TRY(apply_again(change, record.lsn));
+    return true;
+  }
   if (record.lsn > checkpointed) {
     for (const Effect& effect : change.effects) {
       const auto* write = std::get_if<WriteData>(&effect);
@@ -284,11 +291,14 @@ Result<bool> Engine::replay(const JournalRecord& record, Lsn checkpointed, Lsn p
     }
   }
   note_record(change, record.lsn, record.payload.size());
-  if (record.lsn > checkpointed) {
-    TRY_ASSIGN(LiveState::Step step, live_.prepare(change));
-    live_.apply(std::move(step), change, record.lsn, [](uint64_t) { return false; });
-  }
+  if (record.lsn > checkpointed) TRY(apply_again(change, record.lsn));
   return true;
+}
+
+Status Engine::apply_again(const Change& change, Lsn lsn) {
+  TRY_ASSIGN(LiveState::Step step, live_.prepare(change));
+  live_.apply(std::move(step), change, lsn, [](uint64_t) { return false; });
+  return {};
 }
 
 bool Engine::data_survived(const WriteData& write) {

@@ -342,6 +342,7 @@ class Engine final : private PublishHost {
                         uint64_t to_chunk);
   Status check_shared(const Change& change) const;
   void note_orphans(const Change& change);
+  Status apply_again(const Change& change, Lsn lsn);
   Status after_publish(const Fold& fold);
   // Everything up to `lsn` is in the store; so is what follows it when that is no change.
   void set_published(Lsn lsn);

@@ -204,6 +204,25 @@ TEST_CASE("unpublished work behind a published commit is refused, and counted wi
   CHECK(refused.error().message().find("holds 1 changes") != std::string::npos);
 }
 
+TEST_CASE("an inode number is not handed out again when a commit was the last that was heard of") {
+  Machine m;
+  m.require_open("/cache");
+  const Ino dir = m.make(kRootIno, "dir", true);
+  const Ino first = m.make(dir, "first");
+  REQUIRE(m.mount.engine().checkpoint());
+  const Ino second = m.make(dir, "second");
+  m.mount.tables_faults.write = [] { return Status(fail(Errc::kIo, "the process dies")); };
+  CHECK_FALSE(m.mount.engine().publish_once(false, Context()));
+  m.mount.kill();
+  m.mount.tables_faults.write = {};
+  m.env.kill();
+
+  m.require_open("/cache");
+  const Ino third = m.make(dir, "third");
+  CHECK(third != first);
+  CHECK(third != second);
+}
+
 TEST_CASE("a cache whose maker died keeps its identity through a power cut") {
   for (uint64_t seed = 1; seed <= 8; ++seed) {
     MemoryEnv env;
