@@ -220,6 +220,7 @@ class Opening {
     }
     Lsn done = std::max(published, journal->trimmed());
     if (options_.discard_local) done = journal->appended();
+    if (options_.discard_local) TRY(engine.forget_changes());
     TRY(engine.drop_leftovers(done));
     engine.attach(std::move(journal), marks_.checkpointed, done);
     if (options_.recover) return mount;

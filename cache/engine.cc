@@ -323,6 +323,14 @@ Status Engine::drop_leftovers(Lsn published) {
   return live_.count_dirty_files();
 }
 
+Status Engine::forget_changes() {
+  TRY_ASSIGN(const auto rows, tables_->scan(Table::kState, "", "", SIZE_MAX));
+  for (const auto& row : rows)
+    if (!row.key.starts_with(kPinPrefix) && !row.key.starts_with(kOrphanPrefix))
+      live_.remove_state(row.key);
+  return {};
+}
+
 Status Engine::found_published(Lsn published) {
   if (published <= published_) return {};
   TRY(drop_leftovers(published));

@@ -260,6 +260,9 @@ class Engine final : private PublishHost {
   // one replayed record; then drops what was published or belongs to nobody.
   Result<bool> replay(const JournalRecord& record, Lsn checkpointed, Lsn published);
   Status drop_leftovers(Lsn published);
+  // What changes that are given up said about this cache (which numbers it has handed out, what the
+  // volume takes) is forgotten with them.
+  Status forget_changes();
   // More of ours is in the store than `attach` was told.
   Status found_published(Lsn published);
   PublishHost& publish_host() { return *this; }
@@ -313,7 +316,9 @@ class Engine final : private PublishHost {
   };
   struct CopyPart;
   static constexpr const char* kOrphanPrefix = "orphan/";
+  static constexpr const char* kPinPrefix = "pin/";
   static std::string orphan_state_key(uint64_t inode);
+  static std::string pin_key(uint64_t inode);
   static Result<uint64_t> parse_orphan_state_key(std::string_view key);
 
   Result<Lsn> commit_payload(const Change& change, const ByteVec& payload);

@@ -7,15 +7,9 @@
 
 namespace cairn {
 
-namespace {
-
-constexpr const char* kPinPrefix = "pin/";
-
-std::string pin_key(uint64_t inode) {
+std::string Engine::pin_key(uint64_t inode) {
   return kPinPrefix + file_key(inode);
 }
-
-}  // namespace
 
 std::set<uint64_t> Engine::orphan_segments() const {
   std::set<uint64_t> orphans;

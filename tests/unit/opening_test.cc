@@ -223,6 +223,33 @@ TEST_CASE("an inode number is not handed out again when a commit was the last th
   CHECK(third != second);
 }
 
+TEST_CASE("what was given up with --discard-local numbers no new file") {
+  Machine m;
+  m.require_open("/a");
+  const Ino dir = m.make(kRootIno, "dir", true);
+  m.publish();
+  // A group of inode numbers that the store never hears of.
+  m.make(kRootIno, "given up");
+  m.make(dir, "given up");
+  m.mount.kill();
+  m.env.kill();
+
+  m.mount.options.takeover = true;
+  m.require_open("/b");
+  m.mount.kill();
+  m.env.kill();
+
+  m.mount.options.discard_local = true;
+  m.require_open("/a");
+  CHECK_FALSE(m.lookup("given up"));
+  m.make(kRootIno, "new");
+  m.make(dir, "new");
+  m.publish();
+  const auto report = check_volume(m.store, CheckOptions());
+  REQUIRE(report);
+  for (const auto& problem : report->problems) FAIL_CHECK(problem.object, ": ", problem.what);
+}
+
 TEST_CASE("a cache whose maker died keeps its identity through a power cut") {
   for (uint64_t seed = 1; seed <= 8; ++seed) {
     MemoryEnv env;
