@@ -233,6 +233,8 @@ void Engine::satisfy(Need need, Context context, Callback<void> done) {
 std::optional<Status> Engine::answer_to(const Waiter& waiter, Duration stalled) {
   if (waiter.context.cancel.cancelled())
     return fail(Errc::kCancelled, "the wait for the store was interrupted", EINTR);
+  // Nothing leaves a cache whose disk failed.
+  if (const Status local = local_health(); !local) return local;
   if (waiter.stored > 0) {
     if (published_ >= waiter.stored) return Status();
     if (stalled < settings_.stall_timeout) return std::nullopt;

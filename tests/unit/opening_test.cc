@@ -250,6 +250,28 @@ TEST_CASE("what was given up with --discard-local numbers no new file") {
   for (const auto& problem : report->problems) FAIL_CHECK(problem.object, ": ", problem.what);
 }
 
+TEST_CASE("who waits for room in a cache whose disk failed hears of it") {
+  Machine m;
+  m.mount.options.engine.memtable_bytes = 1000;
+  m.require_open("/cache");
+  const HandleId handle = m.open_file(m.make(kRootIno, "file"));
+  m.env.set_fault([](FileCall call, const std::string& path) -> Status {
+    if (call == FileCall::kWrite && path.find("/segments/") != std::string::npos)
+      return fail_errno(EIO, "the disk is broken");
+    return {};
+  });
+  CHECK_FALSE(m.write(handle, std::string(100'000, 'x')));
+  Status last;
+  for (int i = 0; last && i < 200; ++i) {
+    const auto made = m.mount.run([&](Volume& v, Need& n) {
+      return v.mknod(kRootIno, std::to_string(i), S_IFREG | 0644, 0, {}, n);
+    });
+    if (!made) last = tl::unexpected<Error>(made.error());
+  }
+  REQUIRE_FALSE(last);
+  CHECK(last.error().code() == Errc::kIo);
+}
+
 TEST_CASE("a cache whose maker died keeps its identity through a power cut") {
   for (uint64_t seed = 1; seed <= 8; ++seed) {
     MemoryEnv env;
