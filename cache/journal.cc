@@ -361,6 +361,8 @@ Result<std::unique_ptr<Journal>> Journal::open(Env& env, Options options, Lsn re
   TRY_ASSIGN(RecoveredJournal found,
              recover_journal(env, options, replay_after, durable_at_least, replay));
   TRY(cut_journal(env, options, found));
+  // Who made the last file may have died before its name was durable.
+  TRY(env.sync_dir(options.dir));
   auto journal = std::make_unique<DiskJournal>(env, std::move(options), std::move(found));
   TRY(journal->start(std::max(replay_after, durable_at_least)));
   return std::unique_ptr<Journal>(std::move(journal));

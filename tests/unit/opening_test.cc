@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "cache/check.h"
+#include "cache/journal.h"
 #include "s3/memory_store.h"
 #include "tests/support/memory_env.h"
 #include "tests/support/test_mount.h"
@@ -293,5 +294,34 @@ TEST_CASE("a cache whose maker died keeps its identity through a power cut") {
     const auto again = CacheDir::open(env, *rng, "/cache", "store");
     REQUIRE(again);
     CHECK((*again)->identity().cache_id == id);
+  }
+}
+
+TEST_CASE("a journal whose maker died keeps its records through a power cut") {
+  for (uint64_t seed = 1; seed <= 8; ++seed) {
+    MemoryEnv env;
+    const auto rng = make_seeded_rng(seed);
+    Journal::Options options;
+    options.dir = "/journal";
+    const auto any = [](const JournalRecord&) -> Result<bool> { return true; };
+    env.set_fault([](FileCall call, const std::string&) -> Status {
+      if (call == FileCall::kSyncDir) return fail(Errc::kIo, "the process is dead");
+      return {};
+    });
+    CHECK_FALSE(Journal::open(env, options, 0, 0, any));
+    env.set_fault({});
+    env.kill();
+    {
+      const auto journal = Journal::open(env, options, 0, 0, any);
+      REQUIRE(journal);
+      const ByteVec payload(10);
+      const Bytes parts[] = {payload};
+      REQUIRE((*journal)->append(kRecordChange, parts));
+      REQUIRE((*journal)->sync(1));
+    }
+    env.crash(*rng);
+    const auto journal = Journal::open(env, options, 0, 1, any);
+    REQUIRE_MESSAGE(journal, (journal ? "" : journal.error().message()));
+    CHECK((*journal)->appended() == 1);
   }
 }
