@@ -1,5 +1,6 @@
 #include "cache/chunk_cache.h"
 
+#include "cache/base/coding.h"
 #include "cache/base/log.h"
 
 namespace cairn {
@@ -14,9 +15,10 @@ uint64_t heat_key(uint64_t inode, uint64_t chunk) {
   return (inode * 0x9e3779b97f4a7c15ULL) ^ (chunk * 0xff51afd7ed558ccdULL);
 }
 
-// Unique for 2^32 segments of at most 4 GiB.
-uint64_t place_key(const DataRef& ref) {
-  return ref.file << 32 | ref.offset;
+// Of content at a place. The place alone does not do: a follower that lost power numbers its
+// segments anew, and rows from before name places where other content lies by then.
+uint64_t place_key(const ResidentRow& row) {
+  return (row.ref.file << 32 | row.ref.offset) ^ get_le<uint64_t>(row.digest.bytes.data());
 }
 }  // namespace
 
@@ -72,20 +74,21 @@ bool ChunkCache::move(const LiveState::InSegment& from) {
     // It has to be read again to be worth another move.
     heat_.erase(heat_key(from.inode, from.chunk));
   }
-  set_verified(*ref);
-  live_.put_resident(from.inode, from.chunk, ResidentRow{from.row.digest, from.row.length, *ref});
+  const ResidentRow row{from.row.digest, from.row.length, *ref};
+  set_verified(row);
+  live_.put_resident(from.inode, from.chunk, row);
   return true;
 }
 
-bool ChunkCache::is_verified(const DataRef& ref) {
+bool ChunkCache::is_verified(const ResidentRow& row) {
   const std::lock_guard lock(mutex_);
-  return verified_.contains(place_key(ref));
+  return verified_.contains(place_key(row));
 }
 
-void ChunkCache::set_verified(const DataRef& ref) {
+void ChunkCache::set_verified(const ResidentRow& row) {
   const std::lock_guard lock(mutex_);
   if (verified_.size() >= kMaxVerified) verified_.clear();
-  verified_.insert(place_key(ref));
+  verified_.insert(place_key(row));
 }
 
 Result<std::optional<ResidentRow>> ChunkCache::row_for(uint64_t inode, uint64_t chunk,
@@ -102,7 +105,7 @@ Result<std::optional<Buffer>> ChunkCache::read_verified(uint64_t inode, uint64_t
     ByteVec bytes(row.length);
     const auto n = (*file)->read_at(row.ref.offset, bytes);
     if (n && *n == row.length && sha256(bytes) == row.digest) {
-      set_verified(row.ref);
+      set_verified(row);
       return std::optional<Buffer>(Buffer(std::move(bytes)));
     }
     log_once_per(std::chrono::minutes(1), "damaged chunk",
@@ -125,7 +128,7 @@ Result<bool> ChunkCache::read(uint64_t inode, uint64_t chunk, const Leaf& leaf, 
   }
   TRY_ASSIGN(const auto row, row_for(inode, chunk, leaf));
   if (!row) return false;
-  if (is_verified(row->ref)) {
+  if (is_verified(*row)) {
     const auto file = segments_.file(row->ref.file);
     if (file) {
       const auto n = (*file)->read_at(row->ref.offset + offset, out);
@@ -167,8 +170,9 @@ void ChunkCache::put(uint64_t inode, uint64_t chunk, const Leaf& leaf, const Buf
                  "a fetched chunk could not be kept in the cache: " + ref.error().message());
     return;
   }
-  set_verified(*ref);
-  live_.put_resident(inode, chunk, ResidentRow{leaf.digest, leaf.length, *ref});
+  const ResidentRow row{leaf.digest, leaf.length, *ref};
+  set_verified(row);
+  live_.put_resident(inode, chunk, row);
 }
 
 void ChunkCache::adopt(uint64_t inode, uint64_t chunk, const Leaf& leaf, DataRef ref) {

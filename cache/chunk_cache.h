@@ -54,8 +54,8 @@ class ChunkCache {
   void note_read(uint64_t inode, uint64_t chunk, uint64_t bytes);
   std::optional<Buffer> recent(const Digest& digest);
   void remember(const Digest& digest, const Buffer& bytes);
-  bool is_verified(const DataRef& ref);
-  void set_verified(const DataRef& ref);
+  bool is_verified(const ResidentRow& row);
+  void set_verified(const ResidentRow& row);
   Result<std::optional<ResidentRow>> row_for(uint64_t inode, uint64_t chunk, const Leaf& leaf);
   Result<std::optional<Buffer>> read_verified(uint64_t inode, uint64_t chunk,
                                               const ResidentRow& row);
