@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cache/base/failpoint.h"
 #include "cache/base/log.h"
 
 namespace cairn {
@@ -201,6 +202,7 @@ class Opening {
     Segments* segments = &engine.segments();
     // Clean content is checked against its digest when it is read: no fsync waits for it.
     journal_options.sync_data = [segments] { return segments->sync_written(); };
+    journal_options.file_bytes_max = options_.journal_file_bytes;
     journal_options.space = &engine.space();
     TRY(e_.env.make_dirs(journal_options.dir));
     TRY_ASSIGN(auto journal,
@@ -213,6 +215,7 @@ class Opening {
                                }
                                return engine.replay(record, marks_.checkpointed, published);
                              }));
+    CAIRN_FAILPOINT("open.replayed");
     if (mount.replayed > 0 && !ours && !options_.discard_local && !options_.recover) {
       TRY_ASSIGN(published, find_published(*journal, published));
       TRY_ASSIGN(mount.replayed, changes_behind(*journal, published));
@@ -232,6 +235,7 @@ class Opening {
     } else {
       TRY_ASSIGN(mount.slot, remote_->begin_writing(engine.publish_host(), context_));
     }
+    CAIRN_FAILPOINT("open.writing");
     // A commit that the process before had sent may have arrived since the head was looked for.
     TRY(engine.found_published(remote_->published().lsn));
     TRY(engine.checkpoint());

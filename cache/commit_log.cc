@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <future>
 
+#include "cache/await.h"
 #include "cache/base/log.h"
 #include "cache/format/commit.h"
 #include "cache/store_keys.h"
@@ -227,10 +227,8 @@ Result<StoredCommit> CommitLog::find_head(const std::optional<LastSeen>& last_se
 std::pair<std::optional<uint64_t>, Result<uint64_t>> CommitLog::read_hint_and_boundary(
     const Context& context) {
   // Both at once: they are the first round trip of every mount.
-  const auto promise = std::make_shared<std::promise<Result<GetResult>>>();
-  auto answer = promise->get_future();
-  store_.get(std::string(kHeadKey), GetRange::from(0, kNumberBytesMax), context,
-             [promise](Result<GetResult> got) { promise->set_value(std::move(got)); });
+  Awaited<GetResult> answer;
+  store_.get(std::string(kHeadKey), GetRange::from(0, kNumberBytesMax), context, answer.callback());
   auto boundary = read_boundary(context);
   const auto got = answer.get();
   std::optional<uint64_t> hint;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cache/base/failpoint.h"
 #include "cache/base/log.h"
 #include "cache/format/records.h"
 
@@ -147,6 +148,7 @@ Result<Lsn> Engine::commit_payload(const Change& change, const ByteVec& payload)
   TRY(check_shared(change));
   TRY_ASSIGN(LiveState::Step step, live_.prepare(change));
   TRY_ASSIGN(const Journal::Appended at, journal_->append(kRecordChange, parts));
+  CAIRN_FAILPOINT("commit.journalled");
   // What is applied is what a replay of the record would apply.
   const JournalRecord record{at.lsn, kRecordChange, payload, at.file, at.payload_offset};
   TRY_ASSIGN(const Change placed, decode_change(record));

@@ -438,8 +438,8 @@ class Engine final : private PublishHost {
   CancelToken stop_token_;
 
   // Held across disk and network by design, so never taken while another lock is held.
-  std::mutex publish_mutex_;     // one publish at a time
-  std::mutex checkpoint_mutex_;  // one checkpoint at a time
+  LongMutex publish_mutex_;     // one publish at a time
+  LongMutex checkpoint_mutex_;  // one checkpoint at a time
 };
 
 }  // namespace cairn

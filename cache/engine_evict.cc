@@ -1,6 +1,7 @@
 // What leaves the cache when there is no room, what stays, and what people may say about that.
 #include <algorithm>
 
+#include "cache/base/failpoint.h"
 #include "cache/base/log.h"
 #include "cache/engine.h"
 #include "cache/format/records.h"
@@ -52,7 +53,9 @@ bool Engine::make_room(uint64_t bytes) {
       if (space_->shortage(wanted) == 0) return true;
       if (!may_go(segment, settled, orphaned)) continue;
       if (!keep_what_is_wanted(segment, pinned)) continue;
-      if (!live_.drop_segment(segment.number) || !segments_->remove(segment.number)) continue;
+      if (!live_.drop_segment(segment.number)) continue;
+      CAIRN_FAILPOINT("segment.evicted");
+      if (!segments_->remove(segment.number)) continue;
     }
     // Only the segments that are being written to are left: end them.
     if (space_->shortage(wanted) == 0) return true;

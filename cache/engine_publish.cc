@@ -1,6 +1,7 @@
 // Publishing: from the journal to the store, and giving back what the store then holds.
 #include <algorithm>
 
+#include "cache/base/failpoint.h"
 #include "cache/base/log.h"
 #include "cache/commit_pace.h"
 #include "cache/engine.h"
@@ -48,6 +49,7 @@ Result<bool> Engine::publish_once(bool close, Context context) {
   TRY_ASSIGN(Fold fold, fold_journal(*journal_, after, upto, live_.chunk_bytes(), settings_.fold));
   fold.batch.close = close && fold.batch.lsn == upto;
   if (fold.batch.lsn == after && !fold.batch.close) return false;
+  CAIRN_FAILPOINT("publish.folded");
   TRY(journal_->sync(fold.batch.lsn));
   {
     const std::lock_guard lock(state_mutex_);
@@ -65,6 +67,7 @@ Result<bool> Engine::publish_once(bool close, Context context) {
     note_remote(tl::unexpected<Error>(state.error()));
     return tl::unexpected<Error>(std::move(state).error().wrap("publish"));
   }
+  CAIRN_FAILPOINT("publish.sent");
   note_remote({});
   TRY(after_publish(fold));
   adapt_interval(uploaded_bytes_ - uploaded_before, published_bytes_ - written_before);
@@ -90,6 +93,7 @@ Status Engine::after_publish(const Fold& fold) {
     keep_staged(file);
     TRY(checkpoint_when_large());
   }
+  CAIRN_FAILPOINT("publish.kept");
   constexpr size_t kStep = 256;  // rows changed under one hold of the lock
   for (size_t i = 0; i < batch.files.size(); ++i) {
     TRY(checkpoint_when_large());
@@ -118,6 +122,7 @@ Status Engine::after_publish(const Fold& fold) {
     published_bytes_ = marks_.empty() ? written_bytes_.load() : marks_.front().bytes_before;
     last_progress_ = clock_.now();
   }
+  CAIRN_FAILPOINT("publish.dropped");
   set_published(batch.lsn);
   TRY(checkpoint());
   wake_waiters();
@@ -193,9 +198,12 @@ Status Engine::checkpoint() {
     live_.put_state(kBookmarkKey, to_string(bookmark_()));
     tables_->freeze();
   }
+  CAIRN_FAILPOINT("checkpoint.frozen");
   // What the checkpoint contains must be in the journal for good before it is.
   TRY(journal_->sync(cut));
+  CAIRN_FAILPOINT("checkpoint.synced");
   TRY(tables_->write_frozen());
+  CAIRN_FAILPOINT("checkpoint.written");
   checkpointed_ = std::max(checkpointed_.load(), cut);
   settled_ = std::max(settled_.load(), std::min(cut, published));
   {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "cache/base/failpoint.h"
 #include "cache/base/log.h"
 #include "cache/base/mutex.h"
 #include "cache/file_cache.h"
@@ -166,6 +167,7 @@ Status DiskJournal::make_file(const JournalHeader& header) {
     if (made.error().code() == Errc::kNoSpace) return made;
     return poison(made.error());
   }
+  CAIRN_FAILPOINT("journal.file_made");
   Status synced = file->sync_data();
   if (synced) synced = env_.sync_dir(options_.dir);
   if (!synced) return poison(synced.error());
@@ -247,6 +249,7 @@ Result<Journal::Appended> DiskJournal::append(uint8_t type, std::span<const Byte
   frame_.clear();
   encode_frame(frame_, file.seed, appended_ + 1, durable_, type, parts);
   TRY(write_frame(file.end));
+  CAIRN_FAILPOINT("journal.appended");
   const Appended done{++appended_, first, file.end + kFrameHeaderBytes};
   file.note_record(done.lsn, file.end);
   file.end += frame_.size();
@@ -269,6 +272,7 @@ Status DiskJournal::sync(Lsn upto) {
   lock.unlock();
   // The data first: no record may outlive what it refers to.
   Status synced = options_.sync_data ? options_.sync_data() : Status();
+  CAIRN_FAILPOINT("journal.data_synced");
   for (size_t i = 0; synced && i < files.size(); ++i) synced = files[i]->sync_data();
   lock.lock();
   is_syncing_ = false;
@@ -300,6 +304,7 @@ Status DiskJournal::trim(Lsn through) {
     // One after the other, oldest first: a power cut leaves no hole between the files that remain.
     TRY(env_.remove(journal_path(options_.dir, first)));
     if (options_.space != nullptr) options_.space->give(bytes);
+    CAIRN_FAILPOINT("journal.trimmed");
     TRY(env_.sync_dir(options_.dir));
   }
 }

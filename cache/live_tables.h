@@ -84,7 +84,7 @@ class LiveTables {
   uint64_t freezes_ = 0;
   // Serialises checkpoints; taken before mutex_ and held across the store's transaction, which is
   // why nothing else may wait on it while holding another lock.
-  std::mutex checkpoint_mutex_;
+  LongMutex checkpoint_mutex_;
 };
 
 }  // namespace cairn

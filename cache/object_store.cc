@@ -1,7 +1,8 @@
 #include "cache/object_store.h"
 
 #include <algorithm>
-#include <future>
+
+#include "cache/await.h"
 
 namespace cairn {
 
@@ -92,38 +93,28 @@ bool outcome_unknown(const Error& error) {
   }
 }
 
-namespace {
-// Starts an asynchronous call and waits for its one answer.
-template <class T, class Start>
-Result<T> wait_for(const Start& start) {
-  std::promise<Result<T>> promise;
-  start(Callback<T>([&promise](Result<T> result) { promise.set_value(std::move(result)); }));
-  return promise.get_future().get();
-}
-}  // namespace
-
 Result<GetResult> get_sync(ObjectStore& store, std::string key, GetRange range, Context context) {
-  return wait_for<GetResult>([&](Callback<GetResult> done) {
+  return await<GetResult>([&](Callback<GetResult> done) {
     store.get(std::move(key), range, std::move(context), std::move(done));
   });
 }
 
 Result<std::string> put_sync(ObjectStore& store, std::string key, Body body,
                              PutCondition condition, Context context) {
-  return wait_for<std::string>([&](Callback<std::string> done) {
+  return await<std::string>([&](Callback<std::string> done) {
     store.put(std::move(key), std::move(body), condition, std::move(context), std::move(done));
   });
 }
 
 Status remove_sync(ObjectStore& store, std::string key, Context context) {
-  return wait_for<void>([&](Callback<void> done) {
+  return await<void>([&](Callback<void> done) {
     store.remove(std::move(key), std::move(context), std::move(done));
   });
 }
 
 Result<ListPage> list_sync(ObjectStore& store, std::string prefix, std::string after,
                            uint32_t limit, Context context) {
-  return wait_for<ListPage>([&](Callback<ListPage> done) {
+  return await<ListPage>([&](Callback<ListPage> done) {
     store.list(std::move(prefix), std::move(after), limit, std::move(context), std::move(done));
   });
 }

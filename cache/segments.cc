@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 
+#include "cache/base/failpoint.h"
 #include "cache/base/log.h"
 #include "cache/base/mutex.h"
 #include "cache/file_cache.h"
@@ -154,6 +155,7 @@ Result<std::shared_ptr<File>> DiskSegments::make_file(uint64_t number, uint64_t 
       log_warn("{}", removed.error().message());
     return tl::unexpected(std::move(allocated).error());
   }
+  CAIRN_FAILPOINT("segment.made");
   return file;
 }
 
@@ -217,6 +219,7 @@ Result<DataRef> DiskSegments::append(SegmentClass kind, Bytes data, bool hold) {
   const std::shared_ptr<File> file = segment.writer;
   lock.unlock();
   Status written = file->write_at(ref.offset, data);
+  CAIRN_FAILPOINT("segment.appended");
   lock.lock();
   // While the append was in flight the segment was open; from here on the hold keeps it.
   if (hold && written) ++segments_.at(number).holds;

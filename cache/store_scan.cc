@@ -1,8 +1,9 @@
 #include "cache/store_scan.h"
 
-#include <future>
-#include <memory>
+#include <algorithm>
 #include <utility>
+
+#include "cache/await.h"
 
 namespace cairn {
 namespace {
@@ -12,13 +13,9 @@ constexpr size_t kRemovesAtOnce = 16;
 
 std::vector<Result<GetResult>> get_all(ObjectStore& store, const std::vector<std::string>& keys,
                                        uint64_t bytes_max, const Context& context) {
-  std::vector<std::future<Result<GetResult>>> answers;
-  for (const std::string& key : keys) {
-    const auto promise = std::make_shared<std::promise<Result<GetResult>>>();
-    answers.push_back(promise->get_future());
-    store.get(key, GetRange::from(0, bytes_max), context,
-              [promise](Result<GetResult> got) { promise->set_value(std::move(got)); });
-  }
+  std::vector<Awaited<GetResult>> answers(keys.size());
+  for (size_t i = 0; i < keys.size(); ++i)
+    store.get(keys[i], GetRange::from(0, bytes_max), context, answers[i].callback());
   std::vector<Result<GetResult>> results;
   results.reserve(answers.size());
   for (auto& answer : answers) results.push_back(answer.get());
@@ -41,13 +38,9 @@ Status remove_all(ObjectStore& store, const std::vector<std::string>& keys,
                   const Context& context) {
   Status first;
   for (size_t at = 0; at < keys.size() && first; at += kRemovesAtOnce) {
-    std::vector<std::future<Status>> answers;
-    for (size_t i = at; i < std::min(keys.size(), at + kRemovesAtOnce); ++i) {
-      const auto promise = std::make_shared<std::promise<Status>>();
-      answers.push_back(promise->get_future());
-      store.remove(keys[i], context,
-                   [promise](Status done) { promise->set_value(std::move(done)); });
-    }
+    std::vector<Awaited<void>> answers(std::min(keys.size() - at, kRemovesAtOnce));
+    for (size_t i = 0; i < answers.size(); ++i)
+      store.remove(keys[at + i], context, answers[i].callback());
     for (auto& answer : answers) {
       Status done = answer.get();
       if (!done && first) first = std::move(done);

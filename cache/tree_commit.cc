@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "cache/base/failpoint.h"
 #include "cache/base/log.h"
 #include "cache/commit_parts.h"
 #include "cache/index_writer.h"
@@ -205,7 +206,9 @@ Status TreePublisher::commit() {
   TRY_ASSIGN(const CommitRecord next, record());
   TRY_ASSIGN(ByteVec encoded, next.encode());
   const Buffer bytes(std::move(encoded));
+  CAIRN_FAILPOINT("remote.packs_sent");
   TRY(host_.commit_intended(next.seq, bytes));
+  CAIRN_FAILPOINT("remote.intended");
   remote_.undecided = TreeRemote::Impl::Undecided{next.seq, bytes};
   return settle_commit(remote_, context_);
 }
@@ -214,6 +217,7 @@ Status settle_commit(TreeRemote::Impl& remote, const Context& context) {
   if (!remote.undecided) return {};
   const uint64_t seq = remote.undecided->seq;
   auto created = remote.log->create(seq, remote.undecided->record, context);
+  CAIRN_FAILPOINT("remote.created");
   if (created) {
     remote.unnamed_packs.clear();  // it names all data packs that were sent before it
     remote.undecided.reset();

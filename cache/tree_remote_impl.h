@@ -89,7 +89,7 @@ class TreeRemote::Impl {
 
   // One at a time: publish, follow, begin_writing, the commits of a collection. Held across the
   // store by design, so never taken while another lock is held.
-  std::mutex moving;
+  LongMutex moving;
 
   // ---- of the publisher only (under `moving`)
   struct Undecided {
@@ -129,7 +129,7 @@ class TreeRemote::Impl {
   // What a reader's question for the newest commit has to find alive. Its mutex is held while it
   // asks; the token ends that.
   struct Asker {
-    std::mutex mutex;
+    LongMutex mutex;
     Impl* remote = nullptr;
     CancelToken over;
   };

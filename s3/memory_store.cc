@@ -83,6 +83,14 @@ void MemoryStore::list(std::string prefix, std::string after, uint32_t limit, Co
       });
 }
 
+std::unique_ptr<MemoryStore> MemoryStore::copy(Executor& executor) const {
+  auto other = std::make_unique<MemoryStore>(executor, clock_);
+  const std::lock_guard lock(state_->mutex);
+  other->state_->objects = state_->objects;
+  other->state_->puts = state_->puts;
+  return other;
+}
+
 uint64_t MemoryStore::object_count() const {
   const std::lock_guard lock(state_->mutex);
   return state_->objects.size();

@@ -27,6 +27,8 @@ class MemoryStore final : public ObjectStore {
             Callback<ListPage> done) override;
   std::string description() const override { return "memory:"; }
 
+  // Another store that holds what this one holds now; the bytes are shared.
+  std::unique_ptr<MemoryStore> copy(Executor& executor) const;
   uint64_t object_count() const;
   uint64_t stored_bytes() const;
 

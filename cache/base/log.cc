@@ -10,8 +10,7 @@
 #include <array>
 #include <map>
 #include <memory>
-
-#include "cache/base/mutex.h"
+#include <mutex>
 
 namespace cairn {
 
@@ -54,7 +53,7 @@ struct Topic {
   MonotonicTime last_logged;
   uint64_t swallowed = 0;
 };
-RankedMutex<Rank::kLeaf> topics_mutex;
+std::mutex topics_mutex;  // of all simulated processes, too: it takes no turns
 std::map<std::string, Topic, std::less<>> topics;
 constexpr size_t kMaxTopics = 1024;
 

@@ -1,17 +1,12 @@
 #include "cache/base/mutex.h"
 
-#include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 namespace cairn::rank_check {
 
 namespace {
-constexpr size_t kMaxHeld = 16;
-struct Held {
-  std::array<uint16_t, kMaxHeld> ranks{};
-  size_t count = 0;
-};
 thread_local Held held;
 }  // namespace
 
@@ -22,7 +17,7 @@ void acquire(uint16_t rank) {
                  unsigned{held.ranks[i]});
     std::abort();
   }
-  if (held.count == kMaxHeld) std::abort();
+  if (held.count == held.ranks.size()) std::abort();
   held.ranks[held.count++] = rank;
 }
 
@@ -35,6 +30,10 @@ void release(uint16_t rank) {
   }
   std::fprintf(stderr, "lock rank violation: releasing %u, which is not held\n", unsigned{rank});
   std::abort();
+}
+
+Held exchange(const Held& next) {
+  return std::exchange(held, next);
 }
 
 }  // namespace cairn::rank_check

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Simulated lives, and the built-in bugs that they must notice.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+sim=${CAIRN_SIM:-build/dev/tests/sim}
+jobs=$(nproc)
+[ "$jobs" -le 16 ] || jobs=16
+if [ "${CAIRN_TEST_PROFILE:-quick}" = full ]; then seeds=20000; else seeds=600; fi
+
+passed=0 failed=0
+count() {  # COMMAND...: adds what it counted
+  local out line p f
+  out=$("$@" 2>&1)
+  echo "$out"
+  line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' <<<"$out" | tail -n 1)
+  if [ -z "$line" ]; then
+    echo "FAIL sim: '$*' ended without a result"
+    failed=$((failed + 1))
+    return
+  fi
+  read -r p f < <(tr -dc '0-9 \n' <<<"$line")
+  passed=$((passed + p)) failed=$((failed + f))
+}
+
+for canary in journal-sync segment-sync meta-commit dir-sync store-forgets store-answers-early; do
+  count timeout 600 "$sim" --canary "$canary" --seeds 1..400 --jobs "$jobs"
+done
+count timeout 9000 "$sim" --seeds "1..$seeds" --jobs "$jobs" --failpoints tests/sim/README.md
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
