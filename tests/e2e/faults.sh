@@ -6,7 +6,7 @@
 . "$repo/tests/s3/servers.sh"
 e2e_begin faults
 mnt=$T/mnt
-blackout=8 chance=0.15
+blackout=8 chance=0.1
 [ "$profile" = quick ] || blackout=60 chance=0.3
 
 backend=(--folder "$T/s3")

@@ -89,7 +89,7 @@ refuses wrong-scheme 2 'gopher|remote|s3://' cairn mount gopher://x "$mnt"
 
 refuses empty-bucket 2 'bucket' try s3:// "$mnt"
 refuses bad-bucket 2 'bucket' try 's3://a bucket!/x' "$mnt"
-refuses bad-prefix 1 'component' try s3://bucket/a/../b "$mnt"
+refuses bad-prefix 2 'component' try s3://bucket/a/../b "$mnt"
 refuses bad-endpoint 1 'endpoint' try --endpoint-url nowhere s3://bucket "$mnt"
 refuses bad-region 1 'region' try --region 'no region' s3://bucket "$mnt"
 refuses two-styles 1 'exclude' try --force-path-style --addressing-style virtual s3://bucket "$mnt"
