@@ -55,6 +55,7 @@ void Engine::start() {
   load_pins();
   make_room(0);  // the cache may have been larger in an earlier life
   if (journal_) set_published(published_);
+  next_poll_ = clock_.now() + settings_.poll_interval;  // the head was just looked for
   schedule_background();
 }
 
