@@ -222,7 +222,8 @@ class Engine final : private PublishHost {
   Status close(Context context, const std::function<void(PendingStatus)>& progress);
   // A garbage collection, with this engine as the host of its commits. Blocks; not after `close`.
   Result<CollectReport> collect(const std::function<Result<CollectReport>(PublishHost&)>& work);
-  // Ends the background work and leaves everything as it is (as a crash would).
+  // Ends the background work and leaves everything as it is (as a crash would). Needs that wait are
+  // cancelled, and answered when it returns; those that come later are cancelled at once.
   void abandon();
   Status checkpoint();
 
@@ -422,6 +423,7 @@ class Engine final : private PublishHost {
   RemoteHealth health_;
   std::vector<Waiter> waiters_;
   uint64_t read_ahead_bytes_ = 0;  // under way
+  size_t satisfying_ = 0;          // needs that are not answered yet
   std::function<void(const Changes&)> follow_listener_;
   MonotonicTime last_progress_;
   MonotonicTime last_sync_;

@@ -1,5 +1,6 @@
 // Background work: local syncs, checkpoints, the publisher's pace, waiting for room.
 #include <algorithm>
+#include <utility>
 
 #include "cache/base/log.h"
 #include "cache/engine.h"
@@ -178,6 +179,17 @@ void Engine::abandon() {
     idle_.wait(lock, [this] { return background_running_ == 0 && !publish_queued_; });
   }
   wake_waiters();
+  // What was asked for still comes back to this engine: cancelled by now, so it is soon.
+  std::unique_lock lock(state_mutex_);
+  while (satisfying_ > 0) {
+    if (waiters_.empty()) {
+      idle_.wait(lock);
+      continue;
+    }
+    lock.unlock();
+    wake_waiters();  // whom somebody else was about to look at meanwhile
+    lock.lock();
+  }
 }
 
 // ---- needs
@@ -188,6 +200,7 @@ void Engine::satisfy(Need need, Context context, Callback<void> done) {
     size_t left = 0;
     Status status;
     Callback<void> done;
+    CancelToken::Listener by_caller, by_end;
   };
   auto join = std::make_shared<Join>();
   join->done = std::move(done);
@@ -197,15 +210,37 @@ void Engine::satisfy(Need need, Context context, Callback<void> done) {
     executor_.submit([join] { join->done({}); });
     return;
   }
-  const auto finish = [join](Status status) {
-    bool last = false;
+  const auto finish = [this, join](Status status) {
     {
       const std::lock_guard lock(join->mutex);
       if (!status && join->status) join->status = std::move(status);
-      last = --join->left == 0;
+      if (--join->left > 0) return;
     }
-    if (last) join->done(std::move(join->status));
+    std::exchange(join->done, nullptr)(std::move(join->status));
+    const std::lock_guard lock(state_mutex_);
+    --satisfying_;
+    if (stopping_) idle_.notify_all();
   };
+  bool stopping = false;
+  {
+    const std::lock_guard lock(state_mutex_);
+    ++satisfying_;
+    stopping = stopping_;
+    if (need.waits_for_uploads() && !stopping)
+      waiters_.push_back({need.space ? need.space_bytes : 0, need.stored, context, finish});
+  }
+  if (need.waits_for_uploads()) {
+    if (stopping)
+      executor_.submit([finish] { finish(fail(Errc::kCancelled, "the mount is ending", EIO)); });
+    else
+      kick_publisher();
+  }
+  // The end of the mount ends a fetch, as its caller does.
+  CancelToken either;
+  const auto cancel = [either]() mutable { either.cancel(); };
+  join->by_caller = context.cancel.on_cancel(cancel);
+  join->by_end = stop_token_.on_cancel(cancel);
+  context.cancel = either;
   if (!need.blocks.empty()) remote_->fetch(need.blocks, context, finish);
   if (!need.chunks.empty()) {
     std::vector<Leaf> leaves;
@@ -220,13 +255,6 @@ void Engine::satisfy(Need need, Context context, Callback<void> done) {
           }
           finish({});
         });
-  }
-  if (need.waits_for_uploads()) {
-    {
-      const std::lock_guard lock(state_mutex_);
-      waiters_.push_back({need.space ? need.space_bytes : 0, need.stored, context, finish});
-    }
-    kick_publisher();
   }
 }
 
@@ -280,6 +308,7 @@ void Engine::wake_waiters() {
   }
   const std::lock_guard lock(state_mutex_);
   std::move(still_waiting.begin(), still_waiting.end(), std::back_inserter(waiters_));
+  if (stopping_) idle_.notify_all();
 }
 
 }  // namespace cairn

@@ -7,12 +7,15 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <numeric>
 #include <stdexcept>
+#include <thread>
 
 #include "s3/memory_store.h"
+#include "tests/support/faulty_store.h"
 #include "tests/support/memory_env.h"
 #include "tests/support/test_mount.h"
 #include "tests/support/volume_driver.h"
@@ -265,4 +268,66 @@ TEST_CASE("a copy of a stored file moves nothing and stores nothing") {
   CHECK(bytes_of(file).size() == kSize);
   CHECK(bytes_of(file) == bytes_of(early));
   CHECK(bytes_of(file) == bytes_of(late));
+}
+
+TEST_CASE("the end of a mount answers what still waits, and read-ahead comes back before it") {
+  MemoryEnv env;
+  ThreadExecutor io("io", 2);
+  const auto rng = make_seeded_rng(1);
+  FaultyStore store(std::make_shared<MemoryStore>(io, system_clock()),
+                    FaultyStore::Parts{io, system_clock(), *rng});
+  TestMount mount(store, env, io);
+  REQUIRE(mount.format(4096, 174));
+  REQUIRE(mount.open());
+  const std::string bytes(10 * 4096, 'x');
+  const auto created =
+      mount.run([](Volume& v, Need& n) { return v.create(kRootIno, "file", 0644, {}, n); });
+  REQUIRE(created);
+  REQUIRE(mount.run(
+      [&](Volume& v, Need& n) { return v.write(created->handle, 0, as_bytes(bytes), n); }));
+  mount.volume().release_file(created->handle);
+  REQUIRE(mount.close());
+
+  REQUIRE(mount.open("/another"));
+  const auto found = mount.run([](Volume& v, Need& n) { return v.lookup(kRootIno, "file", n); });
+  REQUIRE(found);
+  const uint64_t inode = found->ino;
+  // What is known of the file is here, its content is not.
+  Need content;
+  while (content.chunks.empty()) {
+    REQUIRE(mount.run([&](Volume&, Need& n) -> Status {
+      content = {};
+      const auto read = mount.engine().read(inode, {}, bytes.size(), 0, bytes.size(), content);
+      if (read || content.blocks.empty()) return {};
+      n = content;
+      return tl::unexpected<Error>(read.error());
+    }));
+  }
+  StoreFault hold;
+  hold.kind = FaultKind::kHold;
+  hold.ops = StoreOp::kGet;
+  hold.count = FaultyStore::kForever;
+  store.add(hold);
+  mount.engine().prefetch(inode, {}, 0, bytes.size());
+  std::atomic<int> answered{0};
+  std::atomic<int> cancelled{0};
+  const auto done = [&](const Status& status) {
+    ++answered;
+    if (!status && status.error().code() == Errc::kCancelled) ++cancelled;
+  };
+  mount.engine().satisfy(content, Context(), done);
+  while (store.held() == 0) std::this_thread::yield();
+  CHECK(answered == 0);
+  mount.engine().abandon();
+  CHECK(answered == 1);
+  CHECK(cancelled == 1);
+
+  // Whoever comes later is told at once.
+  mount.engine().satisfy(content, Context(), done);
+  Need room;
+  room.space = true;
+  mount.engine().satisfy(room, Context(), done);
+  mount.kill();
+  CHECK(answered == 3);
+  CHECK(cancelled == 3);
 }
