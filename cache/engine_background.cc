@@ -226,8 +226,12 @@ void Engine::satisfy(Need need, Context context, Callback<void> done) {
     const std::lock_guard lock(state_mutex_);
     ++satisfying_;
     stopping = stopping_;
-    if (need.waits_for_uploads() && !stopping)
+    if (need.waits_for_uploads() && !stopping) {
+      // Until here nobody asked the store to take anything: that is no silence of the store.
+      const bool tried = publish_queued_ || failures_ > 0 || !waiters_.empty();
+      if (!tried && last_change_ > published_) last_progress_ = clock_.now();
       waiters_.push_back({need.space ? need.space_bytes : 0, need.stored, context, finish});
+    }
   }
   if (need.waits_for_uploads()) {
     if (stopping)

@@ -331,3 +331,27 @@ TEST_CASE("the end of a mount answers what still waits, and read-ahead comes bac
   CHECK(answered == 3);
   CHECK(cancelled == 3);
 }
+
+TEST_CASE("the time that changes waited for their commit is no silence of the store") {
+  MemoryEnv env;
+  ThreadExecutor io("io", 2);
+  const auto rng = make_seeded_rng(1);
+  FaultyStore store(std::make_shared<MemoryStore>(io, system_clock()),
+                    FaultyStore::Parts{io, system_clock(), *rng});
+  TestMount mount(store, env, io);
+  constexpr Duration kStall = std::chrono::milliseconds(600);
+  mount.options.engine.stall_timeout = kStall;
+  REQUIRE(mount.format(4096, 174));
+  REQUIRE(mount.open());
+  REQUIRE(mount.run([](Volume& v, Need& n) { return v.mkdir(kRootIno, "dir", 0755, {}, n); }));
+  std::this_thread::sleep_for(kStall + std::chrono::milliseconds(100));
+  StoreFault slow;
+  slow.kind = FaultKind::kDelay;
+  slow.ops = StoreOp::kPut;
+  slow.delay = kStall * 2 / 3;
+  store.add(slow);
+  const Lsn lsn = mount.engine().appended();
+  const Status stored = mount.run([&](Volume&, Need& n) { return mount.engine().stored(lsn, n); });
+  CHECK_MESSAGE(stored, (stored ? "" : stored.error().message()));
+  CHECK(mount.close());
+}
