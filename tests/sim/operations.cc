@@ -268,6 +268,55 @@ void Operations::allocate() {
   if (mount().alive()) done_with(*handle);
 }
 
+// From one file to another, to another place in the same one, or out of a removed one that is open.
+void Operations::copy_range() {
+  const NodeId target = some(FileType::kRegular);
+  if (target == 0) return;
+  const Handle* removed = nullptr;
+  for (const Handle& handle : handles_)
+    if (handle.orphan && below(2) == 0) removed = &handle;
+  const NodeId source = removed != nullptr ? removed->node
+                        : below(4) == 0    ? target
+                                           : some(FileType::kRegular);
+  const auto from = removed != nullptr ? removed->id : handle_of(source);
+  if (!from) return;
+  const auto to = source == target ? from : handle_of(target);
+  if (to) {
+    const std::string bytes = removed != nullptr ? removed->bytes : *now().at(source).bytes;
+    // Chunks are shared when they lie alike.
+    const uint64_t apart = below(3) == 0 ? below(kMaxFile) : below(kMaxFile / kChunk) * kChunk;
+    const uint64_t from_offset = below(4) == 0 ? 0 : below(kMaxFile);
+    const uint64_t to_offset = (from_offset + apart) % kMaxFile;
+    const uint64_t wanted = 1 + below(below(2) == 0 ? kMaxFile : 2 * kChunk);
+    const uint64_t length =
+        from_offset < bytes.size() ? std::min<uint64_t>(wanted, bytes.size() - from_offset) : 0;
+    Planned planned{fmt::format("copy {} bytes at {} of {} to {} of {}", length, from_offset,
+                                source, to_offset, target),
+                    now()};
+    const bool overlaps = source == target && from_offset < to_offset + length &&
+                          to_offset < from_offset + length;
+    if (length > 0 && overlaps) {
+      planned.refused_with = EINVAL;
+    } else if (length > 0) {
+      std::string content = *now().at(target).bytes;
+      if (content.size() < to_offset + length) content.resize(to_offset + length);
+      content.replace(to_offset, length, bytes, from_offset, length);
+      planned.next.change(target).bytes = shared(std::move(content));
+      planned.touched = {target};
+    }
+    perform(std::move(planned), [&](Volume& v, Need& n) -> Status {
+      TRY_ASSIGN(const uint64_t copied, v.copy_range(*from, from_offset, *to, to_offset, wanted, n));
+      // It may be less than was asked for, but files are small here.
+      if (copied != length)
+        world_.scheduler.give_up(fmt::format("{} bytes were copied, not {}", copied, length));
+      return {};
+    });
+  }
+  if (!mount().alive()) return;
+  if (removed == nullptr) done_with(*from);
+  if (to && source != target) done_with(*to);
+}
+
 // A file that is held open and has lost its last name lives on behind its handle.
 void Operations::unlinked(NodeId node, const std::string& content) {
   if (now().has(node)) return;
@@ -540,7 +589,7 @@ void Operations::read_names() {
 
 void Operations::step() {
   Process* before = world_.scheduler.enter(&mount());
-  switch (below(32)) {
+  switch (below(33)) {
     case 0:
     case 1:
     case 2:
@@ -585,9 +634,12 @@ void Operations::step() {
       break;
     case 18:
     case 19:
+      copy_range();
+      break;
     case 20:
     case 21:
     case 22:
+    case 23:
       make();
       break;
     default:

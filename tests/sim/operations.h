@@ -57,6 +57,7 @@ class Operations {
   void change_content(NodeId file, const std::string& what, std::string content, const Call& call);
   void truncate();
   void allocate();
+  void copy_range();
   void remove();
   void unlinked(NodeId node, const std::string& content);
   void rename();
