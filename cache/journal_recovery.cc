@@ -208,9 +208,14 @@ Status cut_journal(Env& env, const Journal::Options& options, RecoveredJournal& 
     TRY(env.remove(*path));
     TRY(env.sync_dir(options.dir));
   }
-  if (!journal.tail_must_go || journal.files.empty()) return {};
+  if (journal.files.empty()) return {};
   auto& [first, last] = *journal.files.rbegin();
   const std::string path = journal_path(options.dir, first);
+  if (!journal.tail_must_go) {
+    // Who made it may have died before its header was durable, and records are going to follow.
+    TRY_ASSIGN(const auto file, env.open(path, OpenMode::kReadWrite));
+    return file->sync_data();
+  }
   log_warn("{}: {} bytes behind record {} were never acknowledged as durable; cut off", path,
            last.bytes - last.end, journal.next - 1);
   TRY_ASSIGN(const auto file, env.open(path, OpenMode::kReadWrite));

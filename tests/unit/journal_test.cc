@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "cache/base/log.h"
+#include "cache/base/random.h"
 #include "tests/support/memory_env.h"
 
 using namespace cairn;
@@ -210,4 +211,28 @@ TEST_CASE("a full disk fails appends until there is room again, and loses nothin
     return Result<bool>(true);
   }));
   CHECK(last == good + 2);
+}
+
+TEST_CASE("the header of a file that a dead process left is durable before records follow it") {
+  const QuietLog quiet;
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    MemoryEnv env;
+    env.set_fault([&](FileCall call, const std::string& path) -> Status {
+      const bool file_stays_unsynced = call == FileCall::kSync || call == FileCall::kRemove;
+      if (file_stays_unsynced && path.ends_with(".log")) return fail(Errc::kIo, "not now");
+      return {};
+    });
+    CHECK(!Journal::open(env, options_for(), 0, 0, {}));
+    env.kill();
+    env.set_fault({});
+    REQUIRE(env.list_dir("/j").value().size() == 1);
+    auto journal = open_new(env);
+    for (int i = 0; i < 100; ++i) REQUIRE(append(*journal, std::string(100, 'x')));
+    const auto rng = make_seeded_rng(seed);
+    env.crash(*rng);
+    journal.reset();
+    const auto again =
+        Journal::open(env, options_for(), 0, 0, [](const JournalRecord&) { return true; });
+    CHECK_MESSAGE(again, (again ? "" : again.error().message()));
+  }
 }
