@@ -45,7 +45,7 @@ Status Collector::remove() {
 // undecided, and later ones give their packs other names: so what was listed before, and is not
 // needed then, never will be.
 Result<std::vector<std::string>> Collector::packs_to_remove() {
-  const std::lock_guard no_publish(remote_.moving);
+  TRY_ASSIGN(const auto no_publish, remote_.hold_still(context_));
   TRY(settle_commit(remote_, context_));
   remote_.pack_salt = remote_.parts.rng.next();
   TRY(read_segment_packs());
@@ -79,7 +79,7 @@ Result<std::vector<std::string>> Collector::packs_to_remove() {
 // A segment that an earlier, interrupted publish has put may be made again, the same bytes under
 // the same name. So nothing is published meanwhile.
 Status Collector::remove_segments() {
-  const std::lock_guard no_publish(remote_.moving);
+  TRY_ASSIGN(const auto no_publish, remote_.hold_still(context_));
   TRY(check_writer());
   TRY(settle_commit(remote_, context_));
   TRY(read_commit_names());

@@ -46,7 +46,7 @@ Status Collector::move() {
   step("condemning");
   remote_.packs->set_suspects(leaving_);
   {
-    const std::lock_guard wait_for_publish(remote_.moving);
+    TRY_ASSIGN(const auto waited_for_publish, remote_.hold_still(context_));
     TRY(settle_commit(remote_, context_));
   }
   TRY(read_leaving());

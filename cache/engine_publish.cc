@@ -180,9 +180,10 @@ Result<CollectReport> Engine::collect(
   auto report = work(*this);
   if (!report && report.error().code() == Errc::kFenced)
     note_remote(tl::unexpected<Error>(report.error()));
-  // The notes of its commits in the journal wait for no publish.
-  const std::lock_guard one_at_a_time(publish_mutex_);
-  set_published(published_);
+  // The notes of its commits in the journal wait for no publish. One that runs says so itself, and
+  // may wait for the store for longer than the caller wants to.
+  if (const std::unique_lock lock(publish_mutex_, std::try_to_lock); lock)
+    set_published(published_);
   return report;
 }
 

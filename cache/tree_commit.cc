@@ -241,7 +241,7 @@ Status settle_commit(TreeRemote::Impl& remote, const Context& context) {
 
 Result<PublishedState> commit_collection(TreeRemote::Impl& remote, Remote& port, PublishHost& host,
                                          const CollectionStep& step, Context context) {
-  const std::lock_guard one_at_a_time(remote.moving);
+  TRY_ASSIGN(const auto one_at_a_time, remote.hold_still(context));
   if (!remote.state().writing)
     return fail(Errc::kFenced, "this mount is not the volume's writer any more");
   TRY(settle_commit(remote, context));

@@ -15,6 +15,7 @@
 #include "cache/index_rebuild.h"
 #include "cache/tree_publish.h"
 #include "cache/tree_remote_impl.h"
+#include "cache/wait.h"
 
 namespace cairn {
 namespace {
@@ -298,6 +299,16 @@ bool TreeRemote::Impl::moved_recently() const {
   const MonotonicTime now = parts.clock.now();
   const std::lock_guard lock(mutex_);
   return moved_at_ && now - *moved_at_ < kMovedRecently;
+}
+
+Result<std::unique_lock<LongMutex>> TreeRemote::Impl::hold_still(const Context& context) {
+  constexpr Duration kLookAgain = std::chrono::milliseconds(20);
+  std::unique_lock lock(moving, std::try_to_lock);
+  while (!lock) {
+    TRY(pause(parts.executor, parts.clock, kLookAgain, context));
+    lock.try_lock();
+  }
+  return lock;
 }
 
 Status TreeRemote::Impl::go_online(const Context& context) {

@@ -77,6 +77,8 @@ class TreeRemote::Impl {
   bool moved_recently() const;
 
   Result<Changes> follow(const Context& context);
+  // Takes `moving`, however long who has it waits for the store, unless the caller gives up.
+  Result<std::unique_lock<LongMutex>> hold_still(const Context& context);
 
   Components parts;
   const Options options;

@@ -1,9 +1,11 @@
 // Garbage collection while others write, when it dies, and when the store answers wrongly.
 #include <doctest/doctest.h>
 
+#include <future>
 #include <map>
 #include <set>
 #include <string>
+#include <thread>
 
 #include "cache/collector.h"
 #include "cache/store_keys.h"
@@ -60,6 +62,38 @@ TEST_CASE("collector: killed at every step, the next one finishes the work") {
     for (const auto& [name, bytes] : then) live += bytes.size();
     CHECK(world.bytes_under("p/") <= live * 12 / 10 + (16 << 10));
   }
+}
+
+TEST_CASE("collector: who stops it does not wait for a publish that waits for the store") {
+  World world;
+  age(world);
+  world.write("more", World::bytes_of("more", 1, kChunk));
+  test::StoreFault hold;
+  hold.kind = test::FaultKind::kHold;
+  hold.ops = test::StoreOp::kPut;
+  hold.prefix = "c/";
+  hold.count = test::FaultyStore::kForever;
+  world.store.add(hold);
+  Context publish;
+  std::thread publisher([&] { (void)world.writer.engine().publish_once(false, publish); });
+  while (world.store.held() == 0) std::this_thread::yield();
+  Context context;
+  CollectOptions how;
+  how.progress = [&](std::string_view step, const CollectReport&) {
+    if (step == "condemning") context.cancel.cancel();
+  };
+  auto collection = std::async(std::launch::async, [&] { return world.try_collect(how, context); });
+  CHECK(collection.wait_for(std::chrono::seconds(20)) == std::future_status::ready);
+  publish.cancel.cancel();
+  world.store.clear();
+  world.store.release();
+  publisher.join();
+  const auto report = collection.get();
+  REQUIRE(!report);
+  CHECK(report.error().code() == Errc::kCancelled);
+  world.publish();
+  world.check_clean();
+  CHECK(world.shown() == world.files);
 }
 
 TEST_CASE("collector: a writer that was taken over deletes nothing") {
