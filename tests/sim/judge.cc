@@ -50,40 +50,47 @@ void World::look_at_commits() {
     last_seq = record.seq;
     last_epoch = record.epoch;
 
-    lookers.push_back(std::make_unique<Machine>(scheduler, "looker"));
-    Mount::Plan plan;
-    plan.options = options;
-    plan.options.engine.read_only = true;
-    Mount looker(scheduler, lookers.back()->disk, bucket, commit.bucket, plan);
-    const unsigned rate = scheduler.set_switch_rate(0);
-    const Status opened = looker.open();
-    if (!opened)
-      scheduler.give_up(what + " cannot be opened by itself: " + opened.error().message());
-    const auto listing = looker.list();
-    if (!listing) scheduler.give_up(what + " cannot be read: " + listing.error().message());
-    looker.bury();
-    scheduler.set_switch_rate(rate);
+    const Listing listing = list_bucket(commit.bucket, what);
     if (chance(6)) check_bucket(commit.bucket, what);
     happened("commits looked at");
 
     if (!last_model) {
       last_model = Model();
-      const auto found = difference(*last_model, *listing);
+      const auto found = difference(*last_model, listing);
       if (found) scheduler.give_up(what + " of a new volume is not empty: " + *found);
-      adopt(*last_model, *listing);
-    } else if (difference(*last_model, *listing)) {
+      adopt(*last_model, listing);
+    } else if (difference(*last_model, listing)) {
       if (commit.writer == nullptr || commit.writer->timeline.moments.empty())
         scheduler.give_up(
-            what + " opens the volume and changes it: " + *difference(*last_model, *listing));
+            what + " opens the volume and changes it: " + *difference(*last_model, listing));
       Timeline& timeline = commit.writer->timeline;
       const size_t newest = std::min(commit.newest, timeline.last());
       timeline.committed =
-          find_moment(timeline, timeline.committed, newest, *listing, what, Which::kOldest);
+          find_moment(timeline, timeline.committed, newest, listing, what, Which::kOldest);
       last_model = timeline.moments[timeline.committed].model;
-      adopt(*last_model, *listing);
+      adopt(*last_model, listing);
     }
     commits.emplace(record.seq, *last_model);
   }
+}
+
+Listing World::list_bucket(std::shared_ptr<MemoryStore> at, const std::string& what,
+                           std::optional<HistoryPoint> point) {
+  lookers.push_back(std::make_unique<Machine>(scheduler, "looker"));
+  Mount::Plan plan;
+  plan.options = options;
+  plan.options.engine.read_only = true;
+  plan.options.at = std::move(point);
+  Mount looker(scheduler, lookers.back()->disk, bucket, std::move(at), plan);
+  const unsigned rate = scheduler.set_switch_rate(0);
+  const Status opened = looker.open();
+  if (!opened)
+    scheduler.give_up(what + " cannot be opened by itself: " + opened.error().message());
+  auto listing = looker.list();
+  if (!listing) scheduler.give_up(what + " cannot be read: " + listing.error().message());
+  looker.bury();
+  scheduler.set_switch_rate(rate);
+  return *std::move(listing);
 }
 
 size_t World::find_moment(const Timeline& timeline, size_t oldest, size_t newest,
@@ -116,9 +123,16 @@ size_t World::find_moment(const Timeline& timeline, size_t oldest, size_t newest
 }
 
 Listing World::must_list(Mount& mount, const std::string& what) {
+  std::string why;
+  auto listing = try_list(mount, why);
+  if (listing) return *std::move(listing);
+  if (mount.alive()) scheduler.give_up(what + " cannot be listed: " + why);
+  return {};
+}
+
+std::optional<Listing> World::try_list(Mount& mount, std::string& why) {
   const Weather before = bucket.weather;
   bucket.weather = {};
-  std::string last;
   for (int attempt = 0; attempt < 5; ++attempt) {
     auto listing = mount.list();
     if (listing) {
@@ -126,13 +140,12 @@ Listing World::must_list(Mount& mount, const std::string& what) {
       return *std::move(listing);
     }
     if (!mount.alive()) break;
-    last = listing.error().message();
+    why = listing.error().message();
     mount.end_store_faults();
     scheduler.sleep(std::chrono::seconds(70));
   }
   bucket.weather = before;
-  if (mount.alive()) scheduler.give_up(what + " cannot be listed: " + last);
-  return {};
+  return std::nullopt;
 }
 
 void World::check_sums(Mount& mount, const Listing& listing) {

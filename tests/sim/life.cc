@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "cache/snapshots.h"
 #include "cache/volume_format.h"
 #include "tests/sim/operations.h"
 #include "tests/sim/world.h"
@@ -11,6 +12,19 @@ namespace cairn::sim {
 namespace {
 
 constexpr Duration kSyncedByItself = std::chrono::seconds(10);  // what is older survives power loss
+
+// A person at a machine that has nothing open.
+struct Person {
+  explicit Person(World& world)
+      : executor(world.scheduler, "person", 2, nullptr),
+        wire(world.bucket, executor),
+        rng(make_seeded_rng(world.rng().next())),
+        log(wire, executor, world.scheduler.clock(), *rng, {}) {}
+  SimExecutor executor;
+  Wire wire;
+  std::unique_ptr<Rng> rng;
+  CommitLog log;
+};
 
 class Life {
  public:
@@ -46,11 +60,17 @@ class Life {
   void recover_unpublished(Machine& machine);
   void mount_offline();
   void follow();
+  void collect();
+  void snapshot();
+  void look_at_snapshots();
   void verify();
   void finish();
 
   World w_;
   std::unique_ptr<Operations> operations_;
+  std::unique_ptr<Person> person_;
+  std::map<std::string, uint64_t> snapshots_;  // name, number of the commit
+  uint64_t names_given_ = 0;
   bool client_wanted_ = false;
   bool client_runs_ = false;
   unsigned deaths_one_in_ = 2;  // a process is planned to die
@@ -433,6 +453,7 @@ void Life::fenced(Machine& machine) {
   }
   lay_down(machine);
   machine.behind = timeline.last() > committed;
+  machine.behind_since = w_.collections;
 }
 
 // What only the fenced cache has can be taken out of it.
@@ -441,12 +462,22 @@ void Life::recover_unpublished(Machine& machine) {
   wanted.options = w_.options;
   wanted.options.engine.read_only = true;
   wanted.options.recover = true;
-  if (const Status done = try_open(machine, wanted); !done)
-    w_.scheduler.give_up("the unpublished work cannot be opened: " + done.error().message());
-  const Listing listing = w_.must_list(*machine.mount, "the unpublished work");
-  w_.find_moment(machine.timeline, machine.timeline.answered, machine.timeline.last(), listing,
-                 "the unpublished work of " + machine.name);
-  w_.happened("unpublished work recovered");
+  // What it rests on may have gone when the grace period was over.
+  const bool may_be_gone = w_.collections > machine.behind_since;
+  std::string why;
+  std::optional<Listing> listing;
+  if (const Status done = try_open(machine, wanted); !done) {
+    why = done.error().message();
+  } else {
+    listing = w_.try_list(*machine.mount, why);
+  }
+  if (listing) {
+    w_.find_moment(machine.timeline, machine.timeline.answered, machine.timeline.last(), *listing,
+                   "the unpublished work of " + machine.name);
+    w_.happened("unpublished work recovered");
+  } else if (!may_be_gone) {
+    w_.scheduler.give_up("the unpublished work cannot be read: " + why);
+  }
   lay_down(machine);
 }
 
@@ -482,12 +513,72 @@ void Life::follow() {
   w_.happened("followers looked at");
 }
 
+// Garbage is collected while the writer works.
+void Life::collect() {
+  CollectOptions how;
+  how.grace = std::chrono::milliseconds(below(chance(2) ? 3'000 : 1'500'000));
+  if (chance(2)) how.round_bytes = 1 + below(100'000);
+  if (chance(2)) how.digests_at_once = 1 + below(40);
+  how.pinned = writer().mount->volume().open_removed();
+  ++w_.collections;
+  const std::string name = writer().name;
+  writer().mount->collect(std::move(how), [this, name](const Result<CollectReport>& report) {
+    w_.scheduler.note(name + " collected: " + (report ? "" : report.error().message()));
+    if (!report) {
+      w_.happened("collections that failed");
+      if (report.error().code() == Errc::kCorruption && !w_.trouble)
+        w_.scheduler.give_up("a collection: " + report.error().message());
+      return;
+    }
+    w_.happened("collections");
+    if (report->condemned_packs > 0) w_.happened("collections that condemned");
+    if (report->moved_bytes > 0) w_.happened("collections that moved");
+    if (report->deleted_packs > 0) w_.happened("collections that deleted packs");
+    if (report->deleted_segments > 0) w_.happened("collections that deleted segments");
+    if (report->deleted_commits > 0) w_.happened("collections that deleted commits");
+    if (report->lost_blocks > 0)
+      w_.scheduler.give_up(fmt::format("a collection misses {} blocks", report->lost_blocks));
+  });
+}
+
+// Somebody names the newest commit, or takes a name away.
+void Life::snapshot() {
+  if (!person_) person_ = std::make_unique<Person>(w_);
+  Context context;
+  context.deadline = Deadline::after(w_.scheduler.clock(), std::chrono::minutes(2));
+  if (!snapshots_.empty() && (snapshots_.size() > 3 || chance(3))) {
+    const std::string name = snapshots_.begin()->first;
+    snapshots_.erase(snapshots_.begin());
+    (void)delete_snapshot(person_->wire, name, context);
+    return;
+  }
+  const auto head = person_->log.find_head(std::nullopt, context);
+  if (!head) return;
+  const std::string name = "snapshot" + std::to_string(++names_given_);
+  if (const Status made = create_snapshot(person_->wire, person_->log, name, *head, context);
+      !made) {
+    w_.scheduler.note("no snapshot: " + made.error().message());
+    (void)delete_snapshot(person_->wire, name, context);
+    return;
+  }
+  w_.happened("snapshots");
+  snapshots_[name] = head->record->seq;
+}
+
+void Life::look_at_snapshots() {
+  for (const auto& [name, seq] : snapshots_) {
+    const Listing listing = w_.list_bucket(w_.bucket.copy(), name, HistoryPoint(name));
+    if (const auto found = difference(w_.commits.at(seq), listing))
+      w_.scheduler.give_up(fmt::format("{} shows commit {} differently: {}", name, seq, *found));
+  }
+}
+
 void Life::event() {
   if (!writer().mount->alive() || operations_->broken()) {
     after_death();
     return;
   }
-  const uint64_t kind = below(200);
+  const uint64_t kind = below(205);
   if (kind < 160) {
     operations_->step();
   } else if (kind < 170) {
@@ -512,6 +603,10 @@ void Life::event() {
     mount_offline();
   } else if (kind < 196) {
     follow();
+  } else if (kind < 200) {
+    collect();
+  } else if (kind < 201) {
+    snapshot();
   } else {
     w_.look_at_commits();
   }
@@ -537,11 +632,13 @@ void Life::finish() {
   }
   lay_down(writer());
   w_.look_at_commits();
+  look_at_snapshots();
   w_.check_bucket(w_.bucket.copy(), "the bucket in the end");
   if (w_.c.mount) lay_down(w_.c);
   if (other().mount) lay_down(other());
   w_.scheduler.sleep(std::chrono::hours(2));  // what is under way ends
   w_.shells.clear();                          // waits for the threads of the dead
+  person_.reset();
 }
 
 Outcome Life::run() {

@@ -63,6 +63,7 @@ void Mount::die(bool power_cut) {
   }
   if (wire_) wire_->cut();
   hung_up_.cancel();
+  no_collection_.cancel();
 }
 
 Status Mount::open() {
@@ -97,7 +98,27 @@ Status Mount::open() {
   return opened;
 }
 
+bool Mount::collect(CollectOptions how, std::function<void(const Result<CollectReport>&)> done) {
+  if (collecting_ || no_collection_.cancelled()) return false;
+  collecting_ = true;
+  scheduler_.spawn("collector", this, [this, how = std::move(how), done = std::move(done)] {
+    Context context;
+    context.cancel = no_collection_;
+    const auto report = engine().collect(
+        [&](PublishHost& host) { return mount_.remote->collect(how, host, context); });
+    if (alive()) done(report);
+    collecting_ = false;
+  });
+  return true;
+}
+
+void Mount::stop_collecting() {
+  no_collection_.cancel();
+  while (collecting_) scheduler_.sleep(std::chrono::milliseconds(1));
+}
+
 Status Mount::close(Duration patience) {
+  stop_collecting();
   Process* before = scheduler_.enter(this);
   Context context;
   context.deadline = Deadline::after(scheduler_.clock(), patience);
@@ -112,6 +133,7 @@ Status Mount::close(Duration patience) {
 
 void Mount::bury() {
   die(false);
+  stop_collecting();
   Process* before = scheduler_.enter(this);
   if (mount_.engine) engine().abandon();
   volume_.reset();

@@ -8,11 +8,13 @@
 // Owner: the life, which keeps the shells of dead processes to its end.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "cache/await.h"
 #include "cache/cache_dir.h"
+#include "cache/tree_remote.h"
 #include "fs/volume.h"
 #include "s3/limiting_store.h"
 #include "s3/retrying_store.h"
@@ -46,6 +48,9 @@ class Mount final : public Process {
 
   Status open();
   Status close(Duration patience);
+  // A garbage collection begins on a thread of its own; `done` hears of it while the process lives.
+  // One at a time: false when one runs. The end of the process ends it.
+  bool collect(CollectOptions how, std::function<void(const Result<CollectReport>&)> done);
   void bury();  // of a process that died, or that is killed by this
   void die(bool power_cut);
   // The store does as it should from now on (the weather is the bucket's).
@@ -87,6 +92,7 @@ class Mount final : public Process {
   void at_point(const char* name) override;
 
  private:
+  void stop_collecting();
   Status list_node(Ino ino, const std::string& path, Listing& out);
   Status read_node(Ino ino, Shown& shown);
 
@@ -107,6 +113,8 @@ class Mount final : public Process {
   std::unique_ptr<Volume> volume_;
   Uuid cache_id_{};
   CancelToken hung_up_;
+  CancelToken no_collection_;
+  bool collecting_ = false;
   uint64_t points_ = 0;
   uint64_t named_ = 0;
   MonotonicTime died_at_ = MonotonicTime::max();

@@ -39,6 +39,7 @@ struct Machine {
   std::vector<Uuid> cache_ids;  // of its cache directory; a power cut may make it a new one
   // It was taken over and holds work that it could not publish: perhaps, or for sure.
   bool behind = false;
+  uint64_t behind_since = 0;  // so many collections had begun
   bool surely_behind() const {
     return behind && timeline.answered > timeline.committed &&
            !same(timeline.moments[timeline.answered].model,
@@ -75,6 +76,11 @@ class World {
                      const std::string& what, Which which = Which::kNewest);
   // What a mount shows, with the store made well until it is known.
   Listing must_list(Mount& mount, const std::string& what);
+  // The same by itself: nullopt when it cannot be shown.
+  std::optional<Listing> try_list(Mount& mount, std::string& why);
+  // What a mount of its own shows of a bucket, now or at a point of its history.
+  Listing list_bucket(std::shared_ptr<MemoryStore> at, const std::string& what,
+                      std::optional<HistoryPoint> point = std::nullopt);
   // What statfs says of a writer against the sum of what it shows.
   void check_sums(Mount& mount, const Listing& listing);
   void check_bucket(std::shared_ptr<ObjectStore> bucket, const std::string& what);
@@ -96,6 +102,7 @@ class World {
   uint64_t last_epoch = 0;
   std::optional<Model> last_model;    // of the newest commit that was looked at
   std::map<uint64_t, Model> commits;  // by number
+  uint64_t collections = 0;           // that have begun
   std::vector<std::unique_ptr<Mount>> shells;
   std::vector<std::unique_ptr<Machine>> lookers;
 };
