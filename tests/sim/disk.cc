@@ -1,6 +1,10 @@
 #include "tests/sim/disk.h"
 
+#include <algorithm>
 #include <cerrno>
+
+#include "cache/base/coding.h"
+#include "cache/journal_format.h"
 
 namespace cairn::sim {
 
@@ -39,6 +43,8 @@ class DiskFile final : public File {
     if (view_.dying_ && view_.dying_() && !data.empty()) {
       const size_t part = view_.disk_.scheduler_.rng().below(data.size() + 1);
       (void)file_->write_at(offset, data.first(part));
+      if (view_.disk_.lie_ == Lie::kTornRecord && path_.find("/journal/") != std::string::npos)
+        (void)write_torn_record(offset, data);
     }
     TRY(view_.reach("disk.write"));
     if (++view_.writes_ == view_.faults_.fail_write_at) {
@@ -70,6 +76,22 @@ class DiskFile final : public File {
   }
 
  private:
+  // The second half of its payload is missing, and its checksum is right.
+  Status write_torn_record(uint64_t offset, Bytes frame) {
+    if (offset < kJournalHeaderBytes || frame.size() < kFrameHeaderBytes) return {};
+    ByteVec head(kJournalHeaderBytes);
+    TRY(file_->read_at(0, head));
+    TRY_ASSIGN(const JournalHeader header, decode_journal_header(head));
+    ByteVec payload(frame.begin() + kFrameHeaderBytes, frame.end());
+    std::fill(payload.begin() + static_cast<ptrdiff_t>(payload.size() / 2), payload.end(),
+              std::byte{0});
+    const Bytes parts[] = {payload};
+    ByteVec torn;
+    encode_frame(torn, frame_seed(header), get_le<Lsn>(frame.data() + 8),
+                 get_le<Lsn>(frame.data() + 16), static_cast<uint8_t>(frame[24]), parts);
+    return file_->write_at(offset, torn);
+  }
+
   DiskView& view_;
   std::unique_ptr<File> file_;
   const std::string path_;

@@ -23,6 +23,7 @@ enum class Lie : uint8_t {
   kSegmentSync,  // that of the data segments
   kMetaCommit,   // a MetaStore's transaction is lost at a power cut
   kDirSync,      // sync of a directory does nothing
+  kTornRecord,   // replay does not see that the last record of the journal is torn
 };
 
 struct DiskFaults {

@@ -71,8 +71,8 @@ std::optional<uint64_t> number(const char* text) {
 int usage() {
   std::fputs(
       "usage: sim --seed N | --seeds A..B | --seconds S | --forever  [--jobs J] [--verbose]\n"
-      "           [--canary journal-sync|segment-sync|meta-commit|dir-sync|store-forgets|\n"
-      "                     store-answers-early]\n"
+      "           [--canary journal-sync|segment-sync|meta-commit|dir-sync|torn-record|\n"
+      "                     store-forgets|store-answers-early]\n"
       "           [--failpoints README]\n",
       stderr);
   return 2;
@@ -83,7 +83,8 @@ bool set_canary(const std::string& name, Wish& wish) {
                                                {"journal-sync", Lie::kJournalSync},
                                                {"segment-sync", Lie::kSegmentSync},
                                                {"meta-commit", Lie::kMetaCommit},
-                                               {"dir-sync", Lie::kDirSync}};
+                                               {"dir-sync", Lie::kDirSync},
+                                               {"torn-record", Lie::kTornRecord}};
   if (name == "store-forgets" || name == "store-answers-early") {
     wish.bucket_lie = name == "store-forgets" ? BucketLie::kForgets : BucketLie::kAnswersEarly;
     return true;
