@@ -9,7 +9,8 @@
 // byte with `data`; index segments byte by byte, and against the packs' tails; the tree node by
 // node (keys in order, layers, the superblock), every inode, dirent and xattr, and for every file
 // its nodes and that every leaf is in a pack that is there, with the right length. Every snapshot
-// and its tree likewise. What is condemned may be gone, and nothing that is needed may be there.
+// and its tree likewise. What is condemned may be gone, and nothing that is needed may be there;
+// but a snapshot of a commit that is older than the collection may need it until the next one.
 // Memory: 44 bytes a block that the head's packs hold, some 40 bytes an inode and a name, and one
 // index segment at a time.
 #pragma once

@@ -54,6 +54,22 @@ Status CheckPacks::run(const CommitRecord& head, const std::vector<CommitRecord>
   return {};
 }
 
+Status CheckPacks::add_condemned(const CommitRecord& head,
+                                 const std::vector<CommitRecord>& snapshots) {
+  uint64_t oldest = UINT64_MAX;
+  for (const CommitRecord& snapshot : snapshots) oldest = std::min(oldest, snapshot.seq);
+  for (const CondemnedPack& pack : head.condemned_packs) {
+    if (pack.size == 0 || pack.since <= oldest) continue;  // deleted, or too old to be needed
+    auto source = StoreSource::open(store_, pack_key(pack.digest), log_.options.context);
+    auto tail = source ? read_pack_tail(*source, pack.digest)
+                       : Result<PackTail>(tl::unexpected<Error>(source.error()));
+    if (!tail && !is_finding(tail.error())) return tl::unexpected<Error>(std::move(tail).error());
+    if (tail) collect(*tail, data_);  // without it, what needs it is a problem
+  }
+  sort(data_);
+  return {};
+}
+
 // However old a volume is, its tree lies in few packs: tiers fall from old to new, and none has
 // more small packs than a commit merges.
 void CheckPacks::check_tiers(const CommitRecord& head) {

@@ -42,6 +42,9 @@ class CheckPacks {
   // Reads the packs and segments that `head` names, and the metadata packs of the snapshots. An
   // Error only when the store does not answer.
   Status run(const CommitRecord& head, const std::vector<CommitRecord>& snapshots);
+  // From now on also what a snapshot may need that was made of a commit before the collection that
+  // condemned it: the next one moves that before it deletes anything.
+  Status add_condemned(const CommitRecord& head, const std::vector<CommitRecord>& snapshots);
 
   struct Place {
     Digest pack;

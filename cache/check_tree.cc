@@ -47,7 +47,8 @@ class FileVisitor final : public UnixfsVisitor {
     if (!there) there = packs_.find_metadata(place.digest);
     if (!there)
       log_.problem(where_, fmt::format("its bytes from {} on (block {}) are in no pack",
-                                       place.first_chunk, place.digest.hex()));
+                                       place.first_chunk * shape_.params().chunk_size,
+                                       place.digest.hex()));
     else if (there->length != place.size)
       log_.problem(pack_key(there->pack),
                    fmt::format("block {} has {} bytes, the file it belongs to ({}) says {}",

@@ -96,6 +96,25 @@ TEST_CASE("collector: who stops it does not wait for a publish that waits for th
   CHECK(world.shown() == world.files);
 }
 
+TEST_CASE("collector: a snapshot that is made late of an older commit keeps what it needs") {
+  World world;
+  age(world);
+  const Files then = world.files;
+  const StoredCommit old = world.head().value();
+  world.remove("f0");
+  world.publish();
+  CHECK(world.collect().condemned_packs > 0);
+  CommitLog log(world.store, world.executor, system_clock(), os_rng(), {});
+  REQUIRE(create_snapshot(world.store, log, "late", old, Context()));
+  const HistoryPoint late = std::string("late");
+  for (int i = 0; i < 3; ++i) {
+    world.check_clean();
+    CHECK(world.shown(late) == then);
+    world.wait_for_grace();
+    world.collect();
+  }
+}
+
 TEST_CASE("collector: a writer that was taken over deletes nothing") {
   World world;
   age(world);
