@@ -51,7 +51,7 @@ void World::look_at_commits() {
     last_epoch = record.epoch;
 
     const Listing listing = list_bucket(commit.bucket, what);
-    if (chance(6)) check_bucket(commit.bucket, what);
+    const bool checks = chance(6);
     happened("commits looked at");
 
     if (!last_model) {
@@ -71,6 +71,7 @@ void World::look_at_commits() {
       adopt(*last_model, listing);
     }
     commits.emplace(record.seq, *last_model);
+    if (checks) check_bucket(commit.bucket, what);
   }
 }
 
