@@ -18,6 +18,7 @@ constexpr uint64_t kGapPagesMax = 4;
 constexpr size_t kBatchMax = 256;  // digests of one pass, each of which may need a page
 // Every pass brings a page that was missing; a look-up touches far fewer.
 constexpr int kPassesMax = 64;
+constexpr int kCutOffMax = 3;  // answers
 
 struct PageId {
   Digest segment;
@@ -212,11 +213,18 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
       if (!got) {
         if (!error_) error_ = got.error();
       } else {
-        for (uint64_t page = run.first; page <= run.last; ++page) {
+        const uint64_t size = size_of(run.segment);
+        for (uint64_t page = run.first; page <= run.last && page * kPageBytes < size; ++page) {
           const uint64_t start = (page - run.first) * kPageBytes;
-          if (start >= got->bytes.size()) break;
           const auto length =
-              static_cast<size_t>(std::min<uint64_t>(kPageBytes, got->bytes.size() - start));
+              static_cast<size_t>(std::min<uint64_t>(kPageBytes, size - page * kPageBytes));
+          if (start + length > got->bytes.size()) {
+            // An answer that was cut off: the next pass misses the page and asks again.
+            if (++cut_off_ > kCutOffMax && !error_)
+              error_ = Error(Errc::kCorruption, index_key(run.segment) +
+                                                    " is shorter than the commit says");
+            break;
+          }
           arrived_.emplace(PageId{run.segment, page},
                            Buffer::copy(got->bytes.view().subspan(start, length)));
         }
@@ -243,6 +251,7 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
   RankedMutex<Rank::kLeaf> mutex_;
   std::map<PageId, Buffer> arrived_;
   std::optional<Error> error_;
+  int cut_off_ = 0;
   std::atomic<size_t> left_{0};
 };
 

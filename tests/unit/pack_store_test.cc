@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "cache/format/index.h"
 #include "cache/pack_store.h"
 #include "cache/store_keys.h"
 #include "s3/memory_store.h"
@@ -26,6 +27,7 @@ struct World {
   std::unique_ptr<PackStore> reader = PackStore::make(store, executor, clock, {});
   std::vector<Digest> digests;
   std::vector<ByteVec> bytes;
+  std::vector<PackTail> tails;
 
   World() {
     put(PackKind::kData, 0, 3);
@@ -41,11 +43,30 @@ struct World {
       digests.push_back(pack.add(Codec::kRaw, bytes.back()).digest());
     }
     const PackPlan plan = pack.plan();
+    tails.push_back(plan.tail());
     std::optional<Status> stored;
     writer->put_pack(plan.tail(), Body(Buffer::copy(pack.object(plan))), {},
                      [&](Status status) { stored = std::move(status); });
     REQUIRE(run_until(executor, clock, [&] { return stored.has_value(); }));
     REQUIRE(*stored);
+  }
+
+  // The data packs are covered by an index segment now, nothing of which is here.
+  void publish_segment() {
+    std::vector<std::unique_ptr<IndexSource>> sources;
+    sources.push_back(make_index_source(tails[1]));
+    sources.push_back(make_index_source(tails[0]));
+    MemorySink sink;
+    const auto info = merge_index(sources, [](const Digest&) { return true; }, sink);
+    REQUIRE(info);
+    const SegmentName name{info->name, info->size, info->entries};
+    std::optional<Status> stored;
+    writer->put_segment(name, Body(Buffer(sink.take())), {},
+                        [&](Status status) { stored = std::move(status); });
+    REQUIRE(run_until(executor, clock, [&] { return stored.has_value(); }));
+    REQUIRE(*stored);
+    reader = PackStore::make(store, executor, clock, {});
+    reader->set_published({writer->packs()[2]}, {name});
   }
 
   Result<std::vector<Buffer>> read(const std::vector<size_t>& which, const Context& context = {}) {
@@ -143,6 +164,27 @@ TEST_CASE("wrong bytes are never handed out: they are asked for again, then refu
     CHECK(wrong.error().code() == Errc::kCorruption);
     CHECK(wrong.error().message().find(world.digests[2].hex()) != std::string::npos);
   }
+}
+
+TEST_CASE("a page of the index that came cut off is not kept, it is asked for again") {
+  World world;
+  world.publish_segment();
+  world.store.add({.kind = FaultKind::kTruncate, .ops = StoreOp::kGet, .prefix = "x/", .count = 2});
+  CHECK(world.right({0, 4}, world.read({0, 4})));
+  CHECK(world.store.hits() == 2);
+
+  World other;
+  other.publish_segment();
+  other.store.add({.kind = FaultKind::kTruncate,
+                   .ops = StoreOp::kGet,
+                   .prefix = "x/",
+                   .count = FaultyStore::kForever});
+  const auto wrong = other.read({1});
+  REQUIRE_FALSE(wrong);
+  CHECK(wrong.error().code() == Errc::kCorruption);
+  CHECK(other.store.hits() < 20);
+  other.store.clear();
+  CHECK(other.right({1}, other.read({1})));
 }
 
 TEST_CASE("a wrong hint costs a request and no more") {
