@@ -122,6 +122,7 @@ class Opening {
     options.at = options_.at;
     options.cache_id = dir_.identity().cache_id;
     options.host = options_.host;
+    options.index = options_.index;
     options.metadata_dir = dir_.sub("packs");
     constexpr uint64_t kMetadataPerIndexByte = 16;
     options.metadata_cache_bytes = std::min(Space::metadata_pack_share(options_.cache_bytes_max),

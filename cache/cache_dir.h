@@ -53,6 +53,7 @@ struct MountOptions {
   uint64_t memory_bytes_max = MemoryPlan::kDefault;
   uint64_t journal_file_bytes = 8ULL << 20;  // a new file is begun behind this size
   std::string host;                          // for people, in the commits
+  IndexLimits index;
   bool takeover = false;
   bool discard_local = false;  // throw unpublished work of this cache away
   // Show this point of the volume's history and never move. Needs engine.read_only.

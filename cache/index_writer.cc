@@ -12,7 +12,6 @@
 namespace cairn {
 namespace {
 
-constexpr size_t kYoungPacksMax = 64;
 constexpr uint64_t kYoungBlocksMax = 400'000;  // some 20 MB of tails
 constexpr size_t kSegmentsATier = 8;
 constexpr uint64_t kReadBytes = 1 << 20;  // of a segment at once
@@ -74,19 +73,20 @@ unsigned tier_of(uint64_t entries) {
 
 }  // namespace
 
-IndexStep next_index_step(std::span<const PackName> young, std::span<const SegmentName> segments) {
+IndexStep next_index_step(std::span<const PackName> young, std::span<const SegmentName> segments,
+                          const IndexLimits& limits) {
   IndexStep step;
   step.segments_from = segments.size();
   uint64_t entries = 0;
   for (const PackName& pack : young) entries += pack.blocks;
-  if (young.size() < kYoungPacksMax && entries < kYoungBlocksMax) return step;
+  if (young.size() < limits.young_packs_max && entries < kYoungBlocksMax) return step;
   step.packs = young.size();
   // The new segment would be one more of its tier; when that is one too many it takes them in.
   while (step.segments_from > 0) {
     const unsigned tier = tier_of(entries);
     size_t from = step.segments_from;
     while (from > 0 && tier_of(segments[from - 1].entries) <= tier) --from;
-    if (step.segments_from - from + 1 < kSegmentsATier) break;
+    if (step.segments_from - from + 1 < limits.segments_a_tier) break;
     while (step.segments_from > from) entries += segments[--step.segments_from].entries;
   }
   return step;

@@ -13,6 +13,7 @@
 #include "cache/base/env.h"
 #include "cache/object_store.h"
 #include "cache/pack_store.h"
+#include "cache/tree_remote.h"
 
 namespace cairn {
 
@@ -49,6 +50,7 @@ struct IndexStep {
 };
 // Young packs are many when a look-up would have to read many tails. Segments are kept in tiers of
 // eight, by the number of their entries, so that each entry is rewritten once a tier.
-IndexStep next_index_step(std::span<const PackName> young, std::span<const SegmentName> segments);
+IndexStep next_index_step(std::span<const PackName> young, std::span<const SegmentName> segments,
+                          const IndexLimits& limits);
 
 }  // namespace cairn

@@ -115,7 +115,7 @@ Status TreePublisher::write_index() {
     segments_ = *collection_->index;
     return {};
   }
-  IndexStep step = next_index_step(young, segments_);
+  IndexStep step = next_index_step(young, segments_, remote_.options.index);
   const bool anew = collection_ != nullptr && collection_->rewrite_index && !segments_.empty();
   if (anew) step = {young.size(), 0};
   if (step.packs == 0 && !anew) return {};

@@ -32,6 +32,13 @@
 
 namespace cairn {
 
+// When the block index is written anew; others than these are for tests.
+struct IndexLimits {
+  size_t young_packs_max = 64;    // they become a segment
+  size_t segments_a_tier = 8;     // they become one of the next tier
+  size_t deleted_packs_max = 64;  // listed by segments: these are worth to be written anew
+};
+
 class TreeRemote final : public Remote {
  public:
   struct Components {
@@ -68,6 +75,7 @@ class TreeRemote final : public Remote {
     // Show this point of the history and never move; only followers. Where the content lies is
     // read from the newest commit.
     std::optional<HistoryPoint> at;
+    IndexLimits index;
     uint64_t pack_bytes = 32ULL << 20;
     uint64_t metadata_pack_bytes = 8ULL << 20;
     unsigned packs_in_flight = 3;
