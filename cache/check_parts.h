@@ -53,6 +53,11 @@ class CheckPacks {
   };
   std::optional<Place> find_metadata(const Digest& digest) const { return find(meta_, digest); }
   std::optional<Place> find_data(const Digest& digest) const { return find(data_, digest); }
+  // A pack has the block, and the index that covers the pack does not say so.
+  bool is_unlisted(const Digest& digest) const {
+    const auto it = unlisted_.lower_bound({digest, Digest()});
+    return it != unlisted_.end() && it->first == digest;
+  }
   // Is it a pack or a segment that the head names?
   bool names(const Digest& digest) const { return named_.contains(digest); }
 
@@ -85,6 +90,7 @@ class CheckPacks {
   std::vector<Digest> packs_;
   Blocks meta_;
   Blocks data_;
+  std::set<std::pair<Digest, Digest>> unlisted_;  // block, pack
   std::set<Digest> named_;
   std::set<Digest> condemned_;
 };

@@ -46,9 +46,12 @@ class FileVisitor final : public UnixfsVisitor {
     auto there = packs_.find_data(place.digest);
     if (!there) there = packs_.find_metadata(place.digest);
     if (!there)
-      log_.problem(where_, fmt::format("its bytes from {} on (block {}) are in no pack",
+      log_.problem(where_, fmt::format("its bytes from {} on (block {}) are in no pack{}",
                                        place.first_chunk * shape_.params().chunk_size,
-                                       place.digest.hex()));
+                                       place.digest.hex(),
+                                       packs_.is_unlisted(place.digest)
+                                           ? " that the index leads to"
+                                           : ""));
     else if (there->length != place.size)
       log_.problem(pack_key(there->pack),
                    fmt::format("block {} has {} bytes, the file it belongs to ({}) says {}",

@@ -14,8 +14,6 @@ namespace {
 constexpr uint64_t kReadBytes = 4 << 20;  // of blocks at once
 constexpr size_t kReadBlocks = 512;
 constexpr size_t kLocateAtOnce = 1024;
-// A segment that lists so many packs that are gone is worth to be written anew.
-constexpr size_t kDeletedListedMax = 64;
 }  // namespace
 
 Status Collector::move() {
@@ -31,7 +29,7 @@ Status Collector::move() {
   }
   CollectionStep last;
   last.forget = std::move(forget);
-  last.rewrite_index = deleted_listed + due_.size() >= kDeletedListedMax;
+  last.rewrite_index = deleted_listed + due_.size() >= remote_.options.index.deleted_packs_max;
   last.rewrite_metadata = metadata_is_worth_rewriting();
   last.metadata_live_bytes = metadata_live_bytes_;
   if (victims_.empty() && due_.empty() && last.forget.empty() && !last.rewrite_index &&
@@ -116,10 +114,11 @@ Status Collector::mark_leaving() {
   });
 }
 
-// Blocks that a pack which stays has as well need not be moved. Its own tail must say so.
+// Blocks that a young pack which stays has as well need not be moved. Its own tail must say so.
+// What a segment covers does not count: where a block is twice it may list only what is to go.
 Status Collector::find_elsewhere() {
   const auto shown = remote_.snapshot();
-  std::set<Digest> stays = covered_;
+  std::set<Digest> stays;
   for (const CommitPack& pack : shown->commit.record->young_packs) stays.insert(pack.digest);
   for (const CondemnedPack& pack : shown->commit.record->condemned_packs) stays.erase(pack.digest);
   for (const Digest& pack : leaving_) stays.erase(pack);

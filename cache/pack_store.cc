@@ -52,6 +52,12 @@ class PackStoreImpl final : public PackStore {
       // A data pack that is not named any more is covered by a segment; a metadata pack is gone.
       for (const PackName& pack : core_->named)
         if (pack.kind == PackKind::kMeta) dropped.insert(pack.digest);
+      auto covered = std::make_shared<std::set<Digest>>(*core_->covered);
+      for (const auto* list : {&core_->named, &core_->own})
+        for (const PackName& pack : *list)
+          if (pack.kind == PackKind::kData) covered->insert(pack.digest);
+      for (const PackName& pack : packs) covered->erase(pack.digest);
+      core_->covered = std::move(covered);
     }
     for (const PackName& pack : packs) dropped.erase(pack.digest);
     for (const Digest& pack : dropped) core_->tails->erase(pack);
@@ -61,6 +67,7 @@ class PackStoreImpl final : public PackStore {
       return std::any_of(core_->named.begin(), core_->named.end(),
                          [&](const PackName& named) { return named.digest == own.digest; });
     });
+    core_->own_before = core_->own.size();
   }
 
   void set_condemned(std::vector<CondemnedName> packs) override {
@@ -72,6 +79,10 @@ class PackStoreImpl final : public PackStore {
       before = core_->outgoing;
       next->suspects = before->suspects;
       core_->outgoing = next;
+      const bool more = std::any_of(packs.begin(), packs.end(), [&](const CondemnedName& pack) {
+        return !before->condemned.contains(pack.digest);
+      });
+      if (more) core_->covered = std::make_shared<std::set<Digest>>();
     }
     // What the tails of these say counts no more. One that is not condemned any more is deleted.
     for (const auto& [pack, there] : before->condemned) core_->tails->erase(pack);
@@ -83,6 +94,7 @@ class PackStoreImpl final : public PackStore {
     next->suspects.insert(packs.begin(), packs.end());
     const std::lock_guard lock(core_->mutex);
     next->condemned = core_->outgoing->condemned;
+    if (!next->suspects.empty()) core_->covered = std::make_shared<std::set<Digest>>();
     core_->outgoing = std::move(next);
   }
 
@@ -116,9 +128,24 @@ class PackStoreImpl final : public PackStore {
   }
 
   bool contains(const Digest& digest) override {
-    const auto going = core_->going();
+    std::shared_ptr<const PackStoreCore::Outgoing> going;
+    std::shared_ptr<const std::set<Digest>> covered;
+    std::vector<Digest> listed;
+    {
+      const std::lock_guard lock(core_->mutex);
+      going = core_->outgoing;
+      covered = core_->covered;
+      std::vector<PackName> packs = core_->named;
+      packs.insert(packs.end(), core_->own.begin() + static_cast<ptrdiff_t>(core_->own_before),
+                   core_->own.end());
+      for (const PackName& pack : packs)
+        if (pack.kind == PackKind::kData) listed.push_back(pack.digest);
+    }
     const auto skip = [&](const PackTail& tail) {
-      return tail.kind() != PackKind::kData || going->leaves(tail.name());
+      const Digest& pack = tail.name();
+      if (tail.kind() != PackKind::kData || going->leaves(pack)) return true;
+      return !covered->contains(pack) &&
+             std::find(listed.begin(), listed.end(), pack) == listed.end();
     };
     return core_->tails->find(digest, skip).has_value();
   }

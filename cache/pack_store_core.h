@@ -83,6 +83,11 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
   mutable RankedMutex<Rank::kBlockCache> mutex;
   std::vector<PackName> named;  // by the head, oldest first
   std::vector<PackName> own;    // put since and not named yet, oldest first
+  size_t own_before = 0;  // of these were put before `named` was said; a segment may have them
+  // Packs that a segment may have taken in since something was last condemned. Of a block that is
+  // in several packs a segment lists one; when that one is condemned, the index leads to none,
+  // although the tails of the others name it.
+  std::shared_ptr<const std::set<Digest>> covered = std::make_shared<std::set<Digest>>();
   std::shared_ptr<const Outgoing> outgoing = std::make_shared<Outgoing>();
   std::function<void(Callback<void>)> ask;
 

@@ -209,4 +209,23 @@ TEST_CASE("only what is known to be in a pack that stays is deduplicated") {
   CHECK_FALSE(world.reader->contains(world.digests[0]));
   CHECK(world.reader->contains(world.digests[3]));
 }
+
+TEST_CASE("what only a covered pack's tail says is no duplicate once a pack is condemned") {
+  // Where a block is in two packs a segment lists one: when that is condemned, nobody finds it.
+  for (const bool suspect : {false, true}) {
+    World world;
+    world.publish_segment();
+    const std::vector<PackName> packs = world.writer->packs();
+    CHECK(world.writer->contains(world.digests[0]));  // it was put here
+    world.writer->set_published({packs[2]}, {});
+    CHECK(world.writer->contains(world.digests[0]));  // covered meanwhile
+    if (suspect)
+      world.writer->set_suspects({packs[1].digest});
+    else
+      world.writer->set_condemned({{packs[1].digest, false}});
+    CHECK_FALSE(world.writer->contains(world.digests[0]));
+    world.put(PackKind::kData, 8, 1);
+    CHECK(world.writer->contains(world.digests[8]));
+  }
+}
 }  // namespace cairn::test
