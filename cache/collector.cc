@@ -76,8 +76,7 @@ Status Collector::look() {
   TRY(read_snapshots());
   step("commits");
   TRY(read_commit_names());
-  TRY(list_objects());
-  return read_segment_packs();
+  return list_objects();
 }
 
 Status Collector::check_writer() {
@@ -201,13 +200,12 @@ Status Collector::list_objects() {
   });
 }
 
-// Which packs the head's segments cover. A segment is read once a mount, and all of it: what is
-// deleted on its word must not be decided by a damaged one.
-Status Collector::read_segment_packs() {
+// Which packs the segments of this head cover. A segment is read once a mount, and all of it: what
+// is deleted on its word must not be decided by a damaged one.
+Status Collector::read_segment_packs(const CommitRecord& head) {
   auto& known = remote_.packs_of_segments;
-  const auto shown = remote_.snapshot();
   std::map<Digest, std::vector<Digest>> now;
-  for (const CommitSegment& segment : shown->commit.record->index_segments) {
+  for (const CommitSegment& segment : head.index_segments) {
     auto found = known.find(segment.digest);
     if (found == known.end()) {
       TRY_ASSIGN(StoreSource source, StoreSource::open(remote_.parts.store,
@@ -254,6 +252,8 @@ Status Collector::count_uses() {
   step("marking");
   const auto shown = remote_.snapshot();
   const CommitRecord& head = *shown->commit.record;
+  // A publish may have merged segments since.
+  TRY(read_segment_packs(head));
   PackUsage::Input input;
   input.young = young_packs(head);
   input.segments = index_segments(head);

@@ -58,7 +58,7 @@ class Collector {
   Status read_snapshots();
   Status add_snapshots();
   Status list_objects();
-  Status read_segment_packs();
+  Status read_segment_packs(const CommitRecord& head);
   const std::vector<Digest>& packs_of(const Digest& segment) const;
   Status walk(const Digest& root, const LiveWalk::Visit& visit);
   Status count_uses();

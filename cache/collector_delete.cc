@@ -48,7 +48,7 @@ Result<std::vector<std::string>> Collector::packs_to_remove() {
   TRY_ASSIGN(const auto no_publish, remote_.hold_still(context_));
   TRY(settle_commit(remote_, context_));
   remote_.pack_salt = remote_.parts.rng.next();
-  TRY(read_segment_packs());
+  TRY(read_segment_packs(*remote_.snapshot()->commit.record));
   TRY(read_commit_names());
   std::set<Digest> needed;
   for (const PackName& pack : remote_.packs->packs()) needed.insert(pack.digest);
