@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "cache/snapshots.h"
 #include "cache/volume_format.h"
+#include "tests/sim/collections.h"
 #include "tests/sim/operations.h"
 #include "tests/sim/world.h"
 
@@ -12,19 +12,6 @@ namespace cairn::sim {
 namespace {
 
 constexpr Duration kSyncedByItself = std::chrono::seconds(10);  // what is older survives power loss
-
-// A person at a machine that has nothing open.
-struct Person {
-  explicit Person(World& world)
-      : executor(world.scheduler, "person", 2, nullptr),
-        wire(world.bucket, executor),
-        rng(make_seeded_rng(world.rng().next())),
-        log(wire, executor, world.scheduler.clock(), *rng, {}) {}
-  SimExecutor executor;
-  Wire wire;
-  std::unique_ptr<Rng> rng;
-  CommitLog log;
-};
 
 class Life {
  public:
@@ -37,7 +24,6 @@ class Life {
   Machine& writer() { return *w_.writer; }
   Machine& other() { return w_.writer == &w_.a ? w_.b : w_.a; }
 
-  void choose_settings();
   void format();
   void event();
   void change_weather();
@@ -60,51 +46,16 @@ class Life {
   void recover_unpublished(Machine& machine);
   void mount_offline();
   void follow();
-  void collect();
-  void snapshot();
-  void look_at_snapshots();
   void verify();
   void finish();
 
   World w_;
   std::unique_ptr<Operations> operations_;
-  std::unique_ptr<Person> person_;
-  std::map<std::string, uint64_t> snapshots_;  // name, number of the commit
-  uint64_t names_given_ = 0;
+  Collections collections_{w_};
   bool client_wanted_ = false;
   bool client_runs_ = false;
   unsigned deaths_one_in_ = 2;  // a process is planned to die
 };
-
-void Life::choose_settings() {
-  EngineSettings& engine = w_.options.engine;
-  static constexpr uint32_t kInline[] = {100, 1000, 8192};
-  engine.inline_bytes_max = kInline[below(3)];
-  engine.publish_interval = std::chrono::milliseconds(20 + below(chance(2) ? 500 : 8000));
-  engine.sync_interval = std::chrono::seconds(1);
-  engine.checkpoint_interval = std::chrono::milliseconds(200 + below(chance(2) ? 1000 : 30'000));
-  engine.memtable_bytes = chance(3) ? 2'000 : 8 << 20;
-  engine.publish_bytes = chance(3) ? 50'000 : 64 << 20;
-  engine.stall_timeout = std::chrono::seconds(1 + below(60));
-  engine.io_timeout = std::chrono::seconds(10);
-  engine.poll_interval = std::chrono::milliseconds(300 + below(5'000));
-  engine.chunk_memory_bytes = chance(2) ? 256 << 10 : 16 << 20;  // what one read needs, or more
-  if (chance(2)) engine.pending_bytes_max = 200'000 + below(1'000'000);
-  if (chance(2)) engine.fold.records_max = 1 + below(20);
-  if (chance(3)) engine.fold.data_bytes_max = 1 + below(100'000);
-  w_.options.cache_bytes_max = 64ULL << 20;
-  w_.options.disk_reserve_bytes = 0;
-  if (chance(2)) w_.options.journal_file_bytes = 4096 + below(100'000);
-  w_.options.host = "sim";
-  if (chance(2)) {
-    w_.options.index.young_packs_max = 2 + below(8);
-    w_.options.index.segments_a_tier = 2 + below(3);
-    w_.options.index.deleted_packs_max = 1 + below(6);
-  }
-  static constexpr unsigned kSwitch[] = {0, 2, 5, 20};
-  w_.scheduler.set_switch_rate(kSwitch[below(4)]);
-  deaths_one_in_ = 1 + static_cast<unsigned>(below(4));
-}
 
 void Life::format() {
   SimExecutor executor(w_.scheduler, "format", 2, nullptr);
@@ -520,66 +471,6 @@ void Life::follow() {
   w_.happened("followers looked at");
 }
 
-// Garbage is collected while the writer works.
-void Life::collect() {
-  CollectOptions how;
-  how.grace = std::chrono::milliseconds(below(chance(2) ? 3'000 : 1'500'000));
-  if (chance(2)) how.round_bytes = 1 + below(100'000);
-  if (chance(2)) how.digests_at_once = 1 + below(40);
-  how.pinned = writer().mount->volume().open_removed();
-  ++w_.collections;
-  const std::string name = writer().name;
-  writer().mount->collect(std::move(how), [this, name](const Result<CollectReport>& report) {
-    w_.scheduler.note(name + " collected: " + (report ? "" : report.error().message()));
-    if (!report) {
-      w_.happened("collections that failed");
-      if (report.error().code() == Errc::kCorruption && !w_.trouble)
-        w_.scheduler.give_up("a collection: " + report.error().message());
-      return;
-    }
-    w_.happened("collections");
-    if (report->condemned_packs > 0) w_.happened("collections that condemned");
-    if (report->moved_bytes > 0) w_.happened("collections that moved");
-    if (report->deleted_packs > 0) w_.happened("collections that deleted packs");
-    if (report->deleted_segments > 0) w_.happened("collections that deleted segments");
-    if (report->deleted_commits > 0) w_.happened("collections that deleted commits");
-    if (report->lost_blocks > 0)
-      w_.scheduler.give_up(fmt::format("a collection misses {} blocks", report->lost_blocks));
-  });
-}
-
-// Somebody names the newest commit, or takes a name away.
-void Life::snapshot() {
-  if (!person_) person_ = std::make_unique<Person>(w_);
-  Context context;
-  context.deadline = Deadline::after(w_.scheduler.clock(), std::chrono::minutes(2));
-  if (!snapshots_.empty() && (snapshots_.size() > 3 || chance(3))) {
-    const std::string name = snapshots_.begin()->first;
-    snapshots_.erase(snapshots_.begin());
-    (void)delete_snapshot(person_->wire, name, context);
-    return;
-  }
-  const auto head = person_->log.find_head(std::nullopt, context);
-  if (!head) return;
-  const std::string name = "snapshot" + std::to_string(++names_given_);
-  if (const Status made = create_snapshot(person_->wire, person_->log, name, *head, context);
-      !made) {
-    w_.scheduler.note("no snapshot: " + made.error().message());
-    (void)delete_snapshot(person_->wire, name, context);
-    return;
-  }
-  w_.happened("snapshots");
-  snapshots_[name] = head->record->seq;
-}
-
-void Life::look_at_snapshots() {
-  for (const auto& [name, seq] : snapshots_) {
-    const Listing listing = w_.list_bucket(w_.bucket.copy(), name, HistoryPoint(name));
-    if (const auto found = difference(w_.commits.at(seq), listing))
-      w_.scheduler.give_up(fmt::format("{} shows commit {} differently: {}", name, seq, *found));
-  }
-}
-
 void Life::event() {
   if (!writer().mount->alive() || operations_->broken()) {
     after_death();
@@ -611,9 +502,9 @@ void Life::event() {
   } else if (kind < 196) {
     follow();
   } else if (kind < 200) {
-    collect();
+    collections_.collect();
   } else if (kind < 201) {
-    snapshot();
+    collections_.snapshot();
   } else {
     w_.look_at_commits();
   }
@@ -639,18 +530,19 @@ void Life::finish() {
   }
   lay_down(writer());
   w_.look_at_commits();
-  look_at_snapshots();
+  collections_.look_at_snapshots();
   w_.check_bucket(w_.bucket.copy(), "the bucket in the end");
   if (w_.c.mount) lay_down(w_.c);
   if (other().mount) lay_down(other());
   w_.scheduler.sleep(std::chrono::hours(2));  // what is under way ends
   w_.shells.clear();                          // waits for the threads of the dead
-  person_.reset();
+  collections_.end();
 }
 
 Outcome Life::run() {
   const bool good = w_.scheduler.run([this] {
-    choose_settings();
+    w_.choose_settings();
+    deaths_one_in_ = 1 + static_cast<unsigned>(below(4));
     format();
     if (const Status done = try_open(writer(), Mount::Plan{w_.options, {}, {}, {}}); !done)
       w_.scheduler.give_up("the first mount: " + done.error().message());

@@ -13,6 +13,9 @@
 
 namespace cairn::sim {
 
+inline constexpr uint64_t kChunk = 4096;
+inline constexpr uint64_t kMaxFile = 16 * kChunk;
+
 class Operations {
  public:
   Operations(World& world, Machine& machine);

@@ -65,6 +65,8 @@ class World {
   bool chance(uint64_t one_in) { return below(one_in) == 0; }
   void happened(const std::string& what) { ++reached[what]; }
 
+  void choose_settings();
+
   // ---- judging
   void heard_of_commit(Buffer record, std::shared_ptr<MemoryStore> bucket);
   // Looks at every commit that was not looked at yet.

@@ -1,0 +1,35 @@
+// The settings of a life's mounts: small limits, so that what is behind them happens often.
+#include "tests/sim/world.h"
+
+namespace cairn::sim {
+
+void World::choose_settings() {
+  EngineSettings& engine = options.engine;
+  static constexpr uint32_t kInline[] = {100, 1000, 8192};
+  engine.inline_bytes_max = kInline[below(3)];
+  engine.publish_interval = std::chrono::milliseconds(20 + below(chance(2) ? 500 : 8000));
+  engine.sync_interval = std::chrono::seconds(1);
+  engine.checkpoint_interval = std::chrono::milliseconds(200 + below(chance(2) ? 1000 : 30'000));
+  engine.memtable_bytes = chance(3) ? 2'000 : 8 << 20;
+  engine.publish_bytes = chance(3) ? 50'000 : 64 << 20;
+  engine.stall_timeout = std::chrono::seconds(1 + below(60));
+  engine.io_timeout = std::chrono::seconds(10);
+  engine.poll_interval = std::chrono::milliseconds(300 + below(5'000));
+  engine.chunk_memory_bytes = chance(2) ? 256 << 10 : 16 << 20;  // what one read needs, or more
+  if (chance(2)) engine.pending_bytes_max = 200'000 + below(1'000'000);
+  if (chance(2)) engine.fold.records_max = 1 + below(20);
+  if (chance(3)) engine.fold.data_bytes_max = 1 + below(100'000);
+  options.cache_bytes_max = 64ULL << 20;
+  options.disk_reserve_bytes = 0;
+  if (chance(2)) options.journal_file_bytes = 4096 + below(100'000);
+  options.host = "sim";
+  if (chance(2)) {
+    options.index.young_packs_max = 2 + below(8);
+    options.index.segments_a_tier = 2 + below(3);
+    options.index.deleted_packs_max = 1 + below(6);
+  }
+  static constexpr unsigned kSwitch[] = {0, 2, 5, 20};
+  scheduler.set_switch_rate(kSwitch[below(4)]);
+}
+
+}  // namespace cairn::sim
