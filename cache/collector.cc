@@ -260,7 +260,10 @@ Status Collector::count_uses() {
   input.packs_of = [this](const Digest& segment) -> const std::vector<Digest>& {
     return packs_of(segment);
   };
-  for (const CondemnedPack& pack : head.condemned_packs) input.leaving.insert(pack.digest);
+  for (const CondemnedPack& pack : head.condemned_packs) {
+    input.leaving.insert(pack.digest);
+    if (pack.size != 0) input.condemned.push_back(pack.digest);
+  }
   const Digest root = head.root.digest();
   input.walk = [this, root](const LiveWalk::Visit& visit) { return walk(root, visit); };
   input.leaves = head.totals.live_bytes / remote_.params.chunk_bytes + head.totals.inodes;

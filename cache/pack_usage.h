@@ -26,7 +26,8 @@ class PackUsage {
   // Calls the visitor with every leaf that is needed.
   using Walk = std::function<Status(const LiveWalk::Visit& visit)>;
   struct Input {
-    std::vector<PackName> young;  // oldest first
+    std::vector<PackName> young;    // oldest first
+    std::vector<Digest> condemned;  // and not deleted
     std::vector<SegmentName> segments;
     // The packs of a segment, by ordinal.
     std::function<const std::vector<Digest>&(const Digest& segment)> packs_of;
@@ -43,7 +44,7 @@ class PackUsage {
   const std::unordered_map<Digest, PackUse>& packs() const { return packs_; }
   uint64_t live_bytes() const { return live_bytes_; }
   uint64_t live_blocks() const { return live_blocks_; }
-  // Needed, and in no pack that counts: in condemned packs, or lost.
+  // Needed, and in no pack that is there.
   uint64_t not_found() const { return not_found_; }
 
  private:
@@ -56,6 +57,7 @@ class PackUsage {
   void squeeze();
   void take(const Digest& digest, const Digest& pack, uint32_t length);
   Status read_young();
+  void find_in_condemned();
   Status read_segment(const SegmentName& segment);
 
   TreeRemote::Impl& remote_;
