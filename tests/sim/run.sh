@@ -5,7 +5,7 @@ cd "$(dirname "$0")/../.."
 sim=${CAIRN_SIM:-build/dev/tests/sim}
 jobs=$(nproc)
 [ "$jobs" -le 16 ] || jobs=16
-if [ "${CAIRN_TEST_PROFILE:-quick}" = full ]; then seeds=20000; else seeds=800; fi
+if [ "${CAIRN_TEST_PROFILE:-quick}" = full ]; then seeds=20000; else seeds=600; fi
 
 passed=0 failed=0
 count() {  # COMMAND...: adds what it counted
