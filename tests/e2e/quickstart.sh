@@ -10,7 +10,7 @@ binary=$repo/build/release/cairn
 CAIRN=$binary  # what the clean-up and the checks below use
 
 start=$SECONDS
-check first-run timeout 900 "$repo/tools/quickstart" || e2e_end
+check first-run timeout 1500 "$repo/tools/quickstart" || e2e_end
 say "mounted after $((SECONDS - start)) s"
 check mounted is_mounted "$mnt"
 check binary test -x "$binary"
