@@ -24,6 +24,12 @@ Runtime::Runtime()
       collecting("cairn-gc", 1),
       control("cairn-ctl", kControlThreads) {}
 
+Runtime::~Runtime() {
+  for (ThreadExecutor* executor : {&control, &collecting, &publishing, &maintenance, &work, &io})
+    executor->stop();
+  stores.clear();
+}
+
 namespace {
 
 // Outside in: every request is counted once, retries wait without holding a place in the queue.
@@ -33,6 +39,7 @@ StoreStack stack_on(std::shared_ptr<ObjectStore> base, Runtime& runtime) {
       std::move(limited), RetryingStore::Parts{runtime.io, system_clock(), os_rng()});
   StoreStack stack;
   stack.store = std::make_shared<MeteredStore>(std::move(retrying));
+  runtime.stores.push_back(stack.store);
   return stack;
 }
 

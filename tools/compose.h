@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cache/base/executor.h"
 #include "cache/object_store.h"
@@ -19,14 +20,17 @@ namespace cairn {
 
 struct Runtime {
   Runtime();
+  // Threads end before stores: a look-up that nobody waits for any more may still ask one. And
+  // stores go before executors: what they still have under way is answered there.
+  ~Runtime();
   unsigned cores;
-  // Declared so that what finishes others' work is destroyed last.
   ThreadExecutor io;           // store completions, file I/O of a file: remote
   ThreadExecutor work;         // completions of the engine, hashing
   ThreadExecutor maintenance;  // local syncs, checkpoints
   ThreadExecutor publishing;   // publishes, one at a time
   ThreadExecutor collecting;   // garbage collections, one at a time
   ThreadExecutor control;      // the control socket
+  std::vector<std::shared_ptr<ObjectStore>> stores;  // all that were opened
 };
 
 // What the command line says about reaching a store.

@@ -16,17 +16,29 @@ ThreadExecutor::ThreadExecutor(const std::string& name, unsigned threads) {
 }
 
 ThreadExecutor::~ThreadExecutor() {
+  stop();
+}
+
+void ThreadExecutor::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
   for (std::thread& thread : threads_) thread.join();
+  std::deque<Task> ready;  // let go without the lock
+  std::multimap<MonotonicTime, Task> timed;
+  const std::lock_guard lock(mutex_);
+  threads_.clear();
+  stopped_ = true;
+  ready.swap(ready_);
+  timed.swap(timed_);
 }
 
 void ThreadExecutor::submit(Task task) {
   {
     const std::lock_guard lock(mutex_);
+    if (stopped_) return;
     ready_.push_back(std::move(task));
   }
   wake_.notify_one();
@@ -35,6 +47,7 @@ void ThreadExecutor::submit(Task task) {
 void ThreadExecutor::submit_at(MonotonicTime at, Task task) {
   {
     const std::lock_guard lock(mutex_);
+    if (stopped_) return;
     timed_.emplace(at, std::move(task));
   }
   wake_.notify_one();

@@ -34,6 +34,10 @@ class ThreadExecutor final : public Executor {
   // `name` shows in ps and debuggers (at most 12 characters).
   ThreadExecutor(const std::string& name, unsigned threads);
   ~ThreadExecutor() override;
+  // Runs what is due, joins the threads, and drops what is left and what comes later. Idempotent;
+  // not from a task. For an owner whose objects may still be used by tasks: it stops the threads,
+  // lets the objects go, and only then the executor.
+  void stop();
   void submit(Task task) override;
   void submit_at(MonotonicTime at, Task task) override;
 
@@ -44,7 +48,8 @@ class ThreadExecutor final : public Executor {
   ConditionVariable wake_;
   std::deque<Task> ready_;
   std::multimap<MonotonicTime, Task> timed_;
-  bool stopping_ = false;
+  bool stopping_ = false;  // the threads end when nothing is due
+  bool stopped_ = false;   // they have
   std::vector<std::thread> threads_;
 };
 

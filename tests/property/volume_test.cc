@@ -273,12 +273,9 @@ TEST_CASE("a copy of a stored file moves nothing and stores nothing") {
 TEST_CASE("the end of a mount answers what still waits, and read-ahead comes back before it") {
   MemoryEnv env;
   const auto rng = make_seeded_rng(1);
-  // A look-up that nobody waits for any more may go on until the threads end: they end first.
-  std::unique_ptr<FaultyStore> behind;
   ThreadExecutor io("io", 2);
-  behind = std::make_unique<FaultyStore>(std::make_shared<MemoryStore>(io, system_clock()),
-                                         FaultyStore::Parts{io, system_clock(), *rng});
-  FaultyStore& store = *behind;
+  FaultyStore store(std::make_shared<MemoryStore>(io, system_clock()),
+                    FaultyStore::Parts{io, system_clock(), *rng});
   TestMount mount(store, env, io);
   REQUIRE(mount.format(4096, 174));
   REQUIRE(mount.open());
@@ -333,6 +330,7 @@ TEST_CASE("the end of a mount answers what still waits, and read-ahead comes bac
   mount.kill();
   CHECK(answered == 3);
   CHECK(cancelled == 3);
+  io.stop();  // a look-up that nobody waits for any more may still ask the store
 }
 
 TEST_CASE("the time that changes waited for their commit is no silence of the store") {

@@ -10,6 +10,21 @@
 
 using namespace cairn;
 
+TEST_CASE("a stopped executor has run what was due and keeps nothing else") {
+  ThreadExecutor executor("test", 2);
+  const auto held = std::make_shared<int>();
+  std::atomic<int> ran{0};
+  for (int i = 0; i < 100; ++i) executor.submit([&] { ++ran; });
+  executor.submit_at(system_clock().now() + std::chrono::hours(1), [held, &ran] { ++ran; });
+  executor.stop();
+  CHECK(ran == 100);
+  executor.submit([held, &ran] { ++ran; });
+  executor.submit_at(system_clock().now(), [held, &ran] { ++ran; });
+  executor.stop();
+  CHECK(held.use_count() == 1);
+  CHECK(ran == 100);
+}
+
 TEST_CASE("crc32c gives the published check value") {
   CHECK(crc32c(as_bytes("123456789")) == 0xe3069283);
   CHECK(crc32c(as_bytes("6789"), crc32c(as_bytes("12345"))) == 0xe3069283);
