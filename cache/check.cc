@@ -35,11 +35,13 @@ class VolumeCheck {
     CheckPacks packs(store_, log_);
     TRY(packs.run(*head_, snapshots_));
     CheckBlocks blocks(store_, packs, log_);
-    CheckTree(blocks, packs, log_).run(*head_, volume_file_);
+    WalkedContents walked;
+    CheckTree(blocks, packs, walked, log_).run(*head_, volume_file_);
     // Their files' content is where the head's index says, or still waits to be moved.
     TRY(packs.add_condemned(*head_, snapshots_));
     for (const CommitRecord& snapshot : snapshots_)
-      if (snapshot.root != head_->root) CheckTree(blocks, packs, log_).run(snapshot, volume_file_);
+      if (snapshot.root != head_->root)
+        CheckTree(blocks, packs, walked, log_).run(snapshot, volume_file_);
     return look_around(packs);
   }
 

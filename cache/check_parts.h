@@ -118,11 +118,17 @@ class CheckBlocks final : public BlockReader {
   std::list<Window> windows_;  // the most recent first
 };
 
+// What one tree of a check has shown is not looked at again for the next one.
+struct WalkedContents {
+  std::set<Cid> contents;
+  std::set<Digest> zeroes;  // nodes of zeroes
+};
+
 // The tree of one commit.
 class CheckTree {
  public:
-  CheckTree(CheckBlocks& blocks, const CheckPacks& packs, CheckLog& log)
-      : blocks_(blocks), packs_(packs), log_(log) {}
+  CheckTree(CheckBlocks& blocks, const CheckPacks& packs, WalkedContents& walked, CheckLog& log)
+      : blocks_(blocks), packs_(packs), log_(log), walked_(walked) {}
   // `file`: cairn.json, unless it could not be read.
   void run(const CommitRecord& head, const std::optional<VolumeFile>& file);
 
@@ -162,8 +168,7 @@ class CheckTree {
   std::vector<Name> names_;
   std::vector<Inode> inodes_;  // by number
   std::vector<Ino> xattr_owners_;
-  std::set<Cid> contents_;   // of files that were walked
-  std::set<Digest> zeroes_;  // nodes of zeroes that were walked
+  WalkedContents& walked_;
 };
 
 }  // namespace cairn

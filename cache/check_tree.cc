@@ -46,12 +46,10 @@ class FileVisitor final : public UnixfsVisitor {
     auto there = packs_.find_data(place.digest);
     if (!there) there = packs_.find_metadata(place.digest);
     if (!there)
-      log_.problem(where_, fmt::format("its bytes from {} on (block {}) are in no pack{}",
-                                       place.first_chunk * shape_.params().chunk_size,
-                                       place.digest.hex(),
-                                       packs_.is_unlisted(place.digest)
-                                           ? " that the index leads to"
-                                           : ""));
+      log_.problem(where_,
+                   fmt::format("its bytes from {} on (block {}) are in no pack{}",
+                               place.first_chunk * shape_.params().chunk_size, place.digest.hex(),
+                               packs_.is_unlisted(place.digest) ? " that the index leads to" : ""));
     else if (there->length != place.size)
       log_.problem(pack_key(there->pack),
                    fmt::format("block {} has {} bytes, the file it belongs to ({}) says {}",
@@ -210,11 +208,11 @@ void CheckTree::file(const std::string& where, const InodeRecord& record) {
   log_.report.counts.file_bytes += record.size;
   log_.report.counts.allocated_bytes += record.allocated;
   const auto* content = std::get_if<Cid>(&record.body);
-  if (content == nullptr || !shape_ || contents_.contains(*content)) return;
-  if (contents_.size() < kContentsMax) contents_.insert(*content);
+  if (content == nullptr || !shape_ || walked_.contents.contains(*content)) return;
+  if (walked_.contents.size() < kContentsMax) walked_.contents.insert(*content);
   const uint64_t chunks = shape_->chunk_count(record.size);
   if (chunks == 0) return log_.problem(where, "content without a size");
-  FileVisitor visitor(packs_, log_, where, *shape_, zeroes_);
+  FileVisitor visitor(packs_, log_, where, *shape_, walked_.zeroes);
   const Status walked =
       walk_unixfs(*shape_, {*content, record.size}, 0, chunks - 1, blocks_, visitor);
   if (!walked) log_.problem(where, "its content: " + walked.error().message());

@@ -107,7 +107,7 @@ class Collector {
   std::vector<Digest> victims_;  // packs to condemn
   std::vector<Digest> due_;      // condemned for long enough: to be deleted
   std::vector<Digest> leaving_;  // both
-  std::vector<Block> blocks_;    // of these, by digest
+  std::vector<Block> blocks_;    // of these, by digest; then what is to be moved, by place
 };
 
 }  // namespace cairn

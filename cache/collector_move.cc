@@ -1,6 +1,7 @@
 // Moving: what lives in packs that are to go is written anew, and they are condemned. See
 // collector.h.
 #include <algorithm>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -50,6 +51,10 @@ Status Collector::move() {
   TRY(read_leaving());
   TRY(mark_leaving());
   TRY(find_elsewhere());
+  std::erase_if(blocks_, [](const Block& block) { return !block.live || block.elsewhere; });
+  std::sort(blocks_.begin(), blocks_.end(), [](const Block& a, const Block& b) {
+    return a.pack != b.pack ? a.pack < b.pack : a.offset < b.offset;
+  });
 
   // What lives in packs that are due must be somewhere else before anything says they are gone.
   step("moving");
@@ -140,8 +145,7 @@ Status Collector::find_elsewhere() {
       TRY_ASSIGN(const PackTail tail, await<PackTail>([&](Callback<PackTail> done) {
                    remote_.packs->read_tail({.digest = pack}, context_, std::move(done));
                  }));
-      live[i]->elsewhere =
-          tail.kind() == PackKind::kData && tail.find(live[i]->digest).has_value();
+      live[i]->elsewhere = tail.kind() == PackKind::kData && tail.find(live[i]->digest).has_value();
     }
   }
   return {};
@@ -149,22 +153,19 @@ Status Collector::find_elsewhere() {
 
 // Copies what lives in the packs [from, to) of leaving_, in the order in which it lies there.
 Status Collector::copy(size_t from, size_t to, OpenPack& pack, std::vector<PackName>& moved) {
-  std::vector<const Block*> wanted;
-  for (const Block& block : blocks_)
-    if (block.live && !block.elsewhere && block.pack >= from && block.pack < to)
-      wanted.push_back(&block);
-  std::sort(wanted.begin(), wanted.end(), [](const Block* a, const Block* b) {
-    return a->pack != b->pack ? a->pack < b->pack : a->offset < b->offset;
-  });
+  const auto behind = [](const Block& block, size_t pack_number) {
+    return block.pack < pack_number;
+  };
+  const auto first = std::lower_bound(blocks_.begin(), blocks_.end(), from, behind);
+  const std::span<const Block> wanted(first, std::lower_bound(first, blocks_.end(), to, behind));
   for (size_t at = 0; at < wanted.size();) {
     if (context_.cancel.cancelled()) return fail(Errc::kCancelled, "the collection was stopped");
     std::vector<BlockWant> wants;
     uint64_t bytes = 0;
     const size_t start = at;
     for (; at < wanted.size() && wants.size() < kReadBlocks && bytes < kReadBytes; ++at) {
-      const Block& block = *wanted[at];
-      wants.push_back(
-          {block.digest, BlockPlace{leaving_[block.pack], block.offset, block.length}});
+      const Block& block = wanted[at];
+      wants.push_back({block.digest, BlockPlace{leaving_[block.pack], block.offset, block.length}});
       bytes += block.length;
     }
     TRY_ASSIGN(auto read, await<std::vector<Buffer>>([&](Callback<std::vector<Buffer>> done) {
@@ -174,7 +175,7 @@ Status Collector::copy(size_t from, size_t to, OpenPack& pack, std::vector<PackN
     for (size_t i = start; i < at; ++i) {
       const Buffer& block = read[i - start];
       if (!pack.fits(block.size())) TRY(put(pack, moved));
-      TRY(pack.add(Cid::from_digest(Codec::kRaw, wanted[i]->digest), block));
+      TRY(pack.add(Cid::from_digest(Codec::kRaw, wanted[i].digest), block));
       report_.moved_bytes += block.size();
       if (pack.bytes() >= remote_.options.pack_bytes) TRY(put(pack, moved));
     }
@@ -192,7 +193,7 @@ Status Collector::put(OpenPack& pack, std::vector<PackName>& moved) {
                       PackUploader::Options{}.slowest_bytes_per_second);
   TRY(put_sync(remote_.parts.store, pack_key(name.digest), std::move(sealed.body),
                PutCondition::kAlways, request));
-  host_.uploaded(name.size);
+  host_.progressed();
   moved.push_back(name);
   return {};
 }

@@ -6,6 +6,7 @@
 
 #include "cache/await.h"
 #include "cache/base/log.h"
+#include "cache/commit_parts.h"
 #include "cache/format/commit.h"
 #include "cache/store_keys.h"
 #include "cache/wait.h"
@@ -118,15 +119,11 @@ Result<std::optional<StoredCommit>> CommitLog::read_once(uint64_t seq, const Con
   const auto where = [&] { return store_.description() + ": " + commit_key(seq); };
   if (got->bytes.size() > CommitRecord::kMaxBytes)
     return fail(Errc::kCorruption, where() + " is too large for a commit record");
-  auto record = CommitRecord::decode(got->bytes);
-  if (!record) return tl::unexpected<Error>(std::move(record).error().wrap(where()));
-  if (record->seq != seq)
-    return fail(Errc::kCorruption, fmt::format("{} holds commit {}", where(), record->seq));
-  StoredCommit commit;
-  commit.digest = sha256(got->bytes);
-  commit.bytes = std::move(got->bytes);
-  commit.record = std::make_shared<const CommitRecord>(*std::move(record));
-  return commit;
+  auto commit = stored_commit(std::move(got->bytes));
+  if (!commit) return tl::unexpected<Error>(std::move(commit).error().wrap(where()));
+  if (commit->record->seq != seq)
+    return fail(Errc::kCorruption, fmt::format("{} holds commit {}", where(), commit->record->seq));
+  return *std::move(commit);
 }
 
 Result<StoredCommit> CommitLog::read(uint64_t seq, Context context) {

@@ -8,8 +8,8 @@
 namespace cairn {
 
 struct CommitPace {
-  Duration shortest = std::chrono::seconds(5);
-  Duration longest = std::chrono::minutes(5);
+  Duration shortest;
+  Duration longest;
 };
 
 // A commit writes whole tree nodes however little changed. While that is most of what goes to the

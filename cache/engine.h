@@ -275,6 +275,7 @@ class Engine final : private PublishHost {
   void chunk_staged(uint64_t inode, uint64_t chunk, const Leaf& leaf, Buffer bytes) override;
   Status commit_intended(uint64_t seq, Bytes record) override;
   void uploaded(uint64_t bytes) override;
+  void progressed() override;
 
   struct Mark {  // a point in the journal, for pending bytes and age
     Lsn lsn = 0;

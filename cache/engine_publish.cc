@@ -29,6 +29,10 @@ void Engine::chunk_staged(uint64_t inode, uint64_t chunk, const Leaf& leaf, Buff
 
 void Engine::uploaded(uint64_t bytes) {
   uploaded_bytes_ += bytes;
+  progressed();
+}
+
+void Engine::progressed() {
   const std::lock_guard lock(state_mutex_);
   last_progress_ = clock_.now();
 }

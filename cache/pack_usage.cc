@@ -33,7 +33,7 @@ Status PackUsage::run() {
     TRY(read_young());
     for (auto segment = in_.segments.rbegin(); segment != in_.segments.rend(); ++segment)
       TRY(read_segment(*segment));
-    if (std::count(taken_.begin(), taken_.end(), false) > 0) find_in_condemned();
+    if (std::count(taken_.begin(), taken_.end(), false) > 0) TRY(find_in_condemned());
     not_found_ += static_cast<uint64_t>(std::count(taken_.begin(), taken_.end(), false));
   }
   return {};
@@ -73,14 +73,20 @@ void PackUsage::take(const Digest& digest, const Digest& pack, uint32_t length) 
 
 // A snapshot of an older commit, or a file that was removed while it is open, may need what is
 // condemned: it is moved before that is deleted.
-void PackUsage::find_in_condemned() {
+Status PackUsage::find_in_condemned() {
   for (const Digest& pack : in_.condemned) {
     const auto tail = await<PackTail>([&](Callback<PackTail> done) {
       remote_.packs->read_tail({.digest = pack}, context_, std::move(done));
     });
-    for (size_t at = 0; tail && at < live_.size(); ++at)
+    if (!tail) {
+      const Errc code = tail.error().code();
+      if (code == Errc::kNotFound || code == Errc::kCorruption) continue;  // then it has nothing
+      return tl::unexpected<Error>(tail.error());
+    }
+    for (size_t at = 0; at < live_.size(); ++at)
       taken_[at] = taken_[at] || tail->find(live_[at]).has_value();
   }
+  return {};
 }
 
 Status PackUsage::read_young() {

@@ -57,7 +57,7 @@ class PackUsage {
   void squeeze();
   void take(const Digest& digest, const Digest& pack, uint32_t length);
   Status read_young();
-  void find_in_condemned();
+  Status find_in_condemned();
   Status read_segment(const SegmentName& segment);
 
   TreeRemote::Impl& remote_;

@@ -116,6 +116,8 @@ class PublishHost {
   virtual Status commit_intended(uint64_t seq, Bytes record) = 0;
   // Bytes of packs sent since the last call, for progress and status.
   virtual void uploaded(uint64_t bytes) = 0;
+  // The store took something that is not of a publish.
+  virtual void progressed() {}
 };
 
 struct VolumeParams {

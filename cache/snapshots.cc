@@ -8,6 +8,7 @@
 #include <ctime>
 #include <utility>
 
+#include "cache/commit_parts.h"
 #include "cache/format/commit.h"
 #include "cache/store_keys.h"
 #include "cache/store_scan.h"
@@ -25,13 +26,18 @@ bool digit(char c) {
 }
 
 Result<StoredCommit> decode_snapshot(const std::string& key, Buffer bytes) {
-  auto record = CommitRecord::decode(bytes);
-  if (!record) return tl::unexpected<Error>(std::move(record).error().wrap(key));
-  StoredCommit commit;
-  commit.digest = sha256(bytes);
-  commit.bytes = std::move(bytes);
-  commit.record = std::make_shared<const CommitRecord>(*std::move(record));
+  auto commit = stored_commit(std::move(bytes));
+  if (!commit) return tl::unexpected<Error>(std::move(commit).error().wrap(key));
   return commit;
+}
+
+// Whether the history still has it.
+Result<bool> is_kept(CommitLog& log, const StoredCommit& commit, const Context& context) {
+  TRY_ASSIGN(const uint64_t oldest, log.oldest(context));
+  if (oldest > commit.record->seq) return false;
+  const auto kept = log.read(commit.record->seq, context);
+  if (!kept && kept.error().code() != Errc::kNotFound) return tl::unexpected<Error>(kept.error());
+  return kept && kept->digest == commit.digest;
 }
 
 // The digits at the start of `text`, exactly `count`, which are taken away.
@@ -139,23 +145,19 @@ Status create_snapshot(ObjectStore& store, CommitLog& log, std::string_view name
     const auto there = read_snapshot(store, name, context);
     const bool ours = there && there->commit.digest == commit.digest;
     if (there && (put.error().code() == Errc::kPrecondition || !ours))
-      return fail(Errc::kExists,
-                  fmt::format("{}: there is a snapshot {} already, of commit {}",
-                              store.description(), name, there->commit.record->seq));
+      return fail(Errc::kExists, fmt::format("{}: there is a snapshot {} already, of commit {}",
+                                             store.description(), name, there->commit.record->seq));
     if (!ours) return tl::unexpected<Error>(std::move(put).error());
   }
   // The collector writes the boundary before it looks for snapshots: either it sees this one, or
   // we see that the commit is not kept any more.
-  TRY_ASSIGN(const uint64_t oldest, log.oldest(context));
-  if (oldest <= commit.record->seq) {
-    const auto kept = log.read(commit.record->seq, context);
-    if (kept && kept->digest == commit.digest) return {};
-    if (!kept && kept.error().code() != Errc::kNotFound)
-      return tl::unexpected<Error>(kept.error());
-  }
-  TRY(remove_sync(store, key, context));
-  return fail(Errc::kNotFound, fmt::format("{}: commit {} is not kept any more, the oldest is {}",
-                                           store.description(), commit.record->seq, oldest));
+  const auto kept = is_kept(log, commit, context);
+  if (kept && *kept) return {};
+  const Status removed = remove_sync(store, key, context);
+  if (!kept) return tl::unexpected<Error>(kept.error());
+  TRY(removed);
+  return fail(Errc::kNotFound, fmt::format("{}: commit {} is not kept any more",
+                                           store.description(), commit.record->seq));
 }
 
 Status delete_snapshot(ObjectStore& store, std::string_view name, Context context) {
@@ -225,9 +227,8 @@ Result<StoredCommit> find_commit(ObjectStore& store, CommitLog& log, const Histo
   if (seq == head.record->seq) return head;
   TRY_ASSIGN(const uint64_t oldest, log.oldest(context));
   if (seq < oldest || seq > head.record->seq)
-    return fail(Errc::kNotFound,
-                fmt::format("{}: there is no commit {}; {} to {} are kept", store.description(),
-                            seq, oldest, head.record->seq));
+    return fail(Errc::kNotFound, fmt::format("{}: there is no commit {}; {} to {} are kept",
+                                             store.description(), seq, oldest, head.record->seq));
   return log.read(seq, std::move(context));
 }
 
