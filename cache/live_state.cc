@@ -169,10 +169,18 @@ void LiveState::Step::cut(uint64_t inode, uint64_t limit) {
 }
 
 void LiveState::Step::forget(uint64_t inode) {
+  bool counted = false;
   for (TableChange& change : removed_[inode]) {
-    if (change.table == Table::kFiles) --state_.dirty_files_;
+    counted |= change.table == Table::kFiles;
     changes_.push_back(std::move(change));
   }
+  // What the same change did to it before goes, too.
+  if (const auto file = files_.find(inode); file != files_.end()) {
+    counted |= file->second.has_value();
+    files_.erase(file);
+  }
+  extents_.erase(extents_.lower_bound({inode, 0}), extents_.upper_bound({inode, UINT64_MAX}));
+  if (counted) --state_.dirty_files_;
 }
 
 void LiveState::Step::add_block(const AddBlock& e) {

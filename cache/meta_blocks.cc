@@ -167,11 +167,12 @@ class FetchOperation : public std::enable_shared_from_this<FetchOperation> {
                         });
   }
 
-  // Once: a pack that was merged away and deleted is not where this mount knows it to be.
-  bool ask_again() {
-    if (asked_) return false;
-    asked_ = true;
-    core_->packs.ask_again([self = shared_from_this()](const Status&) {
+  // A pack that was merged away and deleted is not where this mount knows it to be, and what broke
+  // on the way comes anew.
+  bool look_again() {
+    const bool worth_it = error_->code() == Errc::kNotFound || error_->code() == Errc::kCorruption;
+    if (!worth_it || looks_ >= kLooksMax || context_.cancel.cancelled()) return false;
+    core_->packs.ask_again(looks_++, [self = shared_from_this()](const Status&) {
       std::erase_if(self->wanted_, [&](const Digest& digest) {
         return self->core_->files.get(digest).has_value();
       });
@@ -216,11 +217,10 @@ class FetchOperation : public std::enable_shared_from_this<FetchOperation> {
       status = take(*fetched, wanted);
     else
       status = tl::unexpected<Error>(fetched.error());
-    // Wrong bytes may have come from the way here; and who fetched for us may have given up.
+    // Who fetched for us may have given up.
     const bool try_again =
         !status && !again && !context_.cancel.cancelled() &&
-        (status.error().code() == Errc::kCorruption || status.error().code() == Errc::kCancelled ||
-         status.error().code() == Errc::kTimeout);
+        (status.error().code() == Errc::kCancelled || status.error().code() == Errc::kTimeout);
     if (try_again) return fetch_unit(unit, pack_size, wanted, /*again=*/true);
     if (!status) note(status.error());
     if (left_.fetch_sub(1) == 1) finish();
@@ -251,7 +251,7 @@ class FetchOperation : public std::enable_shared_from_this<FetchOperation> {
   }
 
   void finish() {
-    if (error_ && error_->code() == Errc::kNotFound && ask_again()) return;
+    if (error_ && look_again()) return;
     if (error_) return done_(tl::unexpected<Error>(*error_));
     done_({});
   }
@@ -261,7 +261,7 @@ class FetchOperation : public std::enable_shared_from_this<FetchOperation> {
   const Callback<void> done_;
   std::vector<Digest> wanted_;
   std::atomic<size_t> left_{0};
-  bool asked_ = false;  // by steps that follow one another
+  unsigned looks_ = 1;  // by steps that follow one another
   RankedMutex<Rank::kLeaf> mutex_;
   std::optional<Error> error_;
 };

@@ -28,14 +28,22 @@ void PackStoreCore::land(const Digest& digest, const Result<Buffer>& result) {
   for (const Waiter& waiter : waiters) waiter(result);
 }
 
-void PackStoreCore::ask_again(Callback<void> done) {
+void PackStoreCore::ask_again(unsigned looks, Callback<void> done) {
   std::function<void(Callback<void>)> how;
   {
     const std::lock_guard lock(mutex);
     how = ask;
   }
-  if (how) return how(std::move(done));
-  done({});
+  auto later = [self = shared_from_this(), looks, done = std::move(done)](Status asked) {
+    self->pause(looks, [done, asked = std::move(asked)] { done(asked); });
+  };
+  if (how) return how(std::move(later));
+  later({});
+}
+
+void PackStoreCore::pause(unsigned looks, Task then) {
+  const auto wait = std::chrono::milliseconds(looks < 2 ? 0 : 25U << std::min(looks, 6U));
+  executor.submit_at(clock.now() + wait, std::move(then));
 }
 
 namespace {
@@ -47,6 +55,7 @@ class PackStoreImpl final : public PackStore {
   void set_published(std::vector<PackName> packs, std::vector<SegmentName> segments) override {
     core_->segments->set_segments(std::move(segments));
     std::set<Digest> dropped;
+    const std::set<Digest> forgotten = covered_without_tail();
     {
       const std::lock_guard lock(core_->mutex);
       // A data pack that is not named any more is covered by a segment; a metadata pack is gone.
@@ -56,8 +65,14 @@ class PackStoreImpl final : public PackStore {
       for (const auto* list : {&core_->named, &core_->own})
         for (const PackName& pack : *list)
           if (pack.kind == PackKind::kData) covered->insert(pack.digest);
-      for (const PackName& pack : packs) covered->erase(pack.digest);
+      auto listed = std::make_shared<std::set<Digest>>();
+      for (const PackName& pack : packs) {
+        covered->erase(pack.digest);
+        if (pack.kind == PackKind::kData) listed->insert(pack.digest);
+      }
+      for (const Digest& pack : forgotten) covered->erase(pack);
       core_->covered = std::move(covered);
+      core_->listed = std::move(listed);
     }
     for (const PackName& pack : packs) dropped.erase(pack.digest);
     for (const Digest& pack : dropped) core_->tails->erase(pack);
@@ -67,7 +82,6 @@ class PackStoreImpl final : public PackStore {
       return std::any_of(core_->named.begin(), core_->named.end(),
                          [&](const PackName& named) { return named.digest == own.digest; });
     });
-    core_->own_before = core_->own.size();
   }
 
   void set_condemned(std::vector<CondemnedName> packs) override {
@@ -103,7 +117,9 @@ class PackStoreImpl final : public PackStore {
     core_->ask = std::move(ask);
   }
 
-  void ask_again(Callback<void> done) override { core_->ask_again(std::move(done)); }
+  void ask_again(unsigned looks, Callback<void> done) override {
+    core_->ask_again(looks, std::move(done));
+  }
 
   void put_pack(PackTail tail, Body body, Context context, Callback<void> done) override {
     core_->store.put(pack_key(tail.name()), std::move(body), PutCondition::kAlways,
@@ -114,6 +130,11 @@ class PackStoreImpl final : public PackStore {
                        {
                          const std::lock_guard lock(core->mutex);
                          core->own.push_back(name_of(tail));
+                         if (tail.kind() == PackKind::kData) {
+                           auto listed = std::make_shared<std::set<Digest>>(*core->listed);
+                           listed->insert(tail.name());
+                           core->listed = std::move(listed);
+                         }
                        }
                        done({});
                      });
@@ -130,22 +151,17 @@ class PackStoreImpl final : public PackStore {
   bool contains(const Digest& digest) override {
     std::shared_ptr<const PackStoreCore::Outgoing> going;
     std::shared_ptr<const std::set<Digest>> covered;
-    std::vector<Digest> listed;
+    std::shared_ptr<const std::set<Digest>> listed;
     {
       const std::lock_guard lock(core_->mutex);
       going = core_->outgoing;
       covered = core_->covered;
-      std::vector<PackName> packs = core_->named;
-      packs.insert(packs.end(), core_->own.begin() + static_cast<ptrdiff_t>(core_->own_before),
-                   core_->own.end());
-      for (const PackName& pack : packs)
-        if (pack.kind == PackKind::kData) listed.push_back(pack.digest);
+      listed = core_->listed;
     }
     const auto skip = [&](const PackTail& tail) {
       const Digest& pack = tail.name();
       if (tail.kind() != PackKind::kData || going->leaves(pack)) return true;
-      return !covered->contains(pack) &&
-             std::find(listed.begin(), listed.end(), pack) == listed.end();
+      return !covered->contains(pack) && !listed->contains(pack);
     };
     return core_->tails->find(digest, skip).has_value();
   }
@@ -190,6 +206,19 @@ class PackStoreImpl final : public PackStore {
   }
 
  private:
+  // Only a tail that is here makes a pack count: what is kept has its bound.
+  std::set<Digest> covered_without_tail() const {
+    std::shared_ptr<const std::set<Digest>> covered;
+    {
+      const std::lock_guard lock(core_->mutex);
+      covered = core_->covered;
+    }
+    std::set<Digest> without;
+    for (const Digest& pack : *covered)
+      if (!core_->tails->has(pack)) without.insert(pack);
+    return without;
+  }
+
   const std::shared_ptr<PackStoreCore> core_;
 };
 }  // namespace

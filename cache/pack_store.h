@@ -63,6 +63,10 @@ struct BlockWant {
   std::optional<BlockPlace> hint;  // tried first; a wrong one costs a request
 };
 
+// A pack that was collected has moved: looking it up anew finds the block. A store that forgets an
+// object for a moment is believed a little later, and bytes that broke on the way come anew.
+constexpr unsigned kLooksMax = 7;
+
 class PackStore {
  public:
   struct Options {
@@ -89,7 +93,9 @@ class PackStore {
   // called when a block is not where this mount knows it to be: the collector may have moved it.
   virtual void on_lost(std::function<void(Callback<void>)> ask) = 0;
   // Calls what `on_lost` gave; at once done without it.
-  virtual void ask_again(Callback<void> done) = 0;
+  // Asks for the newest commit, then waits the longer the more looks there were (kLooksMax at
+  // most).
+  virtual void ask_again(unsigned looks, Callback<void> done) = 0;
 
   // Puts an immutable object under its name; finding an equal one there is success. From success
   // on its blocks can be read and `contains` knows them.

@@ -4,7 +4,6 @@
 // keeps the core alive, so the PackStore may go while requests are under way.
 #pragma once
 
-#include <algorithm>
 #include <map>
 #include <memory>
 #include <set>
@@ -17,13 +16,6 @@
 #include "cache/segment_index.h"
 
 namespace cairn {
-
-// A pack that was collected has moved: looking it up anew finds the block. A store that forgets an
-// object for a moment is believed a little later, and bytes that broke on the way come anew.
-constexpr unsigned kLooksMax = 7;
-inline Duration pause_before_look(unsigned looks) {  // how many there were
-  return looks < 2 ? Duration::zero() : std::chrono::milliseconds(25) * (1U << std::min(looks, 6U));
-}
 
 class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
  public:
@@ -65,7 +57,9 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
     const std::lock_guard lock(mutex);
     return outgoing;
   }
-  void ask_again(Callback<void> done);
+  void ask_again(unsigned looks, Callback<void> done);
+  // Waits before one looks again after so many looks.
+  void pause(unsigned looks, Task then);
 
   // Condemned packs and suspects that are there and whose tails are not here.
   std::vector<PackName> condemned_without_tail() const;
@@ -83,7 +77,8 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
   mutable RankedMutex<Rank::kBlockCache> mutex;
   std::vector<PackName> named;  // by the head, oldest first
   std::vector<PackName> own;    // put since and not named yet, oldest first
-  size_t own_before = 0;  // of these were put before `named` was said; a segment may have them
+  // Data packs of these that no segment can have taken in: named, or put since that was said.
+  std::shared_ptr<const std::set<Digest>> listed = std::make_shared<std::set<Digest>>();
   // Packs that a segment may have taken in since something was last condemned. Of a block that is
   // in several packs a segment lists one; when that one is condemned, the index leads to none,
   // although the tails of the others name it.

@@ -31,9 +31,8 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
   void look_in_tails() {
     for (size_t i = 0; i < digests_.size(); ++i)
       if (!places_[i])
-        places_[i] = core_->tails->find(digests_[i], [this](const PackTail& tail) {
-          return going_->leaves(tail.name());
-        });
+        places_[i] = core_->tails->find(
+            digests_[i], [this](const PackTail& tail) { return going_->leaves(tail.name()); });
   }
 
   bool all_known() const {
@@ -73,16 +72,19 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
 
   void ask_tails(PackKind kind, bool last) {
     if (all_known()) return finish();
-    const std::vector<PackName> packs = core_->packs_without_tail(kind);
-    if (packs.empty()) return tails_are_here(kind, last);
+    fetch_tails(core_->packs_without_tail(kind),
+                [self = shared_from_this(), kind, last] { self->tails_are_here(kind, last); });
+  }
+
+  void fetch_tails(const std::vector<PackName>& packs, const std::function<void()>& then) {
+    if (packs.empty()) return then();
     const auto left = std::make_shared<std::atomic<size_t>>(packs.size());
     for (const PackName& pack : packs)
-      core_->tails->fetch(
-          pack, context_,
-          [self = shared_from_this(), left, kind, last](const Result<PackTail>& tail) {
-            if (!tail) self->note(tail.error());
-            if (left->fetch_sub(1) == 1) self->tails_are_here(kind, last);
-          });
+      core_->tails->fetch(pack, context_,
+                          [self = shared_from_this(), left, then](const Result<PackTail>& tail) {
+                            if (!tail) self->note(tail.error());
+                            if (left->fetch_sub(1) == 1) then();
+                          });
   }
 
   void tails_are_here(PackKind kind, bool last) {
@@ -96,12 +98,9 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
   // merged or moved: then the newest commit says where else to look.
   void look_again() {
     asked_ = true;
-    core_->ask_again([self = shared_from_this()](const Status&) {
-      const Duration pause = pause_before_look(self->looks_++);
-      self->core_->executor.submit_at(self->core_->clock.now() + pause, [self] {
-        self->going_ = self->core_->going();
-        self->ask_segments();
-      });
+    core_->ask_again(looks_++, [self = shared_from_this()](const Status&) {
+      self->going_ = self->core_->going();
+      self->ask_segments();
     });
   }
 
@@ -118,15 +117,8 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
     for (size_t i = 0; i < places_.size(); ++i)
       if (!places_[i]) places_[i] = condemned_places_[i];
     if (all_known()) return finish();
-    const std::vector<PackName> packs = core_->condemned_without_tail();
-    if (packs.empty()) return condemned_are_here();
-    const auto left = std::make_shared<std::atomic<size_t>>(packs.size());
-    for (const PackName& pack : packs)
-      core_->tails->fetch(pack, context_,
-                          [self = shared_from_this(), left](const Result<PackTail>& tail) {
-                            if (!tail) self->note(tail.error());
-                            if (left->fetch_sub(1) == 1) self->condemned_are_here();
-                          });
+    fetch_tails(core_->condemned_without_tail(),
+                [self = shared_from_this()] { self->condemned_are_here(); });
   }
 
   void condemned_are_here() {

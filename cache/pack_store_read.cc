@@ -127,7 +127,7 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
       core_->tails->erase(pack);
       // The collector may have moved what it held: what does the newest commit say?
       if (looks < kLooksMax)
-        return core_->ask_again([self = shared_from_this(), parts, looks](const Status&) {
+        return core_->ask_again(looks, [self = shared_from_this(), parts, looks](const Status&) {
           self->look_again(parts, looks);
         });
       got =
@@ -170,7 +170,9 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
       wrong.push_back(part);
     }
     if (wrong.empty()) return;
-    if (looks < kLooksMax) return look_again(wrong, looks);
+    if (looks < kLooksMax)
+      return core_->pause(
+          looks, [self = shared_from_this(), wrong, looks] { self->look_again(wrong, looks); });
     for (const Wanted& part : wrong)
       core_->land(part.digest,
                   fail(Errc::kCorruption,
@@ -183,10 +185,7 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
     std::vector<Digest> digests;
     digests.reserve(parts.size());
     for (const Wanted& part : parts) digests.push_back(part.digest);
-    core_->executor.submit_at(core_->clock.now() + pause_before_look(looks),
-                              [self = shared_from_this(), digests = std::move(digests), looks] {
-                                self->locate(digests, {}, looks + 1);
-                              });
+    locate(std::move(digests), {}, looks + 1);
   }
 
   void arrived(size_t index, const Result<Buffer>& block, bool again) {

@@ -69,7 +69,17 @@ Status TreeRemote::Impl::open(Context context) {
     asker_ = std::make_shared<Asker>();
     asker_->remote = this;
     packs->on_lost([asker = asker_, &background](Callback<void> done) {
-      background.submit([asker, done = std::move(done)] {
+      {
+        const std::lock_guard lock(asker->waiting_mutex);
+        asker->waiting.push_back(std::move(done));
+        if (asker->waiting.size() > 1) return;  // one question will do
+      }
+      background.submit([asker] {
+        std::vector<Callback<void>> waiting;
+        {
+          const std::lock_guard lock(asker->waiting_mutex);
+          waiting.swap(asker->waiting);
+        }
         Status asked = fail(Errc::kCancelled, "the volume is not open any more");
         {
           const std::lock_guard lock(asker->mutex);
@@ -81,7 +91,7 @@ Status TreeRemote::Impl::open(Context context) {
             asked = asker->remote->find_places(bounded);
           }
         }
-        done(std::move(asked));
+        for (const Callback<void>& waiter : waiting) waiter(asked);
       });
     });
   }

@@ -26,18 +26,12 @@
 #include "cache/base/executor.h"
 #include "cache/base/random.h"
 #include "cache/collect.h"
+#include "cache/index_writer.h"
 #include "cache/object_store.h"
 #include "cache/remote.h"
 #include "cache/snapshots.h"
 
 namespace cairn {
-
-// When the block index is written anew; others than these are for tests.
-struct IndexLimits {
-  size_t young_packs_max = 64;    // they become a segment
-  size_t segments_a_tier = 8;     // they become one of the next tier
-  size_t deleted_packs_max = 64;  // listed by segments: these are worth to be written anew
-};
 
 class TreeRemote final : public Remote {
  public:

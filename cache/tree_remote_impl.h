@@ -3,8 +3,9 @@
 //
 // `mutex_` guards the pointer to the published state, what the pack store was told of it, and the
 // flags; it is never held across a request or a callback.
-// Everything else is immutable after `open` or thread-safe itself. publish, follow and
-// begin_writing never overlap (the caller's promise), so what only they touch needs no lock.
+// Everything else is immutable after `open` or thread-safe itself. publish, follow,
+// begin_writing and the commits of a collection take turns at `moving`, so what only they touch
+// needs no other lock.
 #pragma once
 
 #include <map>
@@ -134,6 +135,9 @@ class TreeRemote::Impl {
     LongMutex mutex;
     Impl* remote = nullptr;
     CancelToken over;
+    // For whom the next question is, which is queued when there is anybody.
+    RankedMutex<Rank::kLeaf> waiting_mutex;
+    std::vector<Callback<void>> waiting;
   };
   std::shared_ptr<Asker> asker_;
 

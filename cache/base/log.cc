@@ -5,6 +5,7 @@
 #include <spdlog/sinks/rotating_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -89,12 +90,16 @@ bool log_to_file(const std::string& path, uint64_t bytes_max) {
   if (fd < 0) return false;
   ::close(fd);
   const auto level = logger()->level();
+  spdlog::file_event_handlers mine;
+  mine.after_open = [](const spdlog::filename_t&, std::FILE* file) {
+    ::fchmod(::fileno(file), 0600);
+  };
   try {
     if (bytes_max == 0)
       logger() = make_logger(std::make_shared<spdlog::sinks::basic_file_sink_mt>(path));
     else
-      logger() = make_logger(
-          std::make_shared<spdlog::sinks::rotating_file_sink_mt>(path, bytes_max / 2, 1));
+      logger() = make_logger(std::make_shared<spdlog::sinks::rotating_file_sink_mt>(
+          path, bytes_max / 2, 1, false, mine));
   } catch (const spdlog::spdlog_ex&) {
     return false;
   }

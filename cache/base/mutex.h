@@ -82,7 +82,7 @@ using TurnMutex = Base;
 using TurnSharedMutex = std::shared_mutex;
 #endif
 
-// Without a rank: held across disk and network by design, so taken while nothing else is held.
+// Without a rank: held across disk and network by design, so taken while no ranked mutex is held.
 using LongMutex = TurnMutex<std::mutex>;
 
 template <Rank R, class Base>
