@@ -12,10 +12,7 @@ tl::unexpected<Error> not_mounted(const std::string& path, const std::vector<Mou
                                   std::string at) {
   while (true) {
     if (const auto entry = mount_at(table, at); entry && entry->type == kMountType)
-      return fail(Errc::kNotFound, "the daemon of the mount " + at +
-                                       " is gone; mount it again, or take the dead mount away with "
-                                       "'fusermount3 -uz " +
-                                       at + "'");
+      return fail(Errc::kNotFound, dead_mount_text(at));
     if (at == "/") return fail(Errc::kNotFound, path + " is not in a mount of cairn");
     const size_t slash = at.rfind('/');
     at = slash == 0 ? "/" : at.substr(0, slash);

@@ -70,7 +70,7 @@ Status repair(const CheckReport& report, ObjectStore& store, Runtime& runtime,
     std::cout << "repaired: HEAD says " << report.head << "\n";
   }
   if (!names(report, kIndexPrefix)) return {};
-  TRY_ASSIGN(const auto writer, HandWriter::open(store, runtime, false));
+  TRY_ASSIGN(const auto writer, HandWriter::open(store, runtime, false, until_told));
   const auto unreadable = writer->remote().rebuild_index(writer->host(), until_told);
   const Status closed = writer->close();
   if (!unreadable) return tl::unexpected<Error>(unreadable.error());
@@ -91,7 +91,8 @@ int run_check(const CheckArguments& arguments) {
   Runtime runtime;
   const auto stack = open_store(*url, arguments.store, false, runtime);
   if (!stack) return complain(stack.error());
-  if (const Status access = stack->check_access({}); !access) return complain(access.error());
+  if (const Status access = stack->check_access(until_told); !access)
+    return complain(access.error());
   auto report = check(*stack->store, arguments.data, until_told);
   if (!report) return complain(report.error());
   if (!report->clean() && arguments.repair) {

@@ -41,13 +41,13 @@ Result<Json> on_remote(const GcArguments& arguments, CollectOptions how) {
   until_told.cancel = interrupt.token();
   Runtime runtime;
   TRY_ASSIGN(const StoreStack stack, open_store(url, arguments.store, false, runtime));
-  TRY(stack.check_access({}));
+  TRY(stack.check_access(until_told));
   how.progress = [](std::string_view step, const CollectReport& report) {
     Json json = collect_json(report);
     json["step"] = step;
     show_step(json);
   };
-  TRY_ASSIGN(const auto writer, HandWriter::open(*stack.store, runtime, how.dry_run));
+  TRY_ASSIGN(const auto writer, HandWriter::open(*stack.store, runtime, how.dry_run, until_told));
   const auto report = writer->remote().collect(how, writer->host(), until_told);
   // Whatever came of it: the next mount must not have to take over.
   const Status closed = writer->close();
@@ -69,11 +69,7 @@ int run_gc(const GcArguments& arguments) {
   CollectOptions how;
   how.dry_run = arguments.dry_run;
   if (arguments.grace) how.grace = *arguments.grace;
-  if (how.grace < kShortestGrace)
-    return complain(Error(Errc::kInvalid,
-                          "--grace is too short: a follower that was away for longer would not "
-                          "find its files; the shortest is 1s")),
-           kExitUsage;
+  if (const Status fine = check_grace(how.grace); !fine) return complain(fine.error()), kExitUsage;
   const auto client = connect_if_mounted(arguments.target);
   const auto report = client ? on_mount(arguments, *client) : on_remote(arguments, how);
   if (::isatty(STDERR_FILENO) != 0) std::cerr << "\r" << std::string(70, ' ') << "\r";
@@ -92,8 +88,7 @@ void add_gc_command(CommandLine& line) {
   command.argument("TARGET", ValueKind::kRemote, arguments->target,
                    "a mount point, or a volume that no node has open for writing");
   command.flag("dry-run", arguments->dry_run, "say what would go, change nothing").only_typed();
-  command
-      .duration("grace", arguments->grace, "how long what nothing needs any more stays")
+  command.duration("grace", arguments->grace, "how long what nothing needs any more stays")
       .fallback("24h, or what the mount was told");
   command.flag("json", arguments->as_json, "the report for programs").only_typed();
   command.about(

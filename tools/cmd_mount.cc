@@ -54,9 +54,7 @@ Status clear_dead_mount(const std::string& path, const std::string& remote) {
   TRY_ASSIGN(const auto table, read_mount_table());
   const auto entry = mount_at(table, path);
   if (!entry || entry->type != kMountType || entry->source != remote)
-    return fail(Errc::kInvalid, "the daemon behind " + path +
-                                    " is gone; take the dead mount away with 'fusermount3 -uz " +
-                                    path + "'");
+    return fail(Errc::kInvalid, dead_mount_text(path));
   return detach_dead_mount(path);
 }
 
@@ -163,11 +161,7 @@ Result<MountSettings> to_settings(const MountArguments& arguments) {
   set(settings.shutdown_timeout, arguments.shutdown_timeout);
   set(settings.gc_interval, arguments.gc_interval);
   set(settings.gc_grace, arguments.gc_grace);
-  if (settings.gc_grace < kShortestGrace)
-    return fail(Errc::kInvalid, "--gc-grace " +
-                                    format_duration(settings.gc_grace.count() / 1'000'000) +
-                                    " is too short: a follower that was away for longer would not "
-                                    "find its files; the shortest is 1s");
+  TRY(check_grace(settings.gc_grace));
   if (!arguments.at.empty()) {
     TRY_ASSIGN(options.at, parse_history_point(arguments.at));
     settings.at_text = arguments.at;

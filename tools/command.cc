@@ -147,8 +147,8 @@ void Command::option_list(std::function<Result<bool>(const std::string&)> other)
   other_ = std::move(other);
   add(Option(
           "options", ValueKind::kOptionList, "LIST",
-          "mount options, comma-separated: every option here as name or name=value, ro, and what "
-          "the kernel knows (nosuid, nodev, noexec, noatime)",
+          "mount options, comma-separated: options of this command as name or name=value, ro, and "
+          "what the kernel knows (nosuid, nodev, noexec, noatime)",
           [](const std::string&) -> Status { return {}; }))
       .letter('o');
 }

@@ -36,7 +36,7 @@ HandWriter::HandWriter() : scratch_("cairn-hand"), host_(std::make_unique<NoJour
 HandWriter::~HandWriter() = default;
 
 Result<std::unique_ptr<HandWriter>> HandWriter::open(ObjectStore& store, Runtime& runtime,
-                                                     bool read_only) {
+                                                     bool read_only, const Context& context) {
   std::unique_ptr<HandWriter> writer(new HandWriter());
   if (writer->scratch_.path().empty()) return fail_errno(errno, "temporary directory");
   TreeRemote::Options options;
@@ -45,12 +45,12 @@ Result<std::unique_ptr<HandWriter>> HandWriter::open(ObjectStore& store, Runtime
   options.host = host_name() + " (cairn)";
   const TreeRemote::Components parts{store,    posix_env(),  system_clock(),
                                      os_rng(), runtime.work, &runtime.publishing};
-  TRY_ASSIGN(writer->remote_, TreeRemote::open(parts, options, Context()));
+  TRY_ASSIGN(writer->remote_, TreeRemote::open(parts, options, context));
   if (read_only) return writer;
   options.mode = TreeRemote::Mode::kWriter;
   options.cache_id = hand_id(writer->remote_->params().volume_id);
-  TRY_ASSIGN(writer->remote_, TreeRemote::open(parts, options, Context()));
-  TRY(writer->remote_->begin_writing(*writer->host_, Context()));
+  TRY_ASSIGN(writer->remote_, TreeRemote::open(parts, options, context));
+  TRY(writer->remote_->begin_writing(*writer->host_, context));
   writer->writing_ = true;
   return writer;
 }

@@ -18,10 +18,11 @@ class HandWriter {
  public:
   // `read_only`: look at the volume and take no part.
   static Result<std::unique_ptr<HandWriter>> open(ObjectStore& store, Runtime& runtime,
-                                                  bool read_only);
+                                                  bool read_only, const Context& context);
   ~HandWriter();
   TreeRemote& remote() { return *remote_; }
   PublishHost& host() { return *host_; }
+  // Not to be interrupted: otherwise the next mount would have to take over.
   Status close();
 
  private:

@@ -7,6 +7,19 @@
 
 namespace cairn {
 
+namespace {
+constexpr Duration kShortestGrace = std::chrono::seconds(1);
+}  // namespace
+
+Status check_grace(Duration grace) {
+  if (grace >= kShortestGrace) return {};
+  const auto text = [](Duration d) { return format_duration(d.count() / 1'000'000); };
+  return fail(Errc::kInvalid,
+              fmt::format("a grace period of {} is too short: a follower that was away for longer "
+                          "would not find its files; the shortest is {}",
+                          text(grace), text(kShortestGrace)));
+}
+
 Json collect_json(const CollectReport& r) {
   return Json{{"head", r.head},
               {"snapshots", r.snapshots},

@@ -10,8 +10,8 @@
 
 namespace cairn {
 
-// Below this a follower that polls every few seconds might come too late.
-inline constexpr Duration kShortestGrace = std::chrono::seconds(1);
+// kInvalid, with a sentence, when a follower that polls every few seconds might come too late.
+Status check_grace(Duration grace);
 
 Json collect_json(const CollectReport& report);
 // Several lines; `dry_run`: what would be.

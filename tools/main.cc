@@ -34,9 +34,6 @@ int run_mount_helper(const std::vector<std::string>& arguments) {
     return kHelperUsage;
   }
   if (call.fake) return kExitOk;
-  // Early in the boot nobody has set it; credentials are looked for there.
-  const passwd* user = ::getpwuid(::geteuid());
-  if (user != nullptr && user->pw_dir != nullptr) ::setenv("HOME", user->pw_dir, 0);
   const int status = run(call.words);
   return status == kExitOk ? kExitOk : status == kExitUsage ? kHelperUsage : kHelperFailed;
 }
@@ -44,6 +41,12 @@ int run_mount_helper(const std::vector<std::string>& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Early in the boot, and in a service of the system, nobody has set it; credentials are looked
+  // for there.
+  if (std::getenv("HOME") == nullptr) {
+    const passwd* user = ::getpwuid(::geteuid());
+    if (user != nullptr && user->pw_dir != nullptr) ::setenv("HOME", user->pw_dir, 0);
+  }
   const std::vector<std::string> words{argv + 1, argv + argc};
   switch (helper_role(argv[0])) {
     case HelperRole::kMount:

@@ -78,7 +78,7 @@ std::string options_section(const Command& command) {
 }
 
 constexpr const char* kConfiguration =
-    "Each option above that is not marked otherwise can also be given in a TOML file that\n"
+    "Each option of a command that is not marked otherwise can also be given in a TOML file that\n"
     ".B \\-\\-config\n"
     "names, under its own name (cache\\-size = \"20G\"), and by an environment variable: CAIRN_ "
     "and\n"
@@ -89,7 +89,8 @@ constexpr const char* kConfiguration =
 
 constexpr const char* kStatus =
     ".SH EXIT STATUS\n"
-    "0 when it was done, 1 when it failed, 2 when it was asked for in a wrong way.\n";
+    "0 when it was done, 1 when it failed, 2 when it was asked for in a wrong way.\n"
+    "3 from cairn status: something is not in the store yet.\n";
 
 constexpr const char* kUnits =
     "Sizes have the suffixes K, M, G, T (powers of 1,024); times have ms, s, m, h, d; a number "

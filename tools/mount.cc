@@ -61,7 +61,9 @@ class Mount {
   int run() {
     runtime_.control.submit([this] { watch_signals(); });
     if (const Status opened = open(); !opened) {
-      over_ = true;
+      no_more_signals();
+      if (collector_) collector_->stop();
+      if (mount_.engine) engine().abandon();  // before the session that it tells of changes goes
       log_error("{}", opened.error().message());
       daemon_.failed(opened.error().message());
       return kExitFailed;
@@ -298,36 +300,33 @@ class Mount {
     context.deadline = Deadline::after(system_clock(), settings_.options.engine.stall_timeout);
     if (action == "list") {
       const auto snapshots = list_snapshots(*store_.store, context);
-      if (!snapshots) return Json{{"ok", false}, {"error", snapshots.error().message()}};
+      if (!snapshots) return to_answer(tl::unexpected<Error>(snapshots.error()));
       return Json{{"ok", true}, {"snapshots", snapshots_json(*snapshots)}};
     }
     Status done = fail(Errc::kInvalid, "unknown action");
     if (action == "create") done = make_snapshot(name, context);
     if (action == "delete") done = delete_snapshot(*store_.store, name, context);
-    if (!done) return Json{{"ok", false}, {"error", done.error().message()}};
-    return Json{{"ok", true}};
+    return to_answer(done);
   }
 
   Json answer_collect(const Json& request, const ControlServer::Progress& progress) {
     if (!collector_)
-      return Json{{"ok", false},
-                  {"error", "this mount is read-only; the volume's writer collects"}};
-    Context context;
-    const auto stopped = stop_token_.on_cancel([cancel = context.cancel]() mutable {
-      cancel.cancel();
-    });
+      return to_answer(fail(Errc::kUnsupported,
+                            "this mount is read-only; the volume's writer collects"));
+    Context context;  // the end of the mount ends a collection anyway
     CollectOptions how;
     how.grace = settings_.gc_grace;
     how.dry_run = request.value("dry_run", false);
     if (const auto grace = request.find("grace_ns"); grace != request.end())
       how.grace = Duration(grace->get<int64_t>());
+    if (const Status fine = check_grace(how.grace); !fine) return to_answer(fine);
     how.progress = [&](std::string_view step, const CollectReport& report) {
       Json json = collect_json(report);
       json["step"] = step;
       if (!progress(json)) context.cancel.cancel();  // nobody waits for it any more
     };
     const auto report = collector_->run(std::move(how), context);
-    if (!report) return Json{{"ok", false}, {"error", report.error().message()}};
+    if (!report) return to_answer(tl::unexpected<Error>(report.error()));
     return Json{{"ok", true}, {"report", collect_json(*report)}};
   }
 
@@ -397,9 +396,12 @@ class Mount {
   void watch_signals() {
     const sigset_t set = stop_signals();
     unsigned told = 0, done = 0;
-    while (!over_) {
+    while (true) {
       const timespec patience{0, 200'000'000};
       const int signal = ::sigtimedwait(&set, nullptr, &patience);
+      // What a signal acts on goes only after `over_` is set.
+      const std::lock_guard lock(signal_mutex_);
+      if (over_) return;
       if (signal > 0 && signal != SIGHUP) ++told;
       if (told == done) continue;
       Phase opening = Phase::kOpening;
@@ -410,6 +412,11 @@ class Mount {
       if (told > 1) stop_token_.cancel();
       done = told;
     }
+  }
+
+  void no_more_signals() {
+    const std::lock_guard lock(signal_mutex_);
+    over_ = true;
   }
 
   // Nothing is mounted and nothing was accepted: there is nothing to wait for.
@@ -451,7 +458,7 @@ class Mount {
     } else {
       log_info("{} is unmounted, everything is in the store", settings_.mountpoint);
     }
-    over_ = true;
+    no_more_signals();
     control_->stop();  // a request may still look at what goes now
     session_.reset();
     volume_.reset();
@@ -467,7 +474,8 @@ class Mount {
   // Threads are the last to go: everything below gives them work.
   Runtime runtime_;
   CancelToken stop_token_;
-  std::atomic<bool> over_{false};
+  LongMutex signal_mutex_;
+  bool over_ = false;
   // Until kMounting a signal ends the process at once; from kServing on it asks for a flush.
   enum class Phase : uint8_t { kOpening, kLeaving, kMounting, kServing };
   std::atomic<Phase> phase_{Phase::kOpening};

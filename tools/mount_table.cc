@@ -73,4 +73,10 @@ std::optional<MountEntry> mount_at(const std::vector<MountEntry>& table,
   return std::nullopt;
 }
 
+std::string dead_mount_text(const std::string& mountpoint) {
+  return "the daemon of the mount " + mountpoint +
+         " is gone; take the dead mount away with 'fusermount3 -uz " + mountpoint +
+         "' and mount it again: what was not sent yet is sent then";
+}
+
 }  // namespace cairn

@@ -24,6 +24,8 @@ inline constexpr std::string_view kMountType = "fuse.cairn";
 
 std::vector<MountEntry> parse_mount_table(std::string_view text);
 Result<std::vector<MountEntry>> read_mount_table();
+// A sentence for a mount whose daemon is gone.
+std::string dead_mount_text(const std::string& mountpoint);
 // What is seen at `mountpoint`: the last entry, as mounts may lie on each other.
 std::optional<MountEntry> mount_at(const std::vector<MountEntry>& table,
                                    std::string_view mountpoint);

@@ -1,12 +1,19 @@
 #include "tools/scratch_dir.h"
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 
 namespace cairn {
 
 ScratchDir::ScratchDir(const std::string& name) {
-  std::string path = std::filesystem::temp_directory_path() / (name + "-XXXXXX");
+  std::error_code error;
+  const auto base = std::filesystem::temp_directory_path(error);
+  if (error) {
+    errno = error.value();
+    return;
+  }
+  std::string path = base / (name + "-XXXXXX");
   if (::mkdtemp(path.data()) != nullptr) path_ = path;
 }
 

@@ -63,9 +63,7 @@ Status umount_flushed(ControlClient& client, const std::string& mountpoint, Dura
       print_flush_progress);
   end_flush_progress();
   if (!flushed && flushed.error().code() == Errc::kNotFound)
-    return fail(Errc::kNotFound, "the daemon behind " + mountpoint +
-                                     " is gone; take the dead mount away with 'umount -l " +
-                                     mountpoint + "': the next mount sends what is left");
+    return fail(Errc::kNotFound, dead_mount_text(mountpoint));
   if (!flushed && flushed.error().code() != Errc::kFenced)
     return fail(Errc::kIo, flushed.error().message() + "; " + mountpoint +
                                " stays mounted and nothing is lost: try again later, or leave "
