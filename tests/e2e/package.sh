@@ -143,7 +143,7 @@ try wrong-option-is-named contains "$out" 'did you mean cache-size'
 # The unit: what systemd would run, with a service manager that only listens.
 printf 'remote = "/store/volume"\nmountpoint = "/mnt/data"\ncache-dir = "/store/cache"\ncache-reserve = "64M"\ncommit-interval = "1h"\n' >/etc/cairn/data.toml
 start=$(sed -n 's/^ExecStart=//p' /usr/lib/systemd/system/cairn@.service | sed 's/%i/data/')
-NOTIFY_SOCKET=/notify/socket $start >/tmp/unit.log 2>&1 &
+env -u HOME NOTIFY_SOCKET=/notify/socket $start >/tmp/unit.log 2>&1 &
 unit=$!
 try unit-says-ready wait_for grep -q READY=1 /notify/said
 try unit-mounts findmnt /mnt/data
@@ -156,7 +156,7 @@ try unit-says-stopping grep -q STOPPING=1 /notify/said
 try unit-asks-for-time grep -q EXTEND_TIMEOUT_USEC=30000000 /notify/said
 try unit-unmounts unmounted /mnt/data
 rm -rf /store/cache
-try unit-flushed sh -c "mount /mnt/data && [ '$sum' = \"\$(sha256sum </mnt/data/unit)\" ]; umount /mnt/data"
+try unit-flushed sh -c "mount /mnt/data && [ '$sum' = \"\$(sha256sum </mnt/data/unit)\" ] && umount /mnt/data"
 
 # The helper's name: kept while another owns it, taken again when it is free.
 rm -f /etc/cairn/data.toml /usr/sbin/umount.fuse

@@ -26,8 +26,11 @@ TEST_CASE("a log file with a limit keeps it, and keeps what came last") {
   REQUIRE(::waitpid(child, &status, 0) == child);
   REQUIRE(status == 0);
   uint64_t bytes = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(dir.path()))
+  for (const auto& entry : std::filesystem::directory_iterator(dir.path())) {
     bytes += entry.file_size();
+    CHECK((entry.status().permissions() & std::filesystem::perms(077)) ==
+          std::filesystem::perms::none);
+  }
   CHECK(bytes <= 100'000);
   CHECK(bytes >= 50'000);
   std::ifstream file(path);
