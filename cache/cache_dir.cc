@@ -130,6 +130,7 @@ class Opening {
     options.metadata_memory_bytes = memory_.node_bytes;
     options.tail_memory_bytes = memory_.tail_bytes;
     options.page_memory_bytes = memory_.page_bytes;
+    options.around_memory_bytes = memory_.around_bytes;
     options.read_memory_bytes = memory_.read_bytes;
     options.publish_memory_bytes = memory_.publish_bytes;
     options.offline = options_.offline;

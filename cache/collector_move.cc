@@ -169,7 +169,7 @@ Status Collector::copy(size_t from, size_t to, OpenPack& pack, std::vector<PackN
       bytes += block.length;
     }
     TRY_ASSIGN(auto read, await<std::vector<Buffer>>([&](Callback<std::vector<Buffer>> done) {
-                 remote_.packs->read_blocks(std::move(wants), PackKind::kData, context_,
+                 remote_.packs->read_blocks(std::move(wants), PackKind::kData, context_, {},
                                             std::move(done));
                }));
     for (size_t i = start; i < at; ++i) {

@@ -249,16 +249,15 @@ void Engine::satisfy(Need need, Context context, Callback<void> done) {
   if (!need.chunks.empty()) {
     std::vector<Leaf> leaves;
     for (const Need::Chunk& chunk : need.chunks) leaves.push_back(chunk.leaf);
-    remote_->fetch_leaves(
-        std::move(leaves), context,
-        [this, finish, chunks = std::move(need.chunks)](Result<std::vector<Buffer>> fetched) {
-          if (!fetched) return finish(tl::unexpected<Error>(fetched.error()));
-          for (size_t i = 0; i < chunks.size(); ++i) {
-            const bool to_disk = make_room((*fetched)[i].size());
-            chunks_.put(chunks[i].inode, chunks[i].chunk, chunks[i].leaf, (*fetched)[i], to_disk);
-          }
-          finish({});
-        });
+    const auto keep = [this, chunks = std::move(need.chunks)](size_t i, const Buffer& bytes) {
+      const bool to_disk = make_room(bytes.size());
+      chunks_.put(chunks[i].inode, chunks[i].chunk, chunks[i].leaf, bytes, to_disk);
+    };
+    remote_->fetch_leaves(std::move(leaves), context, keep,
+                          [finish](Result<std::vector<Buffer>> fetched) {
+                            if (!fetched) return finish(tl::unexpected<Error>(fetched.error()));
+                            finish({});
+                          });
   }
 }
 

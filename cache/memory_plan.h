@@ -16,6 +16,7 @@ struct MemoryPlan {
 
   uint64_t memtable_bytes = 0;     // a checkpoint starts behind it; writers wait at 3 times that
   uint64_t chunk_bytes = 0;        // leaves kept in memory
+  uint64_t around_bytes = 0;       // what came with small blocks
   uint64_t node_bytes = 0;         // decoded tree nodes
   uint64_t tail_bytes = 0;         // tails of packs
   uint64_t page_bytes = 0;         // pages of index segments
@@ -31,13 +32,14 @@ struct MemoryPlan {
     const auto part = [shared](uint64_t sixtyfourths) { return shared / 64 * sixtyfourths; };
     MemoryPlan plan;
     plan.memtable_bytes = std::min<uint64_t>(part(3), 8ULL << 20);
-    plan.chunk_bytes = part(6);
+    plan.chunk_bytes = part(5);
+    plan.around_bytes = part(6);
     plan.node_bytes = part(5);
     plan.tail_bytes = part(4);
     plan.page_bytes = part(3);
     plan.block_index_bytes = part(6);
-    plan.publish_bytes = part(12);
-    plan.fold_records = std::clamp<uint64_t>(part(12) / kRecordBytes, 4096, 200'000);
+    plan.publish_bytes = part(11);
+    plan.fold_records = std::clamp<uint64_t>(part(11) / kRecordBytes, 4096, 200'000);
     plan.read_bytes = part(10);
     return plan;
   }

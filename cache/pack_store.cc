@@ -17,15 +17,20 @@ bool PackStoreCore::join_flight(const Digest& digest, Waiter waiter) {
 }
 
 void PackStoreCore::land(const Digest& digest, const Result<Buffer>& result) {
-  std::vector<Waiter> waiters;
-  {
-    const std::lock_guard lock(mutex);
-    const auto it = flights_.find(digest);
-    if (it == flights_.end()) return;
-    waiters = std::move(it->second);
-    flights_.erase(it);
+  // A block is on its way until everyone has it: who asks meanwhile is answered in the next round.
+  // After a failure whoever asks begins anew.
+  for (bool more = true; more;) {
+    std::vector<Waiter> waiters;
+    {
+      const std::lock_guard lock(mutex);
+      const auto it = flights_.find(digest);
+      if (it == flights_.end()) return;
+      waiters.swap(it->second);
+      more = result && !waiters.empty();
+      if (!more) flights_.erase(it);
+    }
+    for (const Waiter& waiter : waiters) waiter(result);
   }
-  for (const Waiter& waiter : waiters) waiter(result);
 }
 
 void PackStoreCore::ask_again(unsigned looks, Callback<void> done) {
@@ -174,11 +179,12 @@ class PackStoreImpl final : public PackStore {
     });
   }
 
-  void read_blocks(std::vector<BlockWant> wants, PackKind kind, Context context,
+  void read_blocks(std::vector<BlockWant> wants, PackKind kind, Context context, EachBlock each,
                    Callback<std::vector<Buffer>> done) override {
     core_->executor.submit([core = core_, wants = std::move(wants), kind,
-                            context = std::move(context), done = std::move(done)]() mutable {
-      core->read(std::move(wants), kind, std::move(context), std::move(done));
+                            context = std::move(context), each = std::move(each),
+                            done = std::move(done)]() mutable {
+      core->read(std::move(wants), kind, std::move(context), std::move(each), std::move(done));
     });
   }
 

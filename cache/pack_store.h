@@ -63,6 +63,9 @@ struct BlockWant {
   std::optional<BlockPlace> hint;  // tried first; a wrong one costs a request
 };
 
+// Takes a block as soon as it is here, by its place among the wants; from several threads.
+using EachBlock = std::function<void(size_t want, const Buffer& block)>;
+
 // A pack that was collected has moved: looking it up anew finds the block. A store that forgets an
 // object for a moment is believed a little later, and bytes that broke on the way come anew.
 constexpr unsigned kLooksMax = 7;
@@ -72,6 +75,7 @@ class PackStore {
   struct Options {
     uint64_t tail_bytes = 16ULL << 20;           // memory of tails kept
     uint64_t page_bytes = 8ULL << 20;            // memory of index pages kept
+    uint64_t around_bytes = 8ULL << 20;          // memory of what came with small blocks
     uint64_t gap_bytes_max = 128ULL << 10;       // read rather than split a request
     uint64_t request_bytes_max = 8ULL << 20;     // of one GET of blocks
     uint32_t requests_max = 16;                  // GETs under way at once
@@ -114,9 +118,12 @@ class PackStore {
   virtual void locate(std::vector<Digest> digests, PackKind kind, Context context,
                       Callback<std::vector<BlockPlace>> done) = 0;
   // Bytes in the order asked for. Neighbours in one pack come with one request; a block that is
-  // already on its way is waited for.
+  // already on its way is waited for; around a small block of a data pack more is asked for
+  // (pack_windows.h). `each` (may be empty) has every block before it counts as on its way no
+  // more, so who keeps it there leaves no gap in which it would be asked for again; never after
+  // `done` began.
   virtual void read_blocks(std::vector<BlockWant> wants, PackKind kind, Context context,
-                           Callback<std::vector<Buffer>> done) = 0;
+                           EachBlock each, Callback<std::vector<Buffer>> done) = 0;
   // What a pack's tail says, from memory or with one request (two when the tail is large).
   virtual void read_tail(PackName pack, Context context, Callback<PackTail> done) = 0;
   // Bytes of a pack as they are in the store (nothing verified).

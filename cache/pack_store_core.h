@@ -13,6 +13,7 @@
 #include "cache/get_limiter.h"
 #include "cache/pack_store.h"
 #include "cache/pack_tails.h"
+#include "cache/pack_windows.h"
 #include "cache/segment_index.h"
 
 namespace cairn {
@@ -29,12 +30,13 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
         gets(std::make_shared<GetLimiter>(object_store, opts.requests_max,
                                           opts.under_way_bytes_max)),
         tails(std::make_shared<PackTails>(gets, opts.tail_bytes)),
-        segments(SegmentIndex::make(gets, opts.page_bytes)) {}
+        segments(SegmentIndex::make(gets, opts.page_bytes)),
+        windows(opts.around_bytes) {}
 
   // Places of all `digests`; may complete on the calling stack.
   void locate(std::vector<Digest> digests, PackKind kind, Context context,
               Callback<std::vector<BlockPlace>> done);
-  void read(std::vector<BlockWant> wants, PackKind kind, Context context,
+  void read(std::vector<BlockWant> wants, PackKind kind, Context context, EachBlock each,
             Callback<std::vector<Buffer>> done);
 
   // Joins the block's flight (false), or begins one (true): then the caller must `land` it.
@@ -73,6 +75,7 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
   const std::shared_ptr<GetLimiter> gets;
   const std::shared_ptr<PackTails> tails;
   const std::shared_ptr<SegmentIndex> segments;
+  PackWindows windows;  // of data packs
 
   mutable RankedMutex<Rank::kBlockCache> mutex;
   std::vector<PackName> named;  // by the head, oldest first

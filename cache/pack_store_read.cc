@@ -16,11 +16,12 @@ constexpr uint64_t kVerifyBytesPerTask = 1ULL << 20;
 class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
  public:
   ReadOperation(std::shared_ptr<PackStoreCore> core, std::vector<BlockWant> wants, PackKind kind,
-                Context context, Callback<std::vector<Buffer>> done)
+                Context context, EachBlock each, Callback<std::vector<Buffer>> done)
       : core_(std::move(core)),
         wants_(std::move(wants)),
         kind_(kind),
         context_(std::move(context)),
+        each_(std::move(each)),
         done_(std::move(done)),
         blocks_(wants_.size()),
         missing_(wants_.size()) {}
@@ -104,21 +105,58 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
   }
 
   void read(std::vector<Wanted> wanted, unsigned looks) {
+    // Who looks again wants the bytes anew, and nothing else.
+    const bool around = looks == 1 && kind_ == PackKind::kData;
+    if (around) take_what_is_here(wanted);
+    for (PlannedRead& plan : plan(wanted)) {
+      std::vector<Wanted> parts;
+      parts.reserve(plan.wants.size());
+      for (const size_t index : plan.wants) parts.push_back(wanted[index]);
+      const ByteRange range =
+          around ? core_->windows.widen(plan.pack, plan.range) : plan.range;
+      get(plan.pack, range, std::move(parts), looks, /*window=*/range != plan.range);
+    }
+  }
+
+  std::vector<PlannedRead> plan(const std::vector<Wanted>& wanted) const {
     std::vector<BlockPlace> places;
     places.reserve(wanted.size());
     for (const Wanted& want : wanted) places.push_back(want.place);
     const auto& options = core_->options;
-    for (PlannedRead& plan : plan_reads(places, options.gap_bytes_max, options.request_bytes_max)) {
-      std::vector<Wanted> parts;
-      parts.reserve(plan.wants.size());
-      for (const size_t index : plan.wants) parts.push_back(wanted[index]);
-      core_->gets->get(pack_key(plan.pack), GetRange::from(plan.range.offset, plan.range.length),
-                       context_,
-                       [self = shared_from_this(), pack = plan.pack, start = plan.range.offset,
-                        parts = std::move(parts), looks](Result<GetResult> got) {
-                         self->take(pack, start, parts, looks, std::move(got));
-                       });
-    }
+    return plan_reads(places, options.gap_bytes_max, options.request_bytes_max);
+  }
+
+  // Removes from `wanted` what lies in a window that is here or on its way.
+  void take_what_is_here(std::vector<Wanted>& wanted) {
+    std::vector<std::pair<Wanted, Buffer>> here;
+    bool waits = false;
+    std::erase_if(wanted, [&](const Wanted& want) {
+      Buffer bytes;
+      const auto waiter = [self = shared_from_this(), want](bool came) {
+        if (came)
+          self->read({want}, /*looks=*/1);
+        else
+          self->get(want.place.pack, {want.place.offset, want.place.length}, {want}, 1, false);
+      };
+      const auto look = core_->windows.look(want.place, bytes, waiter);
+      if (look == PackWindows::Look::kHere) here.emplace_back(want, std::move(bytes));
+      waits |= look == PackWindows::Look::kComing;
+      return look != PackWindows::Look::kMiss;
+    });
+    if (waits) watch_context();
+    for (const auto& [want, bytes] : here) verify(want.place.offset, {want}, /*looks=*/1, bytes);
+  }
+
+  void get(const Digest& pack, ByteRange range, std::vector<Wanted> parts, unsigned looks,
+           bool window) {
+    core_->gets->get(pack_key(pack), GetRange::from(range.offset, range.length), context_,
+                     [self = shared_from_this(), pack, range, parts = std::move(parts), looks,
+                      window](Result<GetResult> got) {
+                       std::optional<Buffer> bytes;
+                       if (got) bytes = got->bytes;
+                       if (window) self->core_->windows.arrived(pack, range, bytes);
+                       self->take(pack, range.offset, parts, looks, std::move(got));
+                     });
   }
 
   void take(const Digest& pack, uint64_t start, const std::vector<Wanted>& parts, unsigned looks,
@@ -170,6 +208,7 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
       wrong.push_back(part);
     }
     if (wrong.empty()) return;
+    for (const Wanted& part : wrong) core_->windows.erase(part.place.pack);
     if (looks < kLooksMax)
       return core_->pause(
           looks, [self = shared_from_this(), wrong, looks] { self->look_again(wrong, looks); });
@@ -196,30 +235,62 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
       if (gave_up && !again && !context_.cancel.cancelled()) return begin({index}, /*again=*/true);
       return complete(tl::unexpected<Error>(Error(block.error())));
     }
+    if (each_ && !give(index, *block)) return;
     blocks_[index] = *block;
     if (missing_.fetch_sub(1) == 1) complete({});
   }
 
+  // False when the operation is over. Its end waits until the sink returned.
+  bool give(size_t index, const Buffer& block) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (ended_) return false;
+      ++giving_;
+    }
+    each_(index, block);
+    bool over = false;
+    {
+      const std::lock_guard lock(mutex_);
+      --giving_;
+      over = ended_.has_value();
+    }
+    if (over) end();
+    return !over;
+  }
+
   void complete(Status status) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (ended_) return;
+      ended_ = std::move(status);
+    }
+    end();
+  }
+
+  void end() {
     Callback<std::vector<Buffer>> done;
     CancelToken::Listener listener;
     {
       const std::lock_guard lock(mutex_);
+      if (giving_ > 0) return;
       done.swap(done_);
       listener.swap(listener_);
     }
     if (!done) return;
-    if (status)
+    if (*ended_)
       done(std::move(blocks_));
     else
-      done(tl::unexpected<Error>(std::move(status).error()));
+      done(tl::unexpected<Error>(Error(ended_->error())));
   }
 
   const std::shared_ptr<PackStoreCore> core_;
   const std::vector<BlockWant> wants_;
   const PackKind kind_;
   const Context context_;
+  const EachBlock each_;
   RankedMutex<Rank::kLeaf> mutex_;
+  std::optional<Status> ended_;
+  size_t giving_ = 0;                   // calls of the sink under way
   Callback<std::vector<Buffer>> done_;  // empty once called
   CancelToken::Listener listener_;
   std::vector<Buffer> blocks_;  // each written by the task that brings it
@@ -228,9 +299,9 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
 }  // namespace
 
 void PackStoreCore::read(std::vector<BlockWant> wants, PackKind kind, Context context,
-                         Callback<std::vector<Buffer>> done) {
+                         EachBlock each, Callback<std::vector<Buffer>> done) {
   std::make_shared<ReadOperation>(shared_from_this(), std::move(wants), kind, std::move(context),
-                                  std::move(done))
+                                  std::move(each), std::move(done))
       ->start();
 }
 

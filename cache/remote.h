@@ -49,6 +49,9 @@ struct Leaf {
   bool zero = false;  // all zero bytes: never fetched
 };
 
+// Takes the bytes of a leaf by its place among those asked for.
+using EachLeaf = std::function<void(size_t leaf, const Buffer& bytes)>;
+
 // What the store holds and this mount shows.
 struct PublishedState {
   uint64_t seq = 0;  // number of the commit
@@ -152,7 +155,9 @@ class Remote {
   // Brings metadata blocks here (with what lies around them).
   virtual void fetch(const Missing& missing, Context context, Callback<void> done) = 0;
   // Bytes of leaves, in the order asked for; neighbours in the store come with one request.
-  virtual void fetch_leaves(std::vector<Leaf> leaves, Context context,
+  // `each` (may be empty) has every leaf but zeroes as soon as it is here, from several threads;
+  // until it returned, others who ask for the leaf wait for the same request. Not after `done`.
+  virtual void fetch_leaves(std::vector<Leaf> leaves, Context context, EachLeaf each,
                             Callback<std::vector<Buffer>> done) = 0;
 
   // Makes the batch durable in the store and published, and returns the new state. Blocks; one

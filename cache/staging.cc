@@ -180,7 +180,7 @@ Status ChunkStager::bring_bases() {
   if (wanted.empty()) return {};
   const std::vector<Leaf> asked = wanted;
   TRY_ASSIGN(auto fetched, await<std::vector<Buffer>>([&](Callback<std::vector<Buffer>> done) {
-               components_.remote.fetch_leaves(std::move(wanted), context_, std::move(done));
+               components_.remote.fetch_leaves(std::move(wanted), context_, {}, std::move(done));
              }));
   for (size_t i = 0; i < wanting.size(); ++i) {
     if (i >= fetched.size() || fetched[i].size() != asked[i].length)

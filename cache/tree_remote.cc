@@ -55,6 +55,7 @@ Status TreeRemote::Impl::open(Context context) {
   PackStore::Options memory;
   memory.tail_bytes = options.tail_memory_bytes;
   memory.page_bytes = options.page_memory_bytes;
+  memory.around_bytes = options.around_memory_bytes;
   memory.under_way_bytes_max = options.read_memory_bytes;
   memory.request_bytes_max =
       std::clamp<uint64_t>(options.read_memory_bytes / 4, 1ULL << 20, memory.request_bytes_max);
@@ -533,12 +534,20 @@ void TreeRemote::fetch(const Missing& missing, Context context, Callback<void> d
   impl_->blocks->fetch(missing.digests(), std::move(context), std::move(finish));
 }
 
-void TreeRemote::fetch_leaves(std::vector<Leaf> leaves, Context context,
+void TreeRemote::fetch_leaves(std::vector<Leaf> leaves, Context context, EachLeaf each,
                               Callback<std::vector<Buffer>> done) {
   std::vector<BlockWant> wants;
-  for (const Leaf& leaf : leaves) {
-    if (!leaf.zero) wants.push_back({leaf.digest, std::nullopt});
+  std::vector<std::pair<size_t, uint32_t>> wanted;  // which leaf, and its length
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    if (leaves[i].zero) continue;
+    wants.push_back({leaves[i].digest, std::nullopt});
+    wanted.emplace_back(i, leaves[i].length);
   }
+  EachBlock sink;
+  if (each)
+    sink = [each = std::move(each), wanted = std::move(wanted)](size_t i, const Buffer& bytes) {
+      if (bytes.size() == wanted[i].second) each(wanted[i].first, bytes);
+    };
   const UnixfsShape& shape = *impl_->shape;
   auto finish = [leaves = std::move(leaves),
                  zeroes = shape.zero_leaf_block(shape.params().chunk_size),
@@ -560,7 +569,7 @@ void TreeRemote::fetch_leaves(std::vector<Leaf> leaves, Context context,
   if (wants.empty())
     return impl_->parts.executor.submit(
         [finish = std::move(finish)] { finish(std::vector<Buffer>{}); });
-  impl_->packs->read_blocks(std::move(wants), PackKind::kData, std::move(context),
+  impl_->packs->read_blocks(std::move(wants), PackKind::kData, std::move(context), std::move(sink),
                             std::move(finish));
 }
 

@@ -55,6 +55,7 @@ class TreeRemote final : public Remote {
     uint64_t metadata_memory_bytes = 16ULL << 20;  // decoded and raw blocks kept in memory
     uint64_t tail_memory_bytes = 16ULL << 20;      // tails of packs
     uint64_t page_memory_bytes = 8ULL << 20;       // pages of index segments
+    uint64_t around_memory_bytes = 8ULL << 20;     // what came with small blocks
     uint64_t read_memory_bytes = 64ULL << 20;      // asked of the store at once
     uint64_t prefetch_bytes = 64ULL << 20;         // a tree up to this size is fetched at once
     bool takeover = false;  // begin_writing fences a writer that has not left
@@ -137,7 +138,7 @@ class TreeRemote final : public Remote {
   Result<std::optional<uint64_t>> next_data(const Cid& content, uint64_t size, uint64_t first,
                                             Missing& missing) override;
   void fetch(const Missing& missing, Context context, Callback<void> done) override;
-  void fetch_leaves(std::vector<Leaf> leaves, Context context,
+  void fetch_leaves(std::vector<Leaf> leaves, Context context, EachLeaf each,
                     Callback<std::vector<Buffer>> done) override;
   Result<PublishedState> publish(const PublishBatch& batch, PublishHost& host,
                                  Context context) override;

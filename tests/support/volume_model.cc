@@ -222,7 +222,7 @@ std::map<Ino, ShownFile> read_all(Remote& remote) {
       return remote.leaves(*content, record.size, 0, UINT32_MAX / 65536, missing);
     });
     const auto bytes = require(await<std::vector<Buffer>>([&](Callback<std::vector<Buffer>> done) {
-      remote.fetch_leaves(leaves, Context(), std::move(done));
+      remote.fetch_leaves(leaves, Context(), {}, std::move(done));
     }));
     for (const Buffer& leaf : bytes) file.bytes += as_chars(leaf);
     if (file.bytes.size() != record.size) throw std::runtime_error("a file has another size");

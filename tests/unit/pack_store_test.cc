@@ -8,6 +8,7 @@
 #include "cache/pack_store.h"
 #include "cache/store_keys.h"
 #include "s3/memory_store.h"
+#include "s3/metered_store.h"
 #include "tests/support/faulty_store.h"
 #include "tests/support/manual_clock.h"
 #include "tests/support/test_pack.h"
@@ -21,24 +22,27 @@ struct World {
   ManualClock clock;
   ManualExecutor executor{clock};
   std::unique_ptr<Rng> rng = make_seeded_rng(7);
-  FaultyStore store{std::make_shared<MemoryStore>(executor, clock),
-                    FaultyStore::Parts{executor, clock, *rng}};
+  std::shared_ptr<MeteredStore> metered =
+      std::make_shared<MeteredStore>(std::make_shared<MemoryStore>(executor, clock));
+  FaultyStore store{metered, FaultyStore::Parts{executor, clock, *rng}};
   std::unique_ptr<PackStore> writer = PackStore::make(store, executor, clock, {});
-  std::unique_ptr<PackStore> reader = PackStore::make(store, executor, clock, {});
+  const PackStore::Options options;
+  std::unique_ptr<PackStore> reader = PackStore::make(store, executor, clock, options);
   std::vector<Digest> digests;
   std::vector<ByteVec> bytes;
   std::vector<PackTail> tails;
 
-  World() {
+  // Requests are counted block by block, so nothing comes around a block unless a test says so.
+  explicit World(uint64_t around_bytes = 0) : options{.around_bytes = around_bytes} {
     put(PackKind::kData, 0, 3);
     put(PackKind::kData, 3, 3);
     put(PackKind::kMeta, 6, 2);
     reader->set_published(writer->packs(), {});
   }
 
-  void put(PackKind kind, uint8_t first, uint8_t count) {
+  void put(PackKind kind, unsigned first, unsigned count) {
     TestPack pack(kind);
-    for (uint8_t n = first; n < first + count; ++n) {
+    for (unsigned n = first; n < first + count; ++n) {
       bytes.emplace_back(5000 + n, static_cast<std::byte>(n));
       digests.push_back(pack.add(Codec::kRaw, bytes.back()).digest());
     }
@@ -65,7 +69,7 @@ struct World {
                         [&](Status status) { stored = std::move(status); });
     REQUIRE(run_until(executor, clock, [&] { return stored.has_value(); }));
     REQUIRE(*stored);
-    reader = PackStore::make(store, executor, clock, {});
+    reader = PackStore::make(store, executor, clock, options);
     reader->set_published({writer->packs()[2]}, {name});
   }
 
@@ -73,7 +77,7 @@ struct World {
     std::vector<BlockWant> wants;
     for (const size_t i : which) wants.push_back({digests[i], std::nullopt});
     std::optional<Result<std::vector<Buffer>>> answer;
-    reader->read_blocks(std::move(wants), PackKind::kData, context,
+    reader->read_blocks(std::move(wants), PackKind::kData, context, {},
                         [&](Result<std::vector<Buffer>> got) { answer = std::move(got); });
     REQUIRE(run_until(executor, clock, [&] { return answer.has_value(); }));
     return *std::move(answer);
@@ -106,7 +110,7 @@ TEST_CASE("a block on its way is waited for") {
   const uint64_t before = world.store.requests();
   int answers = 0;
   for (int i = 0; i < 3; ++i)
-    world.reader->read_blocks({{world.digests[1], std::nullopt}}, PackKind::kData, {},
+    world.reader->read_blocks({{world.digests[1], std::nullopt}}, PackKind::kData, {}, {},
                               [&](const Result<std::vector<Buffer>>& got) {
                                 CHECK(got);
                                 ++answers;
@@ -194,7 +198,7 @@ TEST_CASE("a wrong hint costs a request and no more") {
   std::optional<Result<std::vector<Buffer>>> answer;
   const Digest elsewhere = world.writer->packs()[1].digest;
   world.reader->read_blocks({{world.digests[1], BlockPlace{elsewhere, 100, 5001}}}, PackKind::kData,
-                            {}, [&](Result<std::vector<Buffer>> got) { answer = std::move(got); });
+                            {}, {}, [&](Result<std::vector<Buffer>> got) { answer = std::move(got); });
   REQUIRE(run_until(world.executor, world.clock, [&] { return answer.has_value(); }));
   CHECK(world.right({1}, *answer));
   CHECK(world.store.requests() - before == 2);
@@ -227,5 +231,93 @@ TEST_CASE("what only a covered pack's tail says is no duplicate once a pack is c
     world.put(PackKind::kData, 8, 1);
     CHECK(world.writer->contains(world.digests[8]));
   }
+}
+
+namespace {
+constexpr uint64_t kAroundBytes = 4ULL << 20;
+
+// Blocks 8 to 8 + `count` lie in one pack.
+struct SmallBlocks : World {
+  explicit SmallBlocks(unsigned count) : World(kAroundBytes) {
+    put_more(8, count);
+    REQUIRE(right({0, 3}, read({0, 3})));
+  }
+  void put_more(unsigned first, unsigned count) {
+    put(PackKind::kData, first, count);
+    reader->set_published(writer->packs(), {});
+  }
+};
+}  // namespace
+
+TEST_CASE("small blocks that lie together come with few requests, in either direction") {
+  for (const bool backwards : {false, true}) {
+    constexpr unsigned kCount = 240;  // 1.2 MB
+    SmallBlocks world(kCount);
+    uint64_t requests = 0;
+    for (unsigned n = 0; n < kCount; ++n)
+      requests += world.requests_of({8 + (backwards ? kCount - 1 - n : n)});
+    CHECK(requests >= 2);
+    CHECK(requests <= 5);  // windows of 128 KiB, 512 KiB, 2 MiB; the tail of that pack
+  }
+}
+
+TEST_CASE("what lies in a window on its way is waited for, and asked for when it does not come") {
+  SmallBlocks world(20);
+  REQUIRE(world.right({8}, world.read({8})));
+  const auto read_all = [&](unsigned first, unsigned count) {
+    unsigned answers = 0;
+    for (unsigned n = first; n < first + count; ++n)
+      world.reader->read_blocks({{world.digests[n], std::nullopt}}, PackKind::kData, {}, {},
+                                [&, n](const Result<std::vector<Buffer>>& got) {
+                                  CHECK(world.right({n}, got));
+                                  ++answers;
+                                });
+    REQUIRE(run_until(world.executor, world.clock, [&] { return answers == count; }));
+  };
+  world.put_more(28, 20);
+  REQUIRE(world.right({0}, world.read({0})));
+  const uint64_t before = world.store.requests();
+  read_all(28, 20);
+  CHECK(world.store.requests() - before == 1 + 1);  // the tail, a window
+
+  SmallBlocks other(20);
+  REQUIRE(other.requests_of({8}) == 1);
+  other.put_more(28, 20);
+  unsigned failed = 0;
+  unsigned answered = 0;
+  other.store.add({.kind = FaultKind::kFail, .ops = StoreOp::kGet, .prefix = "p/", .skip = 1,
+                   .code = Errc::kTimeout});
+  for (unsigned n = 28; n < 48; ++n)
+    other.reader->read_blocks({{other.digests[n], std::nullopt}}, PackKind::kData, {}, {},
+                              [&, n](const Result<std::vector<Buffer>>& got) {
+                                ++answered;
+                                if (!got)
+                                  ++failed;
+                                else
+                                  CHECK(other.right({n}, got));
+                              });
+  REQUIRE(run_until(other.executor, other.clock, [&] { return answered == 20; }));
+  CHECK(failed <= 1);  // who asked for the window, when the store is asked only once
+}
+
+TEST_CASE("a window of which nothing was wanted is followed by a smaller one") {
+  constexpr unsigned kCount = 1000;  // 5.5 MB
+  SmallBlocks world(kCount);
+  uint64_t asked = 0;
+  const uint64_t before = world.metered->counts().bytes_read;
+  for (unsigned n = 0; n < 10; ++n) {
+    REQUIRE(world.requests_of({8 + n * 97}) >= 1);
+    asked += world.bytes[8 + n * 97].size();
+  }
+  const uint64_t came = world.metered->counts().bytes_read - before;
+  CHECK(came > asked);
+  CHECK(came < (2U * 128 << 10) + (12U * 32 << 10) + asked);
+}
+
+TEST_CASE("wrong bytes in a window cost a request and are not kept") {
+  SmallBlocks world(20);
+  world.store.add({.kind = FaultKind::kFlipByte, .ops = StoreOp::kGet, .prefix = "p/"});
+  for (unsigned n = 8; n < 28; ++n) CHECK(world.right({n}, world.read({n})));
+  CHECK(world.store.hits() == 1);
 }
 }  // namespace cairn::test

@@ -1,0 +1,100 @@
+#include "cache/pack_windows.h"
+
+#include <algorithm>
+
+namespace cairn {
+
+namespace {
+constexpr size_t kMaxHabits = 1024;  // packs; forgetting one costs a few smaller windows
+constexpr uint64_t kStep = 4;        // a window grows and shrinks by this factor
+constexpr uint64_t kMaxOffset = 1ULL << 48;  // no pack is so long, whatever an index says
+
+bool holds(const ByteRange& range, const BlockPlace& place) {
+  return place.offset >= range.offset && place.offset <= range.end() &&
+         place.length <= range.end() - place.offset;
+}
+}  // namespace
+
+PackWindows::Look PackWindows::look(const BlockPlace& place, Buffer& bytes, Waiter waiter) {
+  const std::lock_guard lock(mutex_);
+  const auto here = std::find_if(windows_.begin(), windows_.end(), [&](const Window& window) {
+    return window.pack == place.pack && holds(window.range(), place);
+  });
+  if (here != windows_.end()) {
+    windows_.splice(windows_.begin(), windows_, here);
+    bytes = here->bytes.slice(static_cast<size_t>(place.offset - here->start), place.length);
+    ++habits_[place.pack].finds;
+    return Look::kHere;
+  }
+  const auto coming = std::find_if(coming_.begin(), coming_.end(), [&](const Coming& each) {
+    return each.pack == place.pack && holds(each.range, place);
+  });
+  if (coming == coming_.end()) return Look::kMiss;
+  coming->waiters.push_back(std::move(waiter));
+  return Look::kComing;
+}
+
+uint64_t PackWindows::next_window_bytes(const Digest& pack) {
+  if (habits_.size() >= kMaxHabits) habits_.clear();
+  const auto [it, is_new] = habits_.try_emplace(pack);
+  Habit& habit = it->second;
+  const bool waits = std::any_of(coming_.begin(), coming_.end(),
+                                 [&](const Coming& each) { return each.pack == pack; });
+  if (!is_new && habit.finds >= 2)
+    habit.window_bytes = std::min(habit.window_bytes * kStep, kMostBytes);
+  else if (!is_new && habit.finds == 0 && !waits)
+    habit.window_bytes = std::max(habit.window_bytes / kStep, kLeastBytes);
+  habit.finds = 0;
+  return std::min(habit.window_bytes, bytes_max_ / 2);
+}
+
+ByteRange PackWindows::widen(const Digest& pack, ByteRange range) {
+  const bool small = range.length < kSmallBytes && range.offset < kMaxOffset;
+  if (!small || bytes_max_ < 2 * kLeastBytes) return range;
+  const std::lock_guard lock(mutex_);
+  const uint64_t window = next_window_bytes(pack);
+  // On a grid, so that windows of one size meet without a gap or an overlap.
+  const uint64_t start = range.offset / window * window;
+  const uint64_t end = std::max(start + window, range.end());
+  coming_.push_back({pack, {start, end - start}, {}});
+  return coming_.back().range;
+}
+
+void PackWindows::arrived(const Digest& pack, ByteRange range, const std::optional<Buffer>& bytes) {
+  std::vector<Waiter> waiters;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = std::find_if(coming_.begin(), coming_.end(), [&](const Coming& each) {
+      return each.pack == pack && each.range == range;
+    });
+    if (it == coming_.end()) return;
+    waiters = std::move(it->waiters);
+    coming_.erase(it);
+    if (bytes) {
+      // A smaller one inside this one says nothing more.
+      std::erase_if(windows_, [&](const Window& window) {
+        const bool inside = window.pack == pack && window.start >= range.offset &&
+                            window.range().end() <= range.offset + bytes->size();
+        if (inside) bytes_ -= window.bytes.size();
+        return inside;
+      });
+      windows_.push_front({pack, range.offset, *bytes});
+      bytes_ += bytes->size();
+      while (bytes_ > bytes_max_) {
+        bytes_ -= windows_.back().bytes.size();
+        windows_.pop_back();
+      }
+    }
+  }
+  for (const Waiter& waiter : waiters) waiter(bytes.has_value());
+}
+
+void PackWindows::erase(const Digest& pack) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(windows_, [&](const Window& window) {
+    if (window.pack == pack) bytes_ -= window.bytes.size();
+    return window.pack == pack;
+  });
+}
+
+}  // namespace cairn

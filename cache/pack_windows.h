@@ -1,0 +1,80 @@
+// PackWindows: what came with small blocks because it lay around them in their pack (read-around).
+//
+// Files that were written together lie together, and whoever reads one small file mostly reads its
+// neighbours next; so a small block is asked for with a window around it, and the neighbours find
+// theirs here instead of costing a request each. How large the window is follows what was found in
+// the last one of the same pack: it grows fourfold after two finds, shrinks fourfold after none.
+//
+// Windows are raw bytes of packs: whoever takes a block out verifies it. Owner: PackStore, shared
+// with the reads under way. Thread-safe; no lock is held across a callback. Memory: windows in one
+// LRU of `bytes_max`; what is on its way is bounded by the GETs.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "cache/base/bytes.h"
+#include "cache/base/mutex.h"
+#include "cache/object_store.h"
+#include "cache/pack_store.h"
+
+namespace cairn {
+
+class PackWindows {
+ public:
+  // Ranges that are at least so long are asked for as they are.
+  static constexpr uint64_t kSmallBytes = 64ULL << 10;
+  static constexpr uint64_t kLeastBytes = 32ULL << 10;
+  static constexpr uint64_t kFirstBytes = 128ULL << 10;
+  static constexpr uint64_t kMostBytes = 4ULL << 20;
+
+  // Gets false when the window did not come: then the block is asked for alone.
+  using Waiter = std::function<void(bool came)>;
+
+  // With less than two least windows of memory there are none at all.
+  explicit PackWindows(uint64_t bytes_max) : bytes_max_(bytes_max) {}
+
+  enum class Look : uint8_t { kHere, kComing, kMiss };
+  // kHere: the block's bytes are in `bytes`. kComing: they are on their way, `waiter` is called.
+  Look look(const BlockPlace& place, Buffer& bytes, Waiter waiter);
+
+  // What to ask for instead of a small `range`: a window, or the range itself. `arrived` must be
+  // called with what became of a window.
+  ByteRange widen(const Digest& pack, ByteRange range);
+  // `bytes` may be less than the range (the end of the pack); none when it failed.
+  void arrived(const Digest& pack, ByteRange range, const std::optional<Buffer>& bytes);
+
+  // Forgets what is here of a pack: something in it was wrong.
+  void erase(const Digest& pack);
+
+ private:
+  struct Window {
+    Digest pack;
+    uint64_t start;
+    Buffer bytes;
+    ByteRange range() const { return {start, bytes.size()}; }
+  };
+  struct Coming {
+    Digest pack;
+    ByteRange range;
+    std::vector<Waiter> waiters;
+  };
+  struct Habit {  // of the reads in one pack
+    uint64_t window_bytes = kFirstBytes;
+    uint64_t finds = 0;  // since the last window was asked for
+  };
+  uint64_t next_window_bytes(const Digest& pack);
+
+  const uint64_t bytes_max_;
+  RankedMutex<Rank::kBlockCache> mutex_;
+  std::list<Window> windows_;  // the last used first
+  uint64_t bytes_ = 0;
+  std::list<Coming> coming_;
+  std::unordered_map<Digest, Habit> habits_;
+};
+
+}  // namespace cairn
