@@ -164,7 +164,9 @@ class Volume {
   };
   struct OpenFile {
     Ino ino = 0;
-    // Read-ahead: where the stream goes on, how far was asked for, how wide the window is.
+    // Read-ahead: where the stream began and goes on, how far was asked for, how wide the window
+    // is.
+    uint64_t stream_from = 0;
     uint64_t next_offset = 0;
     uint64_t ahead_until = 0;
     uint64_t window_bytes = 0;

@@ -13,6 +13,8 @@ constexpr uint64_t kRecordBytes = 4096;  // room in the journal besides the data
 // Read-ahead window of a sequential stream: doubles from the first to the last.
 constexpr uint64_t kWindowFirst = 1ULL << 20;
 constexpr uint64_t kWindowLast = 16ULL << 20;
+// So much in a row behind a jump is a stream.
+constexpr uint64_t kStreamBytes = 256ULL << 10;
 
 }  // namespace
 
@@ -34,26 +36,32 @@ Result<Buffer> Volume::read(HandleId handle, uint64_t offset, uint64_t length, N
 
 void Volume::read_ahead(HandleId handle, const OpenFile& file, uint64_t size, uint64_t offset,
                         uint64_t length, const std::optional<ContentBase>& pinned) {
+  const uint64_t end = offset + length;
   // A read that begins where the last one ended, or a little behind it (the kernel's own
   // read-ahead may come out of order), goes on with the stream.
-  const bool sequential = offset <= file.next_offset + length &&
-                          offset + 4 * length >= file.next_offset && file.next_offset > 0;
-  const bool from_start = offset == 0 && file.next_offset == 0;
+  const bool goes_on = file.next_offset > 0 && offset <= file.next_offset + length &&
+                       offset + 4 * length >= file.next_offset;
+  // The same read run again with what it needed, or one that was overtaken: nothing new.
+  if (goes_on && end <= file.next_offset) return;
   OpenFile next = file;
-  next.next_offset = std::max(offset + length, sequential ? file.next_offset : 0);
+  next.next_offset = end;
+  if (!goes_on) {
+    next.stream_from = offset;
+    next.window_bytes = 0;
+    next.ahead_until = 0;
+  }
   uint64_t ahead_from = 0;
-  if (sequential) {
+  // Whoever jumped and reads a record or two will jump again.
+  const bool streams = next.stream_from == 0 || end - next.stream_from >= kStreamBytes;
+  if (goes_on && streams) {
     next.window_bytes = std::clamp(file.window_bytes * 2, kWindowFirst, kWindowLast);
-    const uint64_t want_until = std::min(size, next.next_offset + next.window_bytes);
+    const uint64_t want_until = std::min(size, end + next.window_bytes);
     // Ask in halves of the window, so that requests stay large.
     if (want_until > file.ahead_until &&
         (want_until - file.ahead_until >= next.window_bytes / 2 || want_until == size)) {
-      ahead_from = std::max(file.ahead_until, next.next_offset);
+      ahead_from = std::max(file.ahead_until, end);
       next.ahead_until = want_until;
     }
-  } else if (!from_start) {
-    next.window_bytes = 0;
-    next.ahead_until = 0;
   }
   {
     const std::lock_guard lock(handles_mutex_);
