@@ -8,7 +8,7 @@ namespace cairn {
 
 namespace {
 
-constexpr uint8_t kVersion = 1;
+constexpr uint8_t kChangeVersion = 1;
 constexpr size_t kMaxKey = 1024;
 
 enum class Tag : uint8_t {
@@ -113,7 +113,7 @@ class Decoder {
   Result<Change> run() {
     Change change;
     TRY_ASSIGN(const auto version, fixed<uint8_t>());
-    if (version != kVersion) return damaged("an unknown version");
+    if (version != kChangeVersion) return damaged("an unknown version");
     TRY_ASSIGN(change.time_ns, fixed<int64_t>());
     while (!rest_.empty()) {
       TRY_ASSIGN(const auto tag, fixed<uint8_t>());
@@ -277,7 +277,7 @@ class Decoder {
 ByteVec encode_change(const Change& change) {
   ByteVec out;
   out.reserve(256);
-  put_le(out, kVersion);
+  put_le(out, kChangeVersion);
   put_le(out, change.time_ns);
   Encoder encode(out);
   for (const Effect& effect : change.effects) std::visit(encode, effect);

@@ -12,9 +12,6 @@
 
 namespace cairn {
 namespace {
-constexpr size_t kCommitsAtOnce = 32;
-constexpr uint64_t kNumberBytesMax = 64;
-
 class VolumeCheck {
  public:
   VolumeCheck(ObjectStore& store, CheckLog& log) : store_(store), log_(log) {}

@@ -18,7 +18,6 @@
 namespace cairn {
 namespace {
 
-constexpr size_t kCommitsAtOnce = 32;
 // The store's size is to come back to within 20 % of what lives; moving starts before that.
 constexpr uint64_t kDeadPercentMax = 12;
 // What a block and a pack cost besides the block's bytes.

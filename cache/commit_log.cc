@@ -16,7 +16,6 @@ namespace {
 constexpr int kSearchAttemptsMax = 8;  // while a collector moves the boundary under the search
 constexpr int kOpenAttemptsMax = 8;    // while other writers open the volume at the same time
 constexpr int kReadsMax = 3;           // of a record that does not come whole
-constexpr uint64_t kNumberBytesMax = 64;
 constexpr uint64_t kHintDistanceMax = 4;
 constexpr Duration kHintTimeout = std::chrono::seconds(30);
 

@@ -29,6 +29,11 @@
 
 namespace cairn {
 
+// Of HEAD and gc.boundary, which hold one number.
+constexpr uint64_t kNumberBytesMax = 64;
+// Who reads many commits has so many requests under way.
+constexpr size_t kCommitsAtOnce = 32;
+
 struct CommitRecord;  // cache/format/commit.h
 
 // A commit that is in the store, decoded and checked against its number.

@@ -14,7 +14,7 @@ namespace {
 
 constexpr uint64_t kYoungBlocksMax = 400'000;  // some 20 MB of tails
 constexpr size_t kSegmentsATier = 8;
-constexpr uint64_t kReadBytes = 1 << 20;  // of a segment at once
+constexpr uint64_t kSegmentReadBytes = 1 << 20;  // of a segment at once
 constexpr uint64_t kSlowest = 32 << 10;   // bytes a second
 
 class FileSink final : public ByteSink {
@@ -42,7 +42,8 @@ class ObjectSource final : public ByteSource {
     while (done < out.size() && offset + done < size_) {
       const uint64_t at = offset + done;
       if (at < start_ || at - start_ >= piece_.size()) {
-        TRY_ASSIGN(GetResult got, get_sync(store_, key_, GetRange::from(at, kReadBytes), context_));
+        TRY_ASSIGN(GetResult got,
+                   get_sync(store_, key_, GetRange::from(at, kSegmentReadBytes), context_));
         if (got.bytes.empty())
           return fail(Errc::kCorruption, key_ + " is shorter than the commit says");
         start_ = at;
@@ -65,7 +66,7 @@ class ObjectSource final : public ByteSource {
   Buffer piece_;
 };
 
-unsigned tier_of(uint64_t entries) {
+unsigned tier_of_segment(uint64_t entries) {
   unsigned tier = 0;
   for (; entries >= kSegmentsATier * 1024; entries /= kSegmentsATier) ++tier;
   return tier;
@@ -83,9 +84,9 @@ IndexStep next_index_step(std::span<const PackName> young, std::span<const Segme
   step.packs = young.size();
   // The new segment would be one more of its tier; when that is one too many it takes them in.
   while (step.segments_from > 0) {
-    const unsigned tier = tier_of(entries);
+    const unsigned tier = tier_of_segment(entries);
     size_t from = step.segments_from;
-    while (from > 0 && tier_of(segments[from - 1].entries) <= tier) --from;
+    while (from > 0 && tier_of_segment(segments[from - 1].entries) <= tier) --from;
     if (step.segments_from - from + 1 < limits.segments_a_tier) break;
     while (step.segments_from > from) entries += segments[--step.segments_from].entries;
   }

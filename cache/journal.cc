@@ -24,7 +24,7 @@ constexpr uint64_t kGrowBytes = 1 << 20;
 // Disk is counted in blocks: a file has one from its header on.
 constexpr uint64_t kFirstBytes = 4096;
 
-uint64_t align_up(uint64_t bytes) {
+uint64_t whole_steps(uint64_t bytes) {
   return (bytes + kFirstBytes - 1) / kFirstBytes * kFirstBytes;
 }
 
@@ -41,7 +41,7 @@ class DiskJournal final : public Journal {
         appended_(found.next - 1),
         trimmed_(files_.empty() ? appended_ : files_.begin()->first - 1) {
     for (auto& [first, file] : files_) {
-      file.bytes = align_up(file.bytes);
+      file.bytes = whole_steps(file.bytes);
       bytes_ += file.bytes;
     }
     if (options_.space != nullptr) options_.space->take_existing(bytes_);
@@ -194,10 +194,10 @@ Status DiskJournal::make_room(uint64_t frame_bytes, Space::Use use) {
   const auto& [first, last] = *files_.rbegin();
   if (first <= appended_ && last.end + frame_bytes > options_.file_bytes_max) TRY(begin_file(use));
   JournalFile& file = files_.rbegin()->second;
-  const uint64_t needed = align_up(file.end + frame_bytes);
+  const uint64_t needed = whole_steps(file.end + frame_bytes);
   if (needed <= file.bytes) return {};
   const uint64_t size =
-      std::max(needed, std::min(file.bytes + kGrowBytes, align_up(options_.file_bytes_max)));
+      std::max(needed, std::min(file.bytes + kGrowBytes, whole_steps(options_.file_bytes_max)));
   const Status grown = grow(file, size, use);
   // Where a whole step does not fit any more, what is needed may.
   if (grown || grown.error().code() != Errc::kNoSpace || size == needed) return grown;
@@ -218,7 +218,7 @@ Status DiskJournal::grow(JournalFile& file, uint64_t size, Space::Use use) {
 
 // The file was cut to `size`.
 void DiskJournal::shrink(JournalFile& file, uint64_t size) {
-  const uint64_t kept = std::min(align_up(size), file.bytes);
+  const uint64_t kept = std::min(whole_steps(size), file.bytes);
   if (options_.space != nullptr) options_.space->give(file.bytes - kept);
   bytes_ -= file.bytes - kept;
   file.bytes = kept;

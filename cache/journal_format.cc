@@ -12,7 +12,7 @@ namespace cairn {
 namespace {
 
 constexpr std::string_view kMagic = "cairnjnl";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kJournalVersion = 1;
 constexpr size_t kCacheIdAt = 12;
 constexpr size_t kFirstAt = 28;
 constexpr size_t kDurableAt = 36;
@@ -25,7 +25,7 @@ constexpr size_t kFrameDurableAt = 16;
 constexpr size_t kTypeAt = 24;
 constexpr size_t kLengthMin = kFrameHeaderBytes - kCheckedAt;
 
-constexpr size_t kReadBytes = 256 << 10;
+constexpr size_t kScanBytes = 256 << 10;
 
 void patch_le32(ByteVec& out, size_t at, uint32_t value) {
   for (size_t i = 0; i < 4; ++i) out[at + i] = static_cast<std::byte>(value >> (8 * i));
@@ -57,7 +57,7 @@ bool plausible(const FrameHead& head, uint64_t record_bytes_max) {
 ByteVec encode_journal_header(const JournalHeader& header) {
   ByteVec out;
   append(out, as_bytes(kMagic));
-  put_le(out, kVersion);
+  put_le(out, kJournalVersion);
   append(out, header.cache_id);
   put_le(out, header.first);
   put_le(out, header.durable);
@@ -72,10 +72,10 @@ Result<JournalHeader> decode_journal_header(Bytes in) {
   if (get_le<uint32_t>(in.data() + kHeaderCrcAt) != crc32c(in.first(kHeaderCrcAt)))
     return fail(Errc::kCorruption, "the checksum of its header is wrong");
   const auto version = get_le<uint32_t>(in.data() + kMagic.size());
-  if (version != kVersion)
+  if (version != kJournalVersion)
     return fail(Errc::kUnsupported, fmt::format("it has version {}, known is {}; use the program "
                                                 "that wrote it",
-                                                version, kVersion));
+                                                version, kJournalVersion));
   JournalHeader header;
   std::copy_n(in.begin() + kCacheIdAt, header.cache_id.size(), header.cache_id.begin());
   header.first = get_le<uint64_t>(in.data() + kFirstAt);
@@ -109,7 +109,7 @@ Result<Bytes> FrameReader::peek(size_t count) {
   const size_t wanted = static_cast<size_t>(std::min<uint64_t>(count, left));
   const uint64_t skip = offset_ - buffer_offset_;
   if (offset_ < buffer_offset_ || skip + wanted > buffer_.size()) {
-    buffer_.resize(static_cast<size_t>(std::min<uint64_t>(std::max(wanted, kReadBytes), left)));
+    buffer_.resize(static_cast<size_t>(std::min<uint64_t>(std::max(wanted, kScanBytes), left)));
     TRY_ASSIGN(const size_t got, file_.read_at(offset_, buffer_));
     buffer_.resize(got);
     buffer_offset_ = offset_;
@@ -141,7 +141,7 @@ Result<TailScan> scan_tail(File& file, uint32_t seed, uint64_t offset, Lsn lsn,
   ByteVec window;
   TailScan scan;
   while (true) {
-    window.resize(kReadBytes * 4 + overlap);
+    window.resize(kScanBytes * 4 + overlap);
     TRY_ASSIGN(const size_t got, file.read_at(offset, window));
     const bool is_last = got < window.size();
     window.resize(got);

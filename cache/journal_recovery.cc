@@ -11,13 +11,13 @@ namespace cairn {
 
 namespace {
 
-constexpr std::string_view kSuffix = ".log";
+constexpr std::string_view kJournalSuffix = ".log";
 constexpr uint64_t kIndexStepBytes = 64 << 10;
 constexpr uint64_t kFileBytesLimit = 1ULL << 30;
 
 std::optional<Lsn> first_lsn_of(std::string_view name) {
-  if (!name.ends_with(kSuffix)) return std::nullopt;
-  name.remove_suffix(kSuffix.size());
+  if (!name.ends_with(kJournalSuffix)) return std::nullopt;
+  name.remove_suffix(kJournalSuffix.size());
   Lsn first = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), first, 16);
   const bool is_name = error == std::errc() && end == name.data() + name.size() && first > 0 &&
@@ -192,7 +192,7 @@ std::pair<Lsn, uint64_t> JournalFile::start_for(Lsn lsn, Lsn first) const {
 }
 
 std::string journal_path(const std::string& dir, Lsn first) {
-  return fmt::format("{}/{:016x}{}", dir, first, kSuffix);
+  return fmt::format("{}/{:016x}{}", dir, first, kJournalSuffix);
 }
 
 Result<RecoveredJournal> recover_journal(Env& env, const Journal::Options& options,

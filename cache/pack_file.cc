@@ -6,7 +6,7 @@
 
 namespace cairn {
 namespace {
-constexpr size_t kReadBytes = 64 << 10;
+constexpr size_t kCopyBytes = 64 << 10;
 constexpr size_t kFrameBytesMax = 9 + Cid::kDigestCidSize;
 }  // namespace
 
@@ -25,7 +25,7 @@ Result<Digest> section_digest(File& file, uint64_t offset) {
 }
 
 Result<PackTail> read_pack_tail(ByteSource& source, const Digest& pack) {
-  uint64_t need = std::min<uint64_t>(source.size(), kReadBytes);
+  uint64_t need = std::min<uint64_t>(source.size(), kCopyBytes);
   while (true) {
     ByteVec suffix(static_cast<size_t>(need));
     TRY(read_exact(source, source.size() - need, suffix));
@@ -44,7 +44,7 @@ std::vector<PackEntry> entries_of(const PackTail& tail) {
 
 Result<std::vector<PackEntry>> scan_sections(ByteSource& source) {
   std::vector<PackEntry> blocks;
-  ByteVec window(kReadBytes);
+  ByteVec window(kCopyBytes);
   uint64_t window_start = 0;
   size_t window_size = 0;
   if (source.size() > kMaxPackSize) return fail(Errc::kCorruption, "larger than any pack");

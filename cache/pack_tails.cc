@@ -8,12 +8,12 @@
 
 namespace cairn {
 namespace {
-constexpr uint64_t kEntryOverheadBytes = 256;
+constexpr uint64_t kTailEntryBytes = 256;
 // Read at least so much of a pack's end: it costs nothing more, and may hold the hints, too.
 constexpr uint64_t kSuffixBytesMin = 16 << 10;
 
 uint64_t memory_of(const PackTail& tail) {
-  return tail.block().size() + kEntryOverheadBytes;
+  return tail.block().size() + kTailEntryBytes;
 }
 }  // namespace
 

@@ -6,7 +6,7 @@ namespace cairn {
 
 namespace {
 constexpr size_t kMaxHabits = 1024;  // packs; forgetting one costs a few smaller windows
-constexpr uint64_t kStep = 4;        // a window grows and shrinks by this factor
+constexpr uint64_t kGrowth = 4;        // a window grows and shrinks by this factor
 constexpr uint64_t kMaxOffset = 1ULL << 48;  // no pack is so long, whatever an index says
 
 bool holds(const ByteRange& range, const BlockPlace& place) {
@@ -41,9 +41,9 @@ uint64_t PackWindows::next_window_bytes(const Digest& pack) {
   const bool waits = std::any_of(coming_.begin(), coming_.end(),
                                  [&](const Coming& each) { return each.pack == pack; });
   if (!is_new && habit.finds >= 2)
-    habit.window_bytes = std::min(habit.window_bytes * kStep, kMostBytes);
+    habit.window_bytes = std::min(habit.window_bytes * kGrowth, kMostBytes);
   else if (!is_new && habit.finds == 0 && !waits)
-    habit.window_bytes = std::max(habit.window_bytes / kStep, kLeastBytes);
+    habit.window_bytes = std::max(habit.window_bytes / kGrowth, kLeastBytes);
   habit.finds = 0;
   return std::min(habit.window_bytes, bytes_max_ / 2);
 }

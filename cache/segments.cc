@@ -19,15 +19,15 @@ namespace cairn {
 namespace {
 
 constexpr uint64_t kAlignment = 4096;
-constexpr std::string_view kSuffix = ".seg";
+constexpr std::string_view kSegmentSuffix = ".seg";
 
 uint64_t align_up(uint64_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
 std::optional<uint64_t> number_of(std::string_view name) {
-  if (!name.ends_with(kSuffix)) return std::nullopt;
-  name.remove_suffix(kSuffix.size());
+  if (!name.ends_with(kSegmentSuffix)) return std::nullopt;
+  name.remove_suffix(kSegmentSuffix.size());
   uint64_t number = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number, 16);
   const bool is_name = error == std::errc() && end == name.data() + name.size() &&
@@ -85,7 +85,7 @@ class DiskSegments final : public Segments {
 
   Stream& stream(SegmentClass kind) { return streams_[static_cast<size_t>(kind)]; }
   std::string path(uint64_t number) const {
-    return fmt::format("{}/{:08x}{}", options_.dir, number, kSuffix);
+    return fmt::format("{}/{:08x}{}", options_.dir, number, kSegmentSuffix);
   }
   Status check_healthy() const;
   void poison(const Error& error);

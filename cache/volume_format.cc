@@ -24,12 +24,12 @@ std::string to_text(const Json& json) {
   return json.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }
 
-std::string text_of(const Json& object, const char* key) {
+std::string text_in(const Json& object, const char* key) {
   const auto it = object.find(key);
   return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
 }
 
-uint64_t number_of(const Json& object, const char* key) {
+uint64_t number_in(const Json& object, const char* key) {
   const auto it = object.find(key);
   return it != object.end() && it->is_number_unsigned() ? it->get<uint64_t>() : 0;
 }
@@ -60,7 +60,7 @@ Result<VolumeFile> VolumeFile::decode(Bytes in) {
   if (!json.is_object() || !json.contains(kMarker))
     return fail(Errc::kCorruption, fmt::format("{} is not a volume's description", kVolumeKey));
   VolumeFile file;
-  file.format = number_of(json, "format");
+  file.format = number_in(json, "format");
   if (file.format == 0)
     return fail(Errc::kCorruption, fmt::format("{} names no format", kVolumeKey));
   if (file.format > Superblock::kFormat)
@@ -68,19 +68,19 @@ Result<VolumeFile> VolumeFile::decode(Bytes in) {
                 fmt::format("the volume has format {}, made by a newer version of cairn; this one "
                             "knows formats up to {}",
                             file.format, Superblock::kFormat));
-  file.uuid = text_of(json, "uuid");
-  file.created = text_of(json, "created");
+  file.uuid = text_in(json, "uuid");
+  file.created = text_in(json, "created");
   const Json parameters = json.value("parameters", Json::object());
   if (parameters.is_object()) {
-    file.profile = text_of(parameters, "profile");
-    file.chunk_size = number_of(parameters, "chunk_size");
-    file.links_per_node = number_of(parameters, "links_per_node");
-    file.fanout_bits = number_of(parameters, "fanout_bits");
+    file.profile = text_in(parameters, "profile");
+    file.chunk_size = number_in(parameters, "chunk_size");
+    file.links_per_node = number_in(parameters, "links_per_node");
+    file.fanout_bits = number_in(parameters, "fanout_bits");
   }
   const Json probe = json.value("conditional_creates", Json::object());
   if (probe.is_object()) {
-    file.probe_store = text_of(probe, "store");
-    file.probe_result = text_of(probe, "result");
+    file.probe_store = text_in(probe, "store");
+    file.probe_result = text_in(probe, "result");
   }
   return file;
 }

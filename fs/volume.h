@@ -75,6 +75,8 @@ using HandleId = uint64_t;
 class Volume {
  public:
   static constexpr uint64_t kMaxFileBytes = 16ULL << 40;  // 16 TiB
+  // Room in the journal that an operation may take besides the data it writes.
+  static constexpr uint64_t kChangeBytes = 4096;
 
   // `slot` and `next_group` number new inodes; a read-only mount gives none. The engine outlives
   // the volume.

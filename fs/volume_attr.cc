@@ -8,12 +8,6 @@
 
 namespace cairn {
 
-namespace {
-
-constexpr uint64_t kChangeBytes = 4096;
-
-}  // namespace
-
 Result<Attr> Volume::getattr(Ino ino, Need& need) {
   const std::shared_lock lock(mutex_);
   TRY_ASSIGN(const InodeRecord record, load(ino, need));

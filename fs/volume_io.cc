@@ -8,8 +8,6 @@ namespace cairn {
 
 namespace {
 
-constexpr uint64_t kRecordBytes = 4096;  // room in the journal besides the data
-
 // Read-ahead window of a sequential stream: doubles from the first to the last.
 constexpr uint64_t kWindowFirst = 1ULL << 20;
 constexpr uint64_t kWindowLast = 16ULL << 20;
@@ -79,7 +77,7 @@ Status Volume::write(HandleId handle, uint64_t offset, Bytes data, Need& need) {
   if (offset > kMaxFileBytes || data.size() > kMaxFileBytes - offset)
     return fail_errno(EFBIG, "write at " + std::to_string(offset));
   TRY_ASSIGN(const OpenFile file, file_of(handle));
-  TRY(engine_.admit(data.size() + kRecordBytes, need));
+  TRY(engine_.admit(data.size() + kChangeBytes, need));
   {
     // Before data is put anywhere: so that the operation is not run again behind that.
     const std::shared_lock lock(mutex_);

@@ -15,8 +15,7 @@ namespace cairn {
 
 namespace {
 
-constexpr uint64_t kChangeBytes = 4096;  // room in the journal that an operation on names may take
-constexpr uint32_t kMaxLinks = 65000;    // of a file, as ext4
+constexpr uint32_t kMaxLinks = 65000;  // of a file, as ext4
 
 bool is_dir(const Dirent& dirent) {
   return dirent.type == FileType::kDirectory;

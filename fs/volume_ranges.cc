@@ -13,9 +13,8 @@ namespace cairn {
 namespace {
 
 constexpr uint64_t kBlock = 4096;
-constexpr uint64_t kRecordBytes = 4096;       // room in the journal for a small change
-constexpr uint64_t kCopyBytes = 3ULL << 20;   // for a copy, with what it may have to move
-constexpr size_t kSpansMax = 4096;            // of data, punched by one record
+constexpr uint64_t kCopyBytes = 3ULL << 20;  // for a copy, with what it may have to move
+constexpr size_t kSpansMax = 4096;           // of data, punched by one record
 
 uint64_t round_down(uint64_t bytes) {
   return bytes / kBlock * kBlock;
@@ -99,7 +98,7 @@ Status Volume::fallocate(HandleId handle, int mode, uint64_t offset, uint64_t le
   if (offset > kMaxFileBytes || length > kMaxFileBytes - offset)
     return fail_errno(EFBIG, "fallocate");
   TRY_ASSIGN(const OpenFile file, file_of(handle));
-  TRY(engine_.admit(kRecordBytes, need));
+  TRY(engine_.admit(kChangeBytes, need));
   const std::lock_guard lock(mutex_);
   TRY_ASSIGN(InodeRecord record, load(file.ino, need));
   if (record.type() != FileType::kRegular) return fail_errno(ENODEV, "fallocate");

@@ -12,7 +12,6 @@ namespace cairn {
 
 namespace {
 
-constexpr uint64_t kChangeBytes = 4096;
 constexpr std::string_view kOwnPrefix = "user.cairn.";
 constexpr std::string_view kTrusted = "trusted.";
 

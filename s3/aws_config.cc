@@ -22,13 +22,6 @@ std::string_view trim(std::string_view s) {
   return s;
 }
 
-std::string lower(std::string_view s) {
-  std::string out(s);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return out;
-}
-
 // [profile "my name"] is [profile my name].
 std::string section_name(std::string_view inside) {
   std::string out;
@@ -78,7 +71,7 @@ class IniParser {
     if (section_ == nullptr) return bad("a setting stands before the first [section]");
     const size_t at = content.find_first_of("=:");
     if (at == std::string_view::npos || at == 0) return bad("expected 'name = value'");
-    last_key_ = lower(trim(content.substr(0, at)));
+    last_key_ = ascii_lower(trim(content.substr(0, at)));
     const std::string_view value = trim(content.substr(at + 1));
     section_->values[last_key_] = Secret(std::string(value));
     if (value.empty()) block_ = &section_->blocks[last_key_];
@@ -93,7 +86,7 @@ class IniParser {
     if (block_ == nullptr) return {};
     const size_t at = content.find_first_of("=:");
     if (at == std::string_view::npos || at == 0) return bad("expected 'name = value'");
-    (*block_)[lower(trim(content.substr(0, at)))] = std::string(trim(content.substr(at + 1)));
+    (*block_)[ascii_lower(trim(content.substr(0, at)))] = std::string(trim(content.substr(at + 1)));
     return {};
   }
 
@@ -122,14 +115,8 @@ Result<AwsIniFile> read_ini(Env& env, const std::string& path) {
   return parsed;
 }
 
-std::optional<std::string> non_empty(const EnvVars& vars, std::string_view name) {
-  auto value = vars(name);
-  if (value && value->empty()) return std::nullopt;
-  return value;
-}
-
 bool is_true(const std::optional<std::string>& text) {
-  return text && lower(*text) == "true";
+  return text && ascii_lower(*text) == "true";
 }
 
 // endpoint_url for a service as the profile says it: in its [services] section, or for every
@@ -152,9 +139,9 @@ const AwsSection& section_or_none(const AwsSection* section) {
 
 Result<std::optional<bool>> path_style_of(const std::optional<std::string>& style,
                                           const char* where) {
-  if (!style || lower(*style) == "auto") return std::optional<bool>();
-  if (lower(*style) == "path") return std::optional<bool>(true);
-  if (lower(*style) == "virtual") return std::optional<bool>(false);
+  if (!style || ascii_lower(*style) == "auto") return std::optional<bool>();
+  if (ascii_lower(*style) == "path") return std::optional<bool>(true);
+  if (ascii_lower(*style) == "virtual") return std::optional<bool>(false);
   return fail(Errc::kInvalid, fmt::format("{} must be auto, path or virtual", where));
 }
 
@@ -180,6 +167,19 @@ bool chosen_dual_stack(const EnvVars& vars, const AwsOverrides& overrides,
 }
 
 }  // namespace
+
+std::optional<std::string> non_empty(const EnvVars& vars, std::string_view name) {
+  auto value = vars(name);
+  if (value && value->empty()) return std::nullopt;
+  return value;
+}
+
+std::string ascii_lower(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return out;
+}
 
 EnvVars process_env_vars() {
   return [](std::string_view name) -> std::optional<std::string> {

@@ -25,6 +25,10 @@ namespace cairn {
 using EnvVars = std::function<std::optional<std::string>(std::string_view)>;
 // The process's own environment. Read before threads change it.
 EnvVars process_env_vars();
+// An empty variable counts as one that is not set.
+std::optional<std::string> non_empty(const EnvVars& vars, std::string_view name);
+
+std::string ascii_lower(std::string_view text);
 
 // One section: names in lower case. A block ("s3 =" followed by indented lines) is kept apart.
 struct AwsSection {

@@ -47,7 +47,7 @@ Result<std::string> header_text(const Json& json, const char* name, std::string_
   return text;
 }
 
-std::string printable(std::string_view text) {
+std::string printable_words(std::string_view text) {
   std::string out(text.substr(0, kMaxWords));
   for (char& c : out)
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
@@ -129,8 +129,8 @@ Result<Credentials> parse_metadata_credentials(Bytes json) {
   TRY_ASSIGN(const Json doc, load(json, kWhat));
   const std::string code = text_of(doc, "Code");
   if (!code.empty() && code != "Success")
-    return fail(Errc::kPermission, fmt::format("it refuses ({}: {})", printable(code),
-                                               printable(text_of(doc, "Message"))));
+    return fail(Errc::kPermission, fmt::format("it refuses ({}: {})", printable_words(code),
+                                               printable_words(text_of(doc, "Message"))));
   TRY_ASSIGN(Credentials out, keys_of(doc, {"AccessKeyId", "SecretAccessKey", "Token"}, kWhat));
   if (doc.contains("Expiration") && !doc.at("Expiration").is_null()) {
     TRY_ASSIGN(out.expires_wall_ns, time_of(doc, "Expiration", kWhat));
@@ -214,7 +214,7 @@ std::string json_refusal(Bytes json) {
     out += (out.empty() ? "" : ": ") + words;
     break;
   }
-  return printable(out);
+  return printable_words(out);
 }
 
 }  // namespace cairn

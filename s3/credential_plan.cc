@@ -27,18 +27,6 @@ tl::unexpected<Error> refuse(std::string message) {
   return fail(Errc::kPermission, std::move(message));
 }
 
-std::optional<std::string> variable(const EnvVars& vars, std::string_view name) {
-  auto value = vars(name);
-  if (value && value->empty()) return std::nullopt;
-  return value;
-}
-
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
-
 // A profile in both files; what the credentials file says goes first, as in the AWS CLI.
 class Profile {
  public:
@@ -209,7 +197,7 @@ class Planner {
   }
 
   Result<CredentialPlan> base_source(const Profile& user, const std::string& source) {
-    const std::string name = lower(source);
+    const std::string name = ascii_lower(source);
     if (name == "environment") {
       TRY_ASSIGN(auto keys, credentials_from_environment(vars_));
       if (keys) return CredentialPlan{StaticKeys{*std::move(keys)}};
@@ -235,7 +223,7 @@ class Planner {
 
   MaybePlan web_identity(const Profile& profile, bool with_environment) const {
     const auto setting = [&](std::string_view from_env, const std::string& from_profile) {
-      auto value = with_environment ? variable(vars_, from_env) : std::nullopt;
+      auto value = with_environment ? non_empty(vars_, from_env) : std::nullopt;
       return value ? value : profile.text(from_profile);
     };
     const auto file = setting("AWS_WEB_IDENTITY_TOKEN_FILE", "web_identity_token_file");
@@ -288,11 +276,11 @@ class Planner {
 
   MaybePlan container() const {
     ContainerKeys out;
-    if (const auto path = variable(vars_, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")) {
+    if (const auto path = non_empty(vars_, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")) {
       if (!path->starts_with('/'))
         return fail(Errc::kInvalid, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI must begin with '/'");
       out.url = kContainerHost + *path;
-    } else if (auto url = variable(vars_, "AWS_CONTAINER_CREDENTIALS_FULL_URI")) {
+    } else if (auto url = non_empty(vars_, "AWS_CONTAINER_CREDENTIALS_FULL_URI")) {
       if (auto allowed = check_container_url(*url); !allowed)
         return tl::unexpected<Error>(
             std::move(allowed).error().wrap("AWS_CONTAINER_CREDENTIALS_FULL_URI"));
@@ -300,9 +288,9 @@ class Planner {
     } else {
       return std::optional<CredentialPlan>();
     }
-    out.token_file = variable(vars_, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").value_or("");
+    out.token_file = non_empty(vars_, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").value_or("");
     if (out.token_file.empty())
-      out.token = Secret(variable(vars_, "AWS_CONTAINER_AUTHORIZATION_TOKEN").value_or(""));
+      out.token = Secret(non_empty(vars_, "AWS_CONTAINER_AUTHORIZATION_TOKEN").value_or(""));
     return std::optional(CredentialPlan{std::move(out)});
   }
 
@@ -311,17 +299,17 @@ class Planner {
         "no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run 'aws "
         "configure' (profile '{}' in {} has no keys), or use --no-sign-request for a public bucket",
         profile_name, files_.paths.credentials.empty() ? "~/.aws" : files_.paths.credentials);
-    if (lower(variable(vars_, "AWS_EC2_METADATA_DISABLED").value_or("")) == "true")
+    if (ascii_lower(non_empty(vars_, "AWS_EC2_METADATA_DISABLED").value_or("")) == "true")
       return refuse(nothing);
     const Profile profile(files_, profile_name);
     const auto setting = [&](std::string_view from_env, const std::string& from_profile) {
-      auto value = variable(vars_, from_env);
+      auto value = non_empty(vars_, from_env);
       return (value ? value : profile.text(from_profile)).value_or("");
     };
     InstanceKeys out;
     out.endpoint = setting("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint");
     if (out.endpoint.empty()) {
-      const std::string mode = lower(
+      const std::string mode = ascii_lower(
           setting("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode"));
       out.endpoint = mode == "ipv6" ? kInstanceV6 : kInstanceV4;
     }
@@ -330,7 +318,7 @@ class Planner {
           std::move(fine).error().wrap("AWS_EC2_METADATA_SERVICE_ENDPOINT"));
     while (out.endpoint.ends_with('/')) out.endpoint.pop_back();
     out.may_use_v1 =
-        lower(setting("AWS_EC2_METADATA_V1_DISABLED", "ec2_metadata_v1_disabled")) != "true";
+        ascii_lower(setting("AWS_EC2_METADATA_V1_DISABLED", "ec2_metadata_v1_disabled")) != "true";
     TRY_ASSIGN(out.attempts,
                metadata_number("AWS_METADATA_SERVICE_NUM_ATTEMPTS", profile,
                                "metadata_service_num_attempts", kMaxMetadataAttempts));
@@ -343,7 +331,7 @@ class Planner {
 
   Result<unsigned> metadata_number(std::string_view from_env, const Profile& profile,
                                    const std::string& from_profile, unsigned most) const {
-    auto text = variable(vars_, from_env);
+    auto text = non_empty(vars_, from_env);
     if (!text) text = profile.text(from_profile);
     if (!text) return 1U;
     return number_setting(*text, from_profile, 1, most);

@@ -22,6 +22,10 @@
 
 namespace cairn {
 
+// Of what a service answers, and of a file that holds a token.
+constexpr uint64_t kAnswerBytesMax = 1 << 20;
+constexpr uint64_t kTokenFileBytesMax = 64 << 10;
+
 struct CredentialDeps {
   Env& env;
   Executor& executor;

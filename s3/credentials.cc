@@ -8,12 +8,6 @@ namespace cairn {
 
 namespace {
 
-std::optional<std::string> non_empty(const EnvVars& vars, std::string_view name) {
-  auto value = vars(name);
-  if (value && value->empty()) return std::nullopt;
-  return value;
-}
-
 class StaticCredentials final : public CredentialsProvider {
  public:
   StaticCredentials(Credentials credentials, Executor& executor)

@@ -19,7 +19,7 @@ std::string_view host_of(std::string_view url) {
   return url.substr(0, url.find_first_of("/?"));
 }
 
-std::string_view trim(std::string_view s) {
+std::string_view trim_header(std::string_view s) {
   while (!s.empty() && (s.front() == ' ' || s.front() == '\t')) s.remove_prefix(1);
   while (!s.empty() && std::string_view(" \t\r\n").find(s.back()) != std::string_view::npos)
     s.remove_suffix(1);
@@ -172,8 +172,8 @@ size_t CurlTransfer::add_header_line(std::string_view line) {
   }
   const size_t colon = line.find(':');
   if (colon == std::string_view::npos) return taken;
-  response_.headers.push_back(
-      {std::string(trim(line.substr(0, colon))), std::string(trim(line.substr(colon + 1)))});
+  response_.headers.push_back({std::string(trim_header(line.substr(0, colon))),
+                               std::string(trim_header(line.substr(colon + 1)))});
   return taken;
 }
 

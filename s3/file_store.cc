@@ -28,10 +28,6 @@ std::string parent_of(const std::string& path) {
   return slash == std::string::npos ? std::string() : path.substr(0, slash);
 }
 
-bool is_missing(const Error& error) {
-  return error.code() == Errc::kNotFound || error.sys_errno() == ENOTDIR;
-}
-
 // From what the system said to what the port says.
 Error to_port(Error error, const std::string& what) {
   Errc code = error.code();

@@ -22,10 +22,6 @@ bool possible_prefix(std::string_view prefix) {
   return slash == std::string_view::npos || check_key(prefix.substr(0, slash)).has_value();
 }
 
-bool is_missing(const Error& error) {
-  return error.code() == Errc::kNotFound || error.sys_errno() == ENOTDIR;
-}
-
 // The part of `bound` that concerns names in the directory `dir` ("" or "a/b/"): nothing when the
 // bound is outside it.
 std::string_view inside(std::string_view bound, std::string_view dir) {
@@ -128,6 +124,10 @@ Status Walk::directory(const std::string& dir) {
 }
 
 }  // namespace
+
+bool is_missing(const Error& error) {
+  return error.code() == Errc::kNotFound || error.sys_errno() == ENOTDIR;
+}
 
 Result<ListPage> walk_objects(Env& env, const std::string& root, const std::string& prefix,
                               const std::string& after, uint32_t limit,

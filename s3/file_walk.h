@@ -18,6 +18,9 @@ inline constexpr std::string_view kTemporaryDir = ".tmp";
 // An opaque string that changes with the file's content.
 std::string file_etag(const FileInfo& info);
 
+// Nothing has that name: no such entry, or a file where a directory would be.
+bool is_missing(const Error& error);
+
 // `check` is called now and then and ends the walk with its error.
 Result<ListPage> walk_objects(Env& env, const std::string& root, const std::string& prefix,
                               const std::string& after, uint32_t limit,

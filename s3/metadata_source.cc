@@ -13,8 +13,6 @@ namespace cairn {
 
 namespace {
 
-constexpr uint64_t kMaxAnswer = 1 << 20;
-constexpr uint64_t kMaxTokenFile = 64 << 10;
 constexpr Duration kContainerTimeout = std::chrono::seconds(5);
 constexpr const char* kRolePath = "/latest/meta-data/iam/security-credentials/";
 
@@ -43,7 +41,7 @@ HttpRequest metadata_request(std::string method, std::string url, Context contex
   out.headers = {{"host", host_in(url)}};
   out.url = std::move(url);
   out.context = std::move(context);
-  out.max_response_bytes = kMaxAnswer;
+  out.max_response_bytes = kAnswerBytesMax;
   return out;
 }
 
@@ -98,7 +96,7 @@ class ContainerSource final : public CredentialSource,
   // EKS replaces the file: it is read for every request.
   Result<Secret> authorization_token() const {
     if (plan_.token_file.empty()) return checked(plan_.token, "AWS_CONTAINER_AUTHORIZATION_TOKEN");
-    auto bytes = read_file(deps_.env, plan_.token_file, kMaxTokenFile);
+    auto bytes = read_file(deps_.env, plan_.token_file, kTokenFileBytesMax);
     if (!bytes)
       return fail(Errc::kPermission,
                   "the container's authorization token cannot be read: " + bytes.error().message());

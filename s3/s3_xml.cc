@@ -13,14 +13,14 @@ namespace {
 // A page of 1,000 keys has some 25,000 tags; each costs the parser about 64 bytes.
 constexpr size_t kMaxMarks = 200'000;
 constexpr size_t kMaxKeyBytes = 4096;
-constexpr size_t kMaxTextBytes = 4096;
+constexpr size_t kMaxErrorTextBytes = 4096;
 constexpr size_t kMaxTokenBytes = 64 << 10;  // of a session
 
 tl::unexpected<Error> not_s3(std::string_view why) {
   return fail(Errc::kIo, fmt::format("not an S3 answer: {}", why));
 }
 
-Status load(pugi::xml_document& document, Bytes xml) {
+Status load_xml(pugi::xml_document& document, Bytes xml) {
   if (xml.size() > kMaxXmlBytes) return not_s3("the XML is too long");
   const auto mark = [](std::byte b) {
     const char c = static_cast<char>(b);
@@ -36,12 +36,12 @@ Status load(pugi::xml_document& document, Bytes xml) {
   return {};
 }
 
-std::string_view text_of(const pugi::xml_node& parent, const char* name) {
+std::string_view text_under(const pugi::xml_node& parent, const char* name) {
   return parent.child(name).text().get();
 }
 
-std::string bounded(std::string_view text) {
-  return std::string(text.substr(0, kMaxTextBytes));
+std::string bounded_text(std::string_view text) {
+  return std::string(text.substr(0, kMaxErrorTextBytes));
 }
 
 bool parse_u64(std::string_view text, uint64_t& out) {
@@ -58,7 +58,7 @@ int hex_value(char c) {
 
 Result<S3ListedObject> parse_contents(const pugi::xml_node& node, bool encoded) {
   S3ListedObject object;
-  const std::string_view key = text_of(node, "Key");
+  const std::string_view key = text_under(node, "Key");
   if (encoded) {
     TRY_ASSIGN(object.key, url_decode(key));
   } else {
@@ -66,10 +66,10 @@ Result<S3ListedObject> parse_contents(const pugi::xml_node& node, bool encoded) 
   }
   if (object.key.empty() || object.key.size() > kMaxKeyBytes)
     return not_s3("a listed object has no usable key");
-  if (!parse_u64(text_of(node, "Size"), object.size))
+  if (!parse_u64(text_under(node, "Size"), object.size))
     return not_s3("a listed object has no usable size");
-  object.etag = bounded(text_of(node, "ETag"));
-  TRY_ASSIGN(object.mtime_ns, parse_iso8601(text_of(node, "LastModified")));
+  object.etag = bounded_text(text_under(node, "ETag"));
+  TRY_ASSIGN(object.mtime_ns, parse_iso8601(text_under(node, "LastModified")));
   return object;
 }
 
@@ -96,13 +96,13 @@ void append_escaped(std::string& out, std::string_view text) {
 
 S3ErrorBody read_error(const pugi::xml_node& root) {
   S3ErrorBody out;
-  out.code = bounded(text_of(root, "Code"));
-  out.message = bounded(text_of(root, "Message"));
-  out.region = bounded(text_of(root, "Region"));
-  out.endpoint = bounded(text_of(root, "Endpoint"));
-  out.request_id = bounded(text_of(root, "RequestId"));
-  out.server_time = bounded(text_of(root, "ServerTime"));
-  out.has_object_size = parse_u64(text_of(root, "ActualObjectSize"), out.object_size);
+  out.code = bounded_text(text_under(root, "Code"));
+  out.message = bounded_text(text_under(root, "Message"));
+  out.region = bounded_text(text_under(root, "Region"));
+  out.endpoint = bounded_text(text_under(root, "Endpoint"));
+  out.request_id = bounded_text(text_under(root, "RequestId"));
+  out.server_time = bounded_text(text_under(root, "ServerTime"));
+  out.has_object_size = parse_u64(text_under(root, "ActualObjectSize"), out.object_size);
   return out;
 }
 
@@ -167,12 +167,12 @@ Result<int64_t> parse_iso8601(std::string_view text) {
 
 Result<S3Listing> parse_list_objects(Bytes xml, size_t max_objects) {
   pugi::xml_document document;
-  TRY(load(document, xml));
+  TRY(load_xml(document, xml));
   const pugi::xml_node root = document.child("ListBucketResult");
   if (!root) return not_s3("expected a ListBucketResult");
-  const bool encoded = text_of(root, "EncodingType") == "url";
+  const bool encoded = text_under(root, "EncodingType") == "url";
   S3Listing out;
-  const std::string_view truncated = text_of(root, "IsTruncated");
+  const std::string_view truncated = text_under(root, "IsTruncated");
   if (truncated != "true" && truncated != "false") return not_s3("IsTruncated is missing");
   out.truncated = truncated == "true";
   for (const pugi::xml_node& node : root.children("Contents")) {
@@ -185,29 +185,29 @@ Result<S3Listing> parse_list_objects(Bytes xml, size_t max_objects) {
 
 Result<S3ErrorBody> parse_s3_error(Bytes xml) {
   pugi::xml_document document;
-  TRY(load(document, xml));
+  TRY(load_xml(document, xml));
   const pugi::xml_node root = document.child("Error");
-  if (!root || text_of(root, "Code").empty()) return not_s3("expected an Error");
+  if (!root || text_under(root, "Code").empty()) return not_s3("expected an Error");
   return read_error(root);
 }
 
 Result<Credentials> parse_sts_credentials(Bytes xml) {
   pugi::xml_document document;
-  TRY(load(document, xml));
+  TRY(load_xml(document, xml));
   const pugi::xml_node root = document.first_child();
   for (const char* action : {"AssumeRole", "AssumeRoleWithWebIdentity"}) {
     if (std::string_view(root.name()) != std::string(action) + "Response") continue;
     const pugi::xml_node keys =
         root.child((std::string(action) + "Result").c_str()).child("Credentials");
     Credentials out;
-    out.access_key = bounded(text_of(keys, "AccessKeyId"));
-    out.secret_key = Secret(bounded(text_of(keys, "SecretAccessKey")));
-    const std::string_view token = text_of(keys, "SessionToken");
+    out.access_key = bounded_text(text_under(keys, "AccessKeyId"));
+    out.secret_key = Secret(bounded_text(text_under(keys, "SecretAccessKey")));
+    const std::string_view token = text_under(keys, "SessionToken");
     if (out.access_key.empty() || out.secret_key.empty() || token.empty() ||
         token.size() > kMaxTokenBytes)
       return fail(Errc::kIo, "not an STS answer: it has no keys");
     out.session_token = Secret(std::string(token));
-    const auto expires = parse_iso8601(text_of(keys, "Expiration"));
+    const auto expires = parse_iso8601(text_under(keys, "Expiration"));
     if (!expires) return fail(Errc::kIo, "not an STS answer: Expiration is not a time");
     out.expires_wall_ns = *expires;
     return out;
@@ -217,27 +217,28 @@ Result<Credentials> parse_sts_credentials(Bytes xml) {
 
 Result<S3ErrorBody> parse_sts_error(Bytes xml) {
   pugi::xml_document document;
-  TRY(load(document, xml));
+  TRY(load_xml(document, xml));
   const pugi::xml_node root = document.child("ErrorResponse").child("Error");
-  if (!root || text_of(root, "Code").empty())
+  if (!root || text_under(root, "Code").empty())
     return fail(Errc::kIo, "not an STS answer: expected an ErrorResponse");
   return read_error(root);
 }
 
 Result<std::string> parse_initiate_multipart(Bytes xml) {
   pugi::xml_document document;
-  TRY(load(document, xml));
-  const std::string_view id = text_of(document.child("InitiateMultipartUploadResult"), "UploadId");
-  if (id.empty() || id.size() > kMaxTextBytes) return not_s3("expected an UploadId");
+  TRY(load_xml(document, xml));
+  const std::string_view id =
+      text_under(document.child("InitiateMultipartUploadResult"), "UploadId");
+  if (id.empty() || id.size() > kMaxErrorTextBytes) return not_s3("expected an UploadId");
   return std::string(id);
 }
 
 Result<std::string> parse_complete_multipart(Bytes xml) {
   pugi::xml_document document;
-  TRY(load(document, xml));
+  TRY(load_xml(document, xml));
   const pugi::xml_node root = document.child("CompleteMultipartUploadResult");
   if (!root) return not_s3("expected a CompleteMultipartUploadResult");
-  return bounded(text_of(root, "ETag"));
+  return bounded_text(text_under(root, "ETag"));
 }
 
 std::string format_complete_multipart(const std::vector<S3Part>& parts) {

@@ -13,8 +13,7 @@ namespace cairn {
 
 namespace {
 
-constexpr uint64_t kMaxAnswer = 1 << 20;
-constexpr uint64_t kMaxTokenFile = 256 << 10;
+constexpr uint64_t kMaxSsoTokenFile = 256 << 10;
 constexpr int64_t kRefreshAhead = 15LL * 60 * 1'000'000'000;  // before a token expires
 
 class SsoSource final : public CredentialSource, public std::enable_shared_from_this<SsoSource> {
@@ -55,7 +54,7 @@ class SsoSource final : public CredentialSource, public std::enable_shared_from_
   }
 
   Result<SsoToken> read_token() {
-    auto bytes = read_file(deps_.env, plan_.token_path, kMaxTokenFile);
+    auto bytes = read_file(deps_.env, plan_.token_path, kMaxSsoTokenFile);
     if (!bytes) {
       if (bytes.error().code() == Errc::kNotFound)
         return log_in_again(
@@ -78,7 +77,7 @@ class SsoSource final : public CredentialSource, public std::enable_shared_from_
     request.headers = {{"content-type", "application/json"}, {"host", oidc_.host}};
     request.body = Body(Buffer::copy(format_token_request(old).reveal()));
     request.context = context;
-    request.max_response_bytes = kMaxAnswer;
+    request.max_response_bytes = kAnswerBytesMax;
     request.may_resend = false;  // a refresh token is good once
     deps_.http->send(std::move(request), [self = shared_from_this(), old, context,
                                           done](Result<HttpResponse> response) {
@@ -111,7 +110,7 @@ class SsoSource final : public CredentialSource, public std::enable_shared_from_
   // The AWS CLI finds the new token in the same file.
   void save(const SsoToken& token) {
     newer_ = token;
-    auto bytes = read_file(deps_.env, plan_.token_path, kMaxTokenFile);
+    auto bytes = read_file(deps_.env, plan_.token_path, kMaxSsoTokenFile);
     if (!bytes) return;
     const auto text = replace_sso_token(*bytes, token);
     if (!text) return;
@@ -130,7 +129,7 @@ class SsoSource final : public CredentialSource, public std::enable_shared_from_
     request.headers = {{"host", portal_.host},
                        {"x-amz-sso_bearer_token", std::string(token.access_token.reveal())}};
     request.context = context;
-    request.max_response_bytes = kMaxAnswer;
+    request.max_response_bytes = kAnswerBytesMax;
     deps_.http->send(std::move(request),
                      [self = shared_from_this(), done](Result<HttpResponse> response) {
                        done(self->read_portal(std::move(response)));

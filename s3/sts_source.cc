@@ -14,8 +14,6 @@ namespace cairn {
 
 namespace {
 
-constexpr uint64_t kMaxAnswer = 1 << 20;
-constexpr uint64_t kMaxTokenFile = 64 << 10;
 
 struct StsService {
   HttpUrl url;
@@ -41,7 +39,7 @@ std::string session_name(const std::string& given, Clock& clock) {
   return given.empty() ? fmt::format("cairn-{}", clock.wall_ns() / 1'000'000'000) : given;
 }
 
-bool may_work_again(int status, const std::string& code) {
+bool sts_may_work_again(int status, const std::string& code) {
   return status >= 500 || status == 429 || code == "Throttling" || code == "ThrottlingException" ||
          code == "RequestLimitExceeded" || code == "IDPCommunicationError";
 }
@@ -75,7 +73,7 @@ class StsRequest {
     if (signer != nullptr) sign(request, path, body, *signer);
     request.body = Body(Buffer::copy(body));
     request.context = std::move(context);
-    request.max_response_bytes = kMaxAnswer;
+    request.max_response_bytes = kAnswerBytesMax;
     deps_.http->send(std::move(request), [what = asking_for_, host = service_.url.host,
                                           done = std::move(done)](Result<HttpResponse> response) {
       if (!response)
@@ -108,7 +106,8 @@ class StsRequest {
     }
     const auto refusal = parse_sts_error(response.body);
     const std::string code = refusal ? refusal->code : "";
-    const Errc kind = may_work_again(response.status, code) ? Errc::kTransient : Errc::kPermission;
+    const Errc kind =
+        sts_may_work_again(response.status, code) ? Errc::kTransient : Errc::kPermission;
     std::string said = fmt::format("HTTP {}", response.status);
     if (refusal) said += fmt::format(" {}: {}", one_line(code), one_line(refusal->message));
     return {fail(kind, fmt::format("{}: {} refuses ({})", what, host, said)), code};
@@ -197,7 +196,7 @@ class WebIdentitySource final : public CredentialSource,
  private:
   // The token is a file that somebody keeps fresh: it is read for every request.
   void ask(const Context& context, const Callback<Credentials>& done) const {
-    auto bytes = read_file(deps_.env, plan_.token_file, kMaxTokenFile);
+    auto bytes = read_file(deps_.env, plan_.token_file, kTokenFileBytesMax);
     if (!bytes)
       return done(fail(Errc::kPermission,
                        "the web identity token cannot be read: " + bytes.error().message()));

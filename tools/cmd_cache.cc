@@ -72,7 +72,7 @@ Status one_file(const std::string& verb, const std::string& path) {
   return verb == "pin" ? read_through(path) : Status();
 }
 
-int run(const std::string& verb, const std::vector<std::string>& paths) {
+int run_cache_verb(const std::string& verb, const std::vector<std::string>& paths) {
   int code = kExitOk;
   for (const std::string& path : paths) {
     std::string mountpoint;
@@ -96,7 +96,7 @@ void add_cache_commands(CommandLine& line) {
     auto paths = std::make_shared<std::vector<std::string>>();
     command.argument("PATH", ValueKind::kFile, *paths,
                      "files, or directories with all that is in them now");
-    command.run([=] { return run(verb, *paths); });
+    command.run_cache_verb([=] { return run_cache_verb(verb, *paths); });
   };
   add("pin", "Bring files into the cache and keep them there");
   add("unpin", "Let pinned files be evicted again");

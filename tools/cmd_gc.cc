@@ -34,7 +34,7 @@ void show_step(const Json& progress) {
             << " deleted                    " << std::flush;
 }
 
-Result<Json> on_remote(const GcArguments& arguments, CollectOptions how) {
+Result<Json> collect_on_remote(const GcArguments& arguments, CollectOptions how) {
   TRY_ASSIGN(const RemoteUrl url, parse_remote_url(arguments.target));
   const Interrupt interrupt;
   Context until_told;
@@ -56,7 +56,7 @@ Result<Json> on_remote(const GcArguments& arguments, CollectOptions how) {
   return Result<Json>(collect_json(*report));
 }
 
-Result<Json> on_mount(const GcArguments& arguments, ControlClient& client) {
+Result<Json> collect_on_mount(const GcArguments& arguments, ControlClient& client) {
   Json request{{"command", "gc"}, {"dry_run", arguments.dry_run}};
   if (arguments.grace) request["grace_ns"] = arguments.grace->count();
   TRY_ASSIGN(const Json answer, ask(client, request, show_step));
@@ -71,7 +71,8 @@ int run_gc(const GcArguments& arguments) {
   if (arguments.grace) how.grace = *arguments.grace;
   if (const Status fine = check_grace(how.grace); !fine) return complain(fine.error()), kExitUsage;
   const auto client = connect_if_mounted(arguments.target);
-  const auto report = client ? on_mount(arguments, *client) : on_remote(arguments, how);
+  const auto report =
+      client ? collect_on_mount(arguments, *client) : collect_on_remote(arguments, how);
   if (::isatty(STDERR_FILENO) != 0) std::cerr << "\r" << std::string(70, ' ') << "\r";
   if (!report) return complain(report.error());
   std::cout << (arguments.as_json ? report->dump() + "\n"

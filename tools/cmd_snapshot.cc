@@ -26,7 +26,7 @@ std::string name_of_now() {
   return name;
 }
 
-Result<Json> on_remote(const SnapshotArguments& arguments) {
+Result<Json> snapshot_on_remote(const SnapshotArguments& arguments) {
   TRY_ASSIGN(const RemoteUrl url, parse_remote_url(arguments.target));
   Runtime runtime;
   TRY_ASSIGN(const StoreStack stack, open_store(url, arguments.store, false, runtime));
@@ -48,7 +48,7 @@ Result<Json> on_remote(const SnapshotArguments& arguments) {
   return nothing;
 }
 
-Result<Json> on_mount(const SnapshotArguments& arguments, ControlClient& client) {
+Result<Json> snapshot_on_mount(const SnapshotArguments& arguments, ControlClient& client) {
   const Json request{
       {"command", "snapshot"}, {"action", arguments.action}, {"name", arguments.name}};
   return ask(client, request, nullptr);
@@ -65,7 +65,8 @@ int run_snapshot(SnapshotArguments arguments) {
     if (const Status named = check_snapshot_name(arguments.name); !named)
       return complain(named.error()), kExitUsage;
   const auto client = connect_if_mounted(arguments.target);
-  const auto answer = client ? on_mount(arguments, *client) : on_remote(arguments);
+  const auto answer =
+      client ? snapshot_on_mount(arguments, *client) : snapshot_on_remote(arguments);
   if (!answer) return complain(answer.error());
   if (arguments.action == "list") {
     const Json& snapshots = answer->at("snapshots");

@@ -24,7 +24,7 @@ bool is_path(ValueKind kind) {
   return kind == ValueKind::kFile || kind == ValueKind::kDirectory || kind == ValueKind::kRemote;
 }
 
-std::vector<std::string> flags_of(const Command& command) {
+std::vector<std::string> all_flags(const Command& command) {
   std::vector<std::string> flags{"--help"};
   for (const Option& option : command.options()) flags.push_back("--" + option.name());
   return flags;
@@ -92,7 +92,7 @@ std::string bash_completion(const CommandLine& line) {
       "  case \"${COMP_WORDS[1]}\" in\n";
   for (const auto& command : line.commands())
     text += fmt::format("    {}) COMPREPLY=($(compgen -W '{}' -- \"$cur\")) ;;\n", command->name(),
-                        joined(flags_of(*command)));
+                        joined(all_flags(*command)));
   return text + fmt::format("  esac\n}}\ncomplete -o filenames -F _{0} {0}\n", line.name());
 }
 

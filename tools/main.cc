@@ -13,7 +13,7 @@ namespace {
 
 using namespace cairn;
 
-int run(const std::vector<std::string>& words) {
+int run_words(const std::vector<std::string>& words) {
   const CommandLine line = cairn_command_line();
   const CommandLine::Surroundings surroundings{
       posix_env(), [](const std::string& name) -> std::optional<std::string> {
@@ -24,7 +24,7 @@ int run(const std::vector<std::string>& words) {
   const auto outcome = line.parse(words, surroundings);
   std::cout << outcome.out << std::flush;
   std::cerr << outcome.err;
-  return outcome.command == nullptr ? outcome.exit_code : outcome.command->run();
+  return outcome.command == nullptr ? outcome.exit_code : outcome.command->run_words();
 }
 
 int run_mount_helper(const std::vector<std::string>& arguments) {
@@ -34,7 +34,7 @@ int run_mount_helper(const std::vector<std::string>& arguments) {
     return kHelperUsage;
   }
   if (call.fake) return kExitOk;
-  const int status = run(call.words);
+  const int status = run_words(call.words);
   return status == kExitOk ? kExitOk : status == kExitUsage ? kHelperUsage : kHelperFailed;
 }
 
@@ -56,5 +56,5 @@ int main(int argc, char** argv) {
     case HelperRole::kNone:
       break;
   }
-  return run(words);
+  return run_words(words);
 }

@@ -41,7 +41,7 @@ std::string cache_folder(const std::string& base, const RemoteUrl& remote, const
 
 namespace {
 
-sigset_t stop_signals() {
+sigset_t ending_signals() {
   sigset_t set;
   ::sigemptyset(&set);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&set, signal);
@@ -394,7 +394,7 @@ class Mount {
   // ---- the end
 
   void watch_signals() {
-    const sigset_t set = stop_signals();
+    const sigset_t set = ending_signals();
     unsigned told = 0, done = 0;
     while (true) {
       const timespec patience{0, 200'000'000};
@@ -492,7 +492,7 @@ class Mount {
 
 int run_mount(MountSettings settings, Daemon& daemon) {
   // Before any thread is made, so that all of them leave these to the one that waits for them.
-  const sigset_t set = stop_signals();
+  const sigset_t set = ending_signals();
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   prepare_allocator();

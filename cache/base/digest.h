@@ -17,14 +17,16 @@
 
 namespace cairn {
 
+constexpr size_t kDigestSize = 32;
+
 struct Digest {
-  std::array<std::byte, 32> bytes{};
+  std::array<std::byte, kDigestSize> bytes{};
   auto operator<=>(const Digest&) const = default;
   Bytes view() const { return bytes; }
   std::string hex() const { return to_hex(bytes); }
   // 64 lower-case hex digits, anything else is nullopt.
   static std::optional<Digest> from_hex(std::string_view hex);
-  // Requires b.size() == 32.
+  // Requires b.size() == kDigestSize.
   static Digest from_bytes(Bytes b);
 };
 

@@ -10,7 +10,7 @@
 namespace cairn {
 namespace {
 
-constexpr uint64_t kVersion = 1;
+constexpr uint64_t kCarVersion = 1;
 
 tl::unexpected<Error> bad(uint64_t at, const std::string& what) {
   return fail(Errc::kCorruption, "CAR: at byte " + std::to_string(at) + ": " + what);
@@ -36,7 +36,7 @@ Result<std::vector<Cid>> decode_header(Bytes header) {
     } else if (key == "version") {
       has_version = true;
       TRY_ASSIGN(const uint64_t version, in.uint());
-      if (version != kVersion)
+      if (version != kCarVersion)
         return fail(Errc::kUnsupported, "CAR: version " + std::to_string(version));
     } else {
       return in.bad("CAR: unknown key in the header");
@@ -57,7 +57,7 @@ ByteVec encode_car_header(const Cid& root) {
   out.array(1);
   out.link(root);
   out.text("version");
-  out.uint(kVersion);
+  out.uint(kCarVersion);
   ByteVec framed;
   put_varint(framed, header.size());
   append(framed, header);

@@ -6,10 +6,9 @@
 namespace cairn {
 namespace {
 
-constexpr uint64_t kVersion = 1;
+constexpr uint64_t kCidVersion = 1;
 constexpr uint8_t kIdentityHash = 0x00;
 constexpr uint8_t kSha256Hash = 0x12;
-constexpr size_t kDigestSize = 32;
 
 bool known_codec(uint64_t codec) {
   return codec == static_cast<uint64_t>(Codec::kRaw) ||
@@ -41,7 +40,7 @@ Cid Cid::identity(Codec codec, Bytes payload) {
 Result<Cid> Cid::take(Bytes& in) {
   Bytes rest = in;
   TRY_ASSIGN(const uint64_t version, take_varint(rest));
-  if (version != kVersion) return fail(Errc::kCorruption, "CID: not version 1");
+  if (version != kCidVersion) return fail(Errc::kCorruption, "CID: not version 1");
   TRY_ASSIGN(const uint64_t codec, take_varint(rest));
   if (!known_codec(codec))
     return fail(Errc::kCorruption, "CID: unknown codec " + std::to_string(codec));
@@ -85,7 +84,7 @@ bool Cid::matches(Bytes data) const {
 }
 
 void Cid::append_to(ByteVec& out) const {
-  put_varint(out, kVersion);
+  put_varint(out, kCidVersion);
   put_varint(out, static_cast<uint64_t>(codec_));
   put_varint(out, identity_ ? kIdentityHash : kSha256Hash);
   put_varint(out, size_);

@@ -15,7 +15,7 @@ constexpr size_t kReadSize = 64 << 10;
 // Up to so many bytes of entries are read at once and searched in memory.
 constexpr size_t kWindowSize = 16 << 10;
 
-tl::unexpected<Error> bad(const std::string& what) {
+tl::unexpected<Error> bad_segment(const std::string& what) {
   return fail(Errc::kCorruption, "index segment: " + what);
 }
 
@@ -23,19 +23,19 @@ tl::unexpected<Error> bad(const std::string& what) {
 
 Result<IndexSegmentView> IndexSegmentView::open(ByteSource& source) {
   const uint64_t size = source.size();
-  if (size < kHeaderSize + kFanOutSize + kFooterSize) return bad("too short");
+  if (size < kHeaderSize + kFanOutSize + kFooterSize) return bad_segment("too short");
   std::array<std::byte, kHeaderSize> header{};
   std::array<std::byte, kFooterSize> footer{};
   TRY(read_exact(source, 0, header));
   TRY(read_exact(source, size - kFooterSize, footer));
   if (as_chars(Bytes(header).first(8)) != kHeaderMagic ||
       as_chars(Bytes(footer).first(8)) != kFooterMagic)
-    return bad("not an index segment");
+    return bad_segment("not an index segment");
   if (crc32c(Bytes(footer).first(kFooterSize - 4), crc32c(header)) !=
       get_le<uint32_t>(&footer[kFooterSize - 4]))
-    return bad("the footer's checksum is wrong");
+    return bad_segment("the footer's checksum is wrong");
   const auto version = get_le<uint32_t>(&header[8]);
-  if (version != kVersion)
+  if (version != kIndexVersion)
     return fail(Errc::kUnsupported, "index segment: version " + std::to_string(version) +
                                         ": written by a newer program");
   IndexSegmentView view(source);
@@ -45,12 +45,12 @@ Result<IndexSegmentView> IndexSegmentView::open(ByteSource& source) {
   view.packs_ = get_le<uint32_t>(&footer[24]);
   if (view.partition_bits_ > kMaxPartitionBits || view.entries_ > kMaxEntries ||
       get_le<uint64_t>(&footer[36]) != 0)
-    return bad("impossible numbers in the footer");
+    return bad_segment("impossible numbers in the footer");
   const uint64_t data = view.entries_ * kEntrySize + filter_bytes(view.entries_);
   if (view.fan_out_offset_ != kHeaderSize + data ||
       size !=
           view.fan_out_offset_ + kFanOutSize + uint64_t{view.packs_} * kDigestSize + kFooterSize)
-    return bad("the footer's numbers do not fit the size");
+    return bad_segment("the footer's numbers do not fit the size");
   return view;
 }
 
@@ -69,7 +69,8 @@ Result<IndexSegmentView::Range> IndexSegmentView::entries_in(uint32_t first, uin
     TRY(read_exact(*source_, fan_out_offset_ + uint64_t{last} * 4, word));
     range.end = get_le<uint32_t>(word.data());
   }
-  if (range.begin > range.end || range.end > entries_) return bad("the fan-out table is wrong");
+  if (range.begin > range.end || range.end > entries_)
+    return bad_segment("the fan-out table is wrong");
   return range;
 }
 
@@ -111,8 +112,9 @@ Result<IndexEntry> IndexSegmentView::decode(Bytes in) const {
   if ((entry.codec != Codec::kRaw && entry.codec != Codec::kDagPb &&
        entry.codec != Codec::kDagCbor) ||
       get_le<uint16_t>(&in[46]) != 0)
-    return bad("an entry with an unknown codec");
-  if (entry.pack >= packs_ || entry.length > kMaxCarBlock) return bad("an impossible entry");
+    return bad_segment("an entry with an unknown codec");
+  if (entry.pack >= packs_ || entry.length > kMaxCarBlock)
+    return bad_segment("an impossible entry");
   return entry;
 }
 
@@ -131,7 +133,7 @@ Result<std::optional<IndexLocation>> IndexSegmentView::find(const Digest& digest
   if (range.begin == range.end) return std::optional<IndexLocation>{};
   TRY_ASSIGN(const Range within, partition(partition_of(bucket)));
   if (range.begin < within.begin || range.end > within.end)
-    return bad("the fan-out table is wrong");
+    return bad_segment("the fan-out table is wrong");
   if (use_filter) {
     TRY_ASSIGN(const bool possible, may_contain(digest, within));
     if (!possible) return std::optional<IndexLocation>{};
@@ -167,7 +169,7 @@ class IndexSegmentReader final : public IndexSource {
       if (next_ == range_.end) {
         if (partition_ == view_.partition_count()) return std::optional<IndexEntry>{};
         TRY_ASSIGN(const auto range, view_.partition(partition_++));
-        if (range.begin != next_) return bad("the fan-out table is wrong");
+        if (range.begin != next_) return bad_segment("the fan-out table is wrong");
         range_ = range;
         continue;
       }
@@ -200,7 +202,7 @@ class ComparingSink final : public ByteSink {
   Status append(Bytes bytes) override {
     buffer_.resize(bytes.size());
     TRY(read_exact(source_, at_, buffer_));
-    if (!equal(buffer_, bytes)) return bad("its bytes are not what its entries demand");
+    if (!equal(buffer_, bytes)) return bad_segment("its bytes are not what its entries demand");
     at_ += bytes.size();
     return {};
   }
@@ -230,7 +232,7 @@ Status verify_index_segment(ByteSource& source, const Digest& name) {
   }
   TRY_ASSIGN(const IndexSegmentInfo info, builder.finish());
   if (info.size != source.size() || info.name != name)
-    return bad("it is not segment " + name.hex());
+    return bad_segment("it is not segment " + name.hex());
   return {};
 }
 

@@ -14,11 +14,10 @@ namespace cairn::index_layout {
 
 constexpr std::string_view kHeaderMagic = "cairnix1";
 constexpr std::string_view kFooterMagic = "cairnixf";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kIndexVersion = 1;
 constexpr size_t kHeaderSize = 16;
 constexpr size_t kFooterSize = 48;
 constexpr size_t kEntrySize = 48;
-constexpr size_t kDigestSize = 32;
 constexpr size_t kFanOutSize = kIndexFanOut * 4;
 constexpr uint32_t kMaxPartitionBits = 16;
 constexpr uint64_t kMaxEntries = UINT32_MAX;
@@ -66,7 +65,7 @@ inline void put_entry(ByteVec& out, const IndexEntry& entry) {
 
 inline ByteVec encode_header(uint32_t partition_bits) {
   ByteVec out = to_vec(as_bytes(kHeaderMagic));
-  put_le(out, kVersion);
+  put_le(out, kIndexVersion);
   put_le(out, partition_bits);
   return out;
 }

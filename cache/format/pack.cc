@@ -8,10 +8,9 @@ namespace cairn {
 namespace {
 
 constexpr std::string_view kMagic = "cairnpk1";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kPackVersion = 1;
 constexpr uint32_t kFlagMeta = 1;
 constexpr size_t kRunSize = 16;
-constexpr size_t kDigestSize = 32;
 constexpr size_t kHintsHead = 8;  // the two counts
 // Pack ordinals of runs that name no pack of the table.
 constexpr uint32_t kRunHere = 0xfffffffe;
@@ -35,7 +34,7 @@ size_t header_size() {
   return size;
 }
 
-tl::unexpected<Error> bad(const std::string& what) {
+tl::unexpected<Error> bad_tail(const std::string& what) {
   return fail(Errc::kCorruption, "pack tail: " + what);
 }
 
@@ -57,7 +56,7 @@ struct Footer {
 void encode_footer(ByteVec& out, const Footer& footer) {
   const size_t start = out.size();
   append(out, as_bytes(kMagic));
-  put_le(out, kVersion);
+  put_le(out, kPackVersion);
   put_le(out, footer.flags);
   put_le(out, footer.index_offset);
   put_le(out, footer.count);
@@ -72,13 +71,13 @@ void encode_footer(ByteVec& out, const Footer& footer) {
 
 Result<Footer> decode_footer(Bytes suffix, uint64_t object_size) {
   const Bytes in = suffix.last(kPackFooterSize);
-  if (as_chars(in.first(kMagic.size())) != kMagic) return bad("not a cairn pack");
+  if (as_chars(in.first(kMagic.size())) != kMagic) return bad_tail("not a cairn pack");
   if (get_le<uint32_t>(&in[kAtFooterCrc]) != crc32c(in.first(kAtFooterCrc)))
-    return bad("the footer's checksum is wrong");
+    return bad_tail("the footer's checksum is wrong");
   const auto version = get_le<uint32_t>(&in[kAtVersion]);
   Footer footer;
   footer.flags = get_le<uint32_t>(&in[kAtFlags]);
-  if (version != kVersion || footer.flags > kFlagMeta)
+  if (version != kPackVersion || footer.flags > kFlagMeta)
     return fail(Errc::kUnsupported, "pack tail: version " + std::to_string(version) + ", flags " +
                                         std::to_string(footer.flags) +
                                         ": written by a newer program");
@@ -90,13 +89,13 @@ Result<Footer> decode_footer(Bytes suffix, uint64_t object_size) {
   footer.hints_crc = get_le<uint32_t>(&in[kAtHintsCrc]);
   footer.salt = get_le<uint64_t>(&in[kAtSalt]);
   for (const std::byte byte : in.subspan(kAtReserved, kAtFooterCrc - kAtReserved))
-    if (byte != std::byte{0}) return bad("reserved bytes are not zero");
+    if (byte != std::byte{0}) return bad_tail("reserved bytes are not zero");
   const uint64_t size = footer.tail_size();
   if (object_size > kMaxPackSize || size > kMaxCarBlock || size > object_size ||
       footer.count == 0 || footer.index_offset != object_size - size ||
       footer.data_end > footer.index_offset ||
       footer.data_end + car_frame_size(size) != footer.index_offset)
-    return bad("the footer's sizes do not fit the object");
+    return bad_tail("the footer's sizes do not fit the object");
   return footer;
 }
 
@@ -125,7 +124,7 @@ bool known(Codec codec) {
 }  // namespace
 
 Result<uint64_t> PackTail::need(Bytes suffix, uint64_t object_size) {
-  if (object_size < header_size() + kPackFooterSize) return bad("the object is too small");
+  if (object_size < header_size() + kPackFooterSize) return bad_tail("the object is too small");
   if (suffix.size() < kPackFooterSize) return uint64_t{kPackFooterSize};
   TRY_ASSIGN(const Footer footer, decode_footer(suffix, object_size));
   return footer.tail_size();
@@ -137,7 +136,7 @@ Result<PackTail> PackTail::parse(const Buffer& suffix, uint64_t object_size, con
     return fail(Errc::kInvalid, "pack tail: " + std::to_string(suffix.size()) + " bytes given, " +
                                     std::to_string(size) + " needed");
   const Bytes tail = suffix.view().last(static_cast<size_t>(size));
-  if (sha256(tail) != name) return bad("it is not the tail of pack " + name.hex());
+  if (sha256(tail) != name) return bad_tail("it is not the tail of pack " + name.hex());
   TRY_ASSIGN(const Footer footer, decode_footer(tail, object_size));
   PackTail parsed;
   parsed.name_ = name;
@@ -152,7 +151,7 @@ Result<PackTail> PackTail::parse(const Buffer& suffix, uint64_t object_size, con
   const Bytes index = parsed.block_.view().first(size_t{footer.count} * kPackEntrySize);
   const Bytes hints = parsed.block_.view().subspan(index.size(), footer.hints_length);
   if (crc32c(index) != footer.index_crc || crc32c(hints) != footer.hints_crc)
-    return bad("a checksum is wrong");
+    return bad_tail("a checksum is wrong");
   TRY(parsed.parse_entries());
   TRY(parsed.parse_hints(hints));
   return parsed;
@@ -165,24 +164,24 @@ Status PackTail::parse_entries() {
     if (at[41] != std::byte{0})
       return fail(Errc::kUnsupported, "pack tail: a transform this program does not know");
     const PackEntry found = decode_entry(at);
-    if (!known(found.codec) || get_le<uint16_t>(at + 42) != 0) return bad("an unknown codec");
+    if (!known(found.codec) || get_le<uint16_t>(at + 42) != 0) return bad_tail("an unknown codec");
     if (found.offset < first || found.length > kMaxCarBlock || found.offset > data_end_ ||
         found.length > data_end_ - found.offset)
-      return bad("a block outside of the pack");
+      return bad_tail("a block outside of the pack");
     if (i > 0 && std::memcmp(at - kPackEntrySize, at, kDigestSize) >= 0)
-      return bad("the index is not sorted");
+      return bad_tail("the index is not sorted");
   }
   return {};
 }
 
 Status PackTail::parse_hints(Bytes hints) {
   if (hints.empty()) return {};
-  if (hints.size() < kHintsHead) return bad("the hints are too short");
+  if (hints.size() < kHintsHead) return bad_tail("the hints are too short");
   pack_count_ = get_le<uint32_t>(hints.data());
   run_count_ = get_le<uint32_t>(hints.data() + 4);
   if (kHintsHead + uint64_t{pack_count_} * kDigestSize + uint64_t{run_count_} * kRunSize !=
       hints.size())
-    return bad("the hints have another size than they say");
+    return bad_tail("the hints have another size than they say");
   packs_ = hints.subspan(kHintsHead, size_t{pack_count_} * kDigestSize);
   runs_ = hints.subspan(kHintsHead + packs_.size());
   uint32_t last = 0;
@@ -191,10 +190,10 @@ Status PackTail::parse_hints(Bytes hints) {
     const auto node = get_le<uint32_t>(at);
     const auto pack = get_le<uint32_t>(at + 4);
     if (node < last || node >= count_ || entry(node).codec != Codec::kDagPb)
-      return bad("a hint for no node");
+      return bad_tail("a hint for no node");
     if (pack >= pack_count_ && pack != kRunHere && pack != kRunUnknown)
-      return bad("a hint that names no pack");
-    if (get_le<uint32_t>(at + 12) == 0) return bad("an empty hint");
+      return bad_tail("a hint that names no pack");
+    if (get_le<uint32_t>(at + 12) == 0) return bad_tail("an empty hint");
     last = node;
   }
   return {};
