@@ -20,7 +20,7 @@ constexpr size_t kPageHeader = 16;
 constexpr size_t kNodeHeader = 8;
 constexpr size_t kDbBytes = 48;
 constexpr size_t kMetaBytes = kPageHeader + 24 + 2 * kDbBytes + 16;
-constexpr uint32_t kMagic = 0xBEEFC0DE;
+constexpr uint32_t kLmdbMagic = 0xBEEFC0DE;
 constexpr uint32_t kVersion = 1;
 constexpr uint64_t kNoPage = UINT64_MAX;
 constexpr unsigned kDepthMax = 32;
@@ -32,13 +32,13 @@ T at(Bytes in, size_t offset) {
   return get_le<T>(in.data() + offset);
 }
 
-struct Tree {
+struct LmdbTree {
   uint16_t depth = 0;
   uint64_t branches = 0, leaves = 0, overflows = 0, entries = 0;
   uint64_t root = kNoPage;
 };
 
-Tree tree_in(Bytes in) {
+LmdbTree tree_in(Bytes in) {
   return {at<uint16_t>(in, 6),  at<uint64_t>(in, 8),  at<uint64_t>(in, 16),
           at<uint64_t>(in, 24), at<uint64_t>(in, 32), at<uint64_t>(in, 40)};
 }
@@ -69,21 +69,21 @@ class LmdbCheck {
     last_page_ = newest.last_page;
     used_.assign(static_cast<size_t>(size / page_bytes_), false);
     TRY(walk(newest.tables, Holds::kTables));
-    for (const Tree& table : tables_) TRY(walk(table, Holds::kRows));
+    for (const LmdbTree& table : tables_) TRY(walk(table, Holds::kRows));
     return walk(newest.free, Holds::kFreePages);
   }
 
  private:
   struct Meta {
     uint64_t page_bytes = 0;
-    Tree free, tables;
+    LmdbTree free, tables;
     uint64_t last_page = 0;
     uint64_t transaction = 0;
   };
   // The keys in order, through all pages of one tree.
   struct Walk {
     Holds holds;
-    Tree counted;
+    LmdbTree counted;
     std::optional<std::string> last;  // key seen
     std::string floor;                // what the next key may not be below
   };
@@ -99,7 +99,7 @@ class LmdbCheck {
     TRY_ASSIGN(const size_t got, file_.read_at(number * page_bytes_, in));
     const Bytes page(in);
     if (got < in.size() || (at<uint16_t>(page, 10) & kMeta) == 0 ||
-        at<uint64_t>(page, 0) != number || at<uint32_t>(page, 16) != kMagic ||
+        at<uint64_t>(page, 0) != number || at<uint32_t>(page, 16) != kLmdbMagic ||
         at<uint32_t>(page, 20) != kVersion)
       return bad(number, "it is not the start of a table file");
     constexpr size_t kTrees = kPageHeader + 24;
@@ -133,13 +133,13 @@ class LmdbCheck {
     return page;
   }
 
-  Status walk(const Tree& tree, Holds holds) {
+  Status walk(const LmdbTree& tree, Holds holds) {
     Walk walk{holds, {}, std::nullopt, ""};
     if (tree.root != kNoPage) {
       if (tree.depth == 0 || tree.depth > kDepthMax) return bad(tree.root, "a tree of wrong depth");
       TRY(visit(tree.root, tree.depth, walk));
     }
-    const Tree& counted = walk.counted;
+    const LmdbTree& counted = walk.counted;
     if (counted.branches != tree.branches || counted.leaves != tree.leaves ||
         counted.overflows != tree.overflows || counted.entries != tree.entries)
       return bad(tree.root == kNoPage ? 0 : tree.root, "a table does not have what it says");
@@ -257,7 +257,7 @@ class LmdbCheck {
   uint64_t page_bytes_ = 0;
   uint64_t last_page_ = 0;
   std::vector<bool> used_;  // by page
-  std::vector<Tree> tables_;
+  std::vector<LmdbTree> tables_;
 };
 
 }  // namespace
