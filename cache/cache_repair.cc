@@ -19,7 +19,7 @@ constexpr size_t kRowsAtOnce = 4096;
 constexpr size_t kLinesMax = 200;  // of what is lost
 
 // The first so many records of a run.
-struct Piece {
+struct KeptPiece {
   JournalRun run;
   Lsn from = 0, upto = 0;
   uint64_t end = 0;  // in the file, behind `upto`
@@ -28,7 +28,7 @@ struct Piece {
 
 // Records in a row, from the one that was wanted on.
 struct Chain {
-  std::vector<Piece> pieces;
+  std::vector<KeptPiece> pieces;
   Lsn last = 0;      // the one before the wanted one when there is none
   std::string why;   // it ends here, when that is the data's fault
   // Its files can stay as they are, so that places in them stay right.
@@ -131,7 +131,7 @@ class Repair {
     for (const JournalRun& run : survey_.runs) {
       if (run.last < chain.last + 1) continue;
       if (run.first > chain.last + 1) break;
-      Piece piece{run, std::max(run.first, wanted), run.last, run.end};
+      KeptPiece piece{run, std::max(run.first, wanted), run.last, run.end};
       const auto whole = check_data(piece, chain.why);
       if (!whole) return tl::unexpected<Error>(whole.error());
       if (piece.upto >= piece.from) {
@@ -144,7 +144,7 @@ class Repair {
   }
 
   // Ends the piece before the first unpublished record whose data is not there; false then.
-  Result<bool> check_data(Piece& piece, std::string& why) {
+  Result<bool> check_data(KeptPiece& piece, std::string& why) {
     bool whole = true;
     const Lsn from = std::max(piece.from, base_.published + 1);
     TRY(each_record(piece.run, from, [&](const JournalRecord& record, Lsn) -> Status {
@@ -346,7 +346,7 @@ class Repair {
 
   Status put_journal(const Chain& chain) {
     std::set<std::string> kept;
-    for (const Piece& piece : chain.pieces) {
+    for (const KeptPiece& piece : chain.pieces) {
       TRY_ASSIGN(const bool anew, put_file(piece));
       if (anew) report_.done.push_back(fmt::format("{} was made anew, with records {} to {}",
                                                    target_of(piece), piece.from, piece.upto));
@@ -358,19 +358,19 @@ class Repair {
     return e_.env.sync_dir(dir_.sub("journal"));
   }
 
-  static bool is_moved(const Piece& piece) { return piece.run.begin > kJournalHeaderBytes; }
-  std::string target_of(const Piece& piece) const {
+  static bool is_moved(const KeptPiece& piece) { return piece.run.begin > kJournalHeaderBytes; }
+  std::string target_of(const KeptPiece& piece) const {
     return is_moved(piece) ? journal_path(dir_.sub("journal"), piece.from) : piece.run.path;
   }
 
-  bool is_made_anew(const Piece& piece) const {
+  bool is_made_anew(const KeptPiece& piece) const {
     const auto damaged = [&](const JournalDamage& bad) { return bad.path == piece.run.path; };
     return is_moved(piece) || piece.is_cut() ||
            std::any_of(survey_.damage.begin(), survey_.damage.end(), damaged);
   }
 
   // Makes the file hold exactly the piece; false when it does already.
-  Result<bool> put_file(const Piece& piece) {
+  Result<bool> put_file(const KeptPiece& piece) {
     if (!is_made_anew(piece)) return false;
     JournalHeader header = piece.run.header;
     if (is_moved(piece)) header = {header.cache_id, piece.from, piece.from - 1};

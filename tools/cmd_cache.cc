@@ -96,7 +96,7 @@ void add_cache_commands(CommandLine& line) {
     auto paths = std::make_shared<std::vector<std::string>>();
     command.argument("PATH", ValueKind::kFile, *paths,
                      "files, or directories with all that is in them now");
-    command.run_cache_verb([=] { return run_cache_verb(verb, *paths); });
+    command.run([=] { return run_cache_verb(verb, *paths); });
   };
   add("pin", "Bring files into the cache and keep them there");
   add("unpin", "Let pinned files be evicted again");

@@ -24,7 +24,7 @@ int run_words(const std::vector<std::string>& words) {
   const auto outcome = line.parse(words, surroundings);
   std::cout << outcome.out << std::flush;
   std::cerr << outcome.err;
-  return outcome.command == nullptr ? outcome.exit_code : outcome.command->run_words();
+  return outcome.command == nullptr ? outcome.exit_code : outcome.command->run();
 }
 
 int run_mount_helper(const std::vector<std::string>& arguments) {
