@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "cache/check_parts.h"
+#include "cache/commit_log.h"
 #include "cache/store_keys.h"
 #include "cache/store_scan.h"
 #include "cache/volume_format.h"
