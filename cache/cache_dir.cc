@@ -85,7 +85,7 @@ class Opening {
     if (options_.cache_bytes_max < Space::kSmallestCache)
       return fail(Errc::kInvalid, "--cache-size is below the smallest cache, 64M");
     TRY(open_tables());
-    TRY(open_remote());
+    TRY(options_.objects ? open_bucket() : open_volume());
     TRY(open_segments());
     if (options_.engine.read_only && !options_.recover) return finish_reader();
     return finish_writer();
@@ -114,7 +114,23 @@ class Opening {
     return {};
   }
 
-  Status open_remote() {
+  // The names of the objects take the share of the metadata packs, which a bucket has none of.
+  Status open_bucket() {
+    const uint64_t share = Space::metadata_pack_share(options_.cache_bytes_max);
+    TRY(e_.env.make_dirs(dir_.sub("names")));
+    TRY_ASSIGN(auto names, e_.open_meta_store(dir_.sub("names"), share));
+    BucketRemote::Options options;
+    options.view = *options_.objects;
+    options.read_memory_bytes = memory_.read_bytes;
+    options.name_memory_bytes = std::min(memory_.node_bytes, share / 32);
+    options.io_timeout = options_.engine.io_timeout;
+    TRY_ASSIGN(owned_remote_,
+               BucketRemote::open({e_.store, e_.clock, e_.executor, e_.publishing},
+                                  std::move(names), options));
+    return {};
+  }
+
+  Status open_volume() {
     TreeRemote::Options options;
     options.mode =
         options_.engine.read_only ? TreeRemote::Mode::kFollower : TreeRemote::Mode::kWriter;
@@ -176,7 +192,8 @@ class Opening {
                                   std::move(owned_remote_),
                                   std::move(space_),
                                   {}};
-    components.bookmark = [remote = remote_] { return remote->commit_record(); };
+    if (remote_ != nullptr)
+      components.bookmark = [remote = remote_] { return remote->commit_record(); };
     return std::make_unique<Engine>(engine_settings(), std::move(components));
   }
 

@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 
+#include "cache/bucket_remote.h"
 #include "cache/engine.h"
 #include "cache/memory_plan.h"
 #include "cache/tree_remote.h"
@@ -63,6 +64,8 @@ struct MountOptions {
   bool recover = false;
   // The store is out of reach: go on with what this cache has.
   bool offline = false;
+  // Show the bucket's own objects instead of a volume. Needs engine.read_only.
+  std::optional<ObjectView> objects;
 };
 
 struct MountEnvironment {
@@ -80,7 +83,7 @@ struct MountEnvironment {
 
 struct OpenedMount {
   std::unique_ptr<Engine> engine;
-  TreeRemote* remote = nullptr;  // owned by the engine
+  TreeRemote* remote = nullptr;  // owned by the engine; of a volume
   TreeRemote::Slot slot;         // writers: what new inodes are numbered with
   Lsn replayed = 0;              // records that were only here, for a line in the log
 };
