@@ -73,8 +73,10 @@ class Mount {
       line += ": the objects there as files, read-only (it holds no volume)";
     if (offline_)
       line +=
-          "\nthe store cannot be reached: the mount works from the cache, and what is written is "
-          "sent when the store is back";
+          shows_objects_
+              ? "\nthe store cannot be reached: what the cache has is shown"
+              : "\nthe store cannot be reached: the mount works from the cache, and what is "
+                "written is sent when the store is back";
     const bool follows = settings_.options.engine.read_only && !shows_objects_;
     log_info("{}{}", line, follows ? " (read-only)" : "");
     daemon_.ready(line);

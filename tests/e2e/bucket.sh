@@ -182,4 +182,11 @@ before=$(requests 'list + .requests.get')
 check many-are-statted sh -c "ls -l '$mnt' >/dev/null"
 check many-stats-cost-nothing test "$(requests 'list + .requests.get')" = "$before"
 check many-umounts cairn_umount "$mnt"
+
+# --- without the store
+end_pid "${pids[-1]}"
+check offline-mounts view c6 s3://data
+check offline-shows-what-was-seen test -f "$mnt/d/%key%../g"
+check offline-reads-what-was-read cmp <(printf 'a%.0s' $(seq 15000)) "$mnt/%file%a"
+check offline-umounts cairn_umount "$mnt"
 e2e_end
