@@ -135,7 +135,7 @@ class Opening {
   Result<OpenedMount> open() {
     TRY(open_tables(dir_.sub("meta")));
     is_of_store_ = true;
-    TRY(open_remote(false));
+    TRY(options_.objects ? open_bucket() : open_remote(false));
     is_of_store_ = false;
     TRY(open_segments());
     return options_.engine.read_only ? finish_reader() : finish_writer();
@@ -206,6 +206,22 @@ class Opening {
     return {};
   }
 
+  // The names of the objects take the share of the metadata packs, which a bucket has none of.
+  Status open_bucket() {
+    const uint64_t share = Space::metadata_pack_share(options_.cache_bytes_max);
+    TRY(e_.env.make_dirs(dir_.sub("names")));
+    TRY_ASSIGN(auto names, e_.open_meta_store(dir_.sub("names"), share));
+    BucketRemote::Options options;
+    options.view = *options_.objects;
+    options.read_memory_bytes = memory_.read_bytes;
+    options.name_memory_bytes = std::min(memory_.node_bytes, share / 32);
+    options.io_timeout = options_.engine.io_timeout;
+    TRY_ASSIGN(owned_remote_,
+               BucketRemote::open({e_.store, e_.clock, e_.executor, e_.publishing},
+                                  std::move(names), options));
+    return {};
+  }
+
   Status open_remote(bool pinned) {
     TreeRemote::Options options;
     options.mode =
@@ -269,7 +285,8 @@ class Opening {
                                   std::move(owned_remote_),
                                   std::move(space_),
                                   {}};
-    components.bookmark = [remote = remote_] { return remote->commit_record(); };
+    if (remote_ != nullptr)
+      components.bookmark = [remote = remote_] { return remote->commit_record(); };
     return std::make_unique<Engine>(engine_settings(), std::move(components));
   }
 

@@ -16,6 +16,7 @@
 #include <memory>
 #include <string>
 
+#include "cache/bucket_remote.h"
 #include "cache/engine.h"
 #include "cache/memory_plan.h"
 #include "cache/tree_remote.h"
@@ -74,6 +75,8 @@ struct MountOptions {
   std::string scratch_dir;
   // The store is out of reach: go on with what this cache has.
   bool offline = false;
+  // Show the bucket's own objects instead of a volume. Needs engine.read_only.
+  std::optional<ObjectView> objects;
 };
 
 struct MountEnvironment {
@@ -91,7 +94,7 @@ struct MountEnvironment {
 
 struct OpenedMount {
   std::unique_ptr<Engine> engine;
-  TreeRemote* remote = nullptr;  // owned by the engine
+  TreeRemote* remote = nullptr;  // owned by the engine; of a volume
   TreeRemote::Slot slot;         // writers: what new inodes are numbered with
   Lsn replayed = 0;              // records that were only here, for a line in the log
   // With MountOptions::recover: what is damaged, and which unpublished bytes are gone with it.

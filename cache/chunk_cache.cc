@@ -74,7 +74,7 @@ bool ChunkCache::move(const LiveState::InSegment& from) {
     // It has to be read again to be worth another move.
     heat_.erase(heat_key(from.inode, from.chunk));
   }
-  const ResidentRow row{from.row.digest, from.row.length, *ref};
+  const ResidentRow row{from.row.digest, from.row.length, *ref, from.row.crc};
   set_verified(row);
   live_.put_resident(from.inode, from.chunk, row);
   return true;
@@ -104,7 +104,10 @@ Result<std::optional<Buffer>> ChunkCache::read_verified(uint64_t inode, uint64_t
   if (file) {
     ByteVec bytes(row.length);
     const auto n = (*file)->read_at(row.ref.offset, bytes);
-    if (n && *n == row.length && sha256(bytes) == row.digest) {
+    const auto intact = [&] {
+      return row.crc ? crc32c(bytes) == *row.crc : sha256(bytes) == row.digest;
+    };
+    if (n && *n == row.length && intact()) {
       set_verified(row);
       return std::optional<Buffer>(Buffer(std::move(bytes)));
     }
@@ -170,7 +173,8 @@ void ChunkCache::put(uint64_t inode, uint64_t chunk, const Leaf& leaf, const Buf
                  "a fetched chunk could not be kept in the cache: " + ref.error().message());
     return;
   }
-  const ResidentRow row{leaf.digest, leaf.length, *ref};
+  ResidentRow row{leaf.digest, leaf.length, *ref};
+  if (leaf.named) row.crc = crc32c(bytes);
   set_verified(row);
   live_.put_resident(inode, chunk, row);
 }

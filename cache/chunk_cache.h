@@ -3,7 +3,8 @@
 //
 // A chunk is found by (inode, chunk) and counts only while it holds exactly the leaf that the
 // published tree names, so a stale row is a miss, never wrong bytes. What a segment gives is
-// verified against its digest the first time in a process; a damaged one is forgotten and fetched
+// verified against its digest (a leaf that is only named: against the checksum its row keeps) the
+// first time in a process; a damaged one is forgotten and fetched
 // again. Eviction removes whole segments; a chunk that was read again after others had been read is
 // worth moving first (`is_hot`), one that was read once, as a scan does, is not.
 // Owner: the engine. Thread-safe. Nothing here is durable by promise: losing it costs a fetch.

@@ -1,5 +1,6 @@
 // What leaves the cache when there is no room, what stays, and what people may say about that.
 #include <algorithm>
+#include <cerrno>
 
 #include "cache/base/failpoint.h"
 #include "cache/base/log.h"
@@ -140,12 +141,13 @@ Status Engine::pin(uint64_t inode, uint64_t size, Need& need) {
   if (pinned.contains(inode)) return {};
   uint64_t total = size;
   for (const uint64_t other : pinned) {
-    TRY_ASSIGN(const auto value, get(inode_key(other), need));
-    if (!value) {  // removed since
+    const auto value = get(inode_key(other), need);
+    if (!value && value.error().sys_errno() != ESTALE) return tl::unexpected<Error>(value.error());
+    if (!value || !*value) {  // removed since
       unpin(other);
       continue;
     }
-    TRY_ASSIGN(const Buffer bytes, value_bytes(*value, need));
+    TRY_ASSIGN(const Buffer bytes, value_bytes(**value, need));
     TRY_ASSIGN(const InodeRecord record, InodeRecord::decode(bytes));
     total += record.size;
   }

@@ -45,17 +45,22 @@ std::string encode_resident(const ResidentRow& row) {
   put_le(out, row.length);
   put_le(out, row.ref.file);
   put_le(out, row.ref.offset);
+  if (row.crc) put_le(out, *row.crc);
   return to_string(out);
 }
 
 Result<ResidentRow> decode_resident(std::string_view in) {
-  if (in.size() != 52) return fail(Errc::kCorruption, "a row of cached chunks has a wrong size");
+  constexpr size_t kPlain = 52;
+  constexpr size_t kWithCrc = kPlain + 4;
+  if (in.size() != kPlain && in.size() != kWithCrc)
+    return fail(Errc::kCorruption, "a row of cached chunks has a wrong size");
   const Bytes b = as_bytes(in);
   ResidentRow row;
   row.digest = Digest::from_bytes(b.first(32));
   row.length = get_le<uint32_t>(b.data() + 32);
   row.ref.file = get_le<uint64_t>(b.data() + 36);
   row.ref.offset = get_le<uint64_t>(b.data() + 44);
+  if (in.size() == kWithCrc) row.crc = get_le<uint32_t>(b.data() + kPlain);
   return row;
 }
 

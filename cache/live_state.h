@@ -31,7 +31,8 @@ struct TreeRow {
 struct ResidentRow {
   Digest digest;  // of the leaf it holds
   uint32_t length = 0;
-  DataRef ref;  // always in a segment
+  DataRef ref;                         // always in a segment
+  std::optional<uint32_t> crc = {};    // CRC32C, of a leaf whose digest only names it
 };
 
 class LiveState {

@@ -64,14 +64,23 @@ Result<Buffer> Body::to_buffer() const {
   return Buffer(std::move(out));
 }
 
-Status check_key(std::string_view key) {
+namespace {
+tl::unexpected<Error> refuse_key(std::string_view key, const char* why) {
+  return fail(Errc::kInvalid, "key '" + std::string(key.substr(0, 80)) + "': " + why);
+}
+}  // namespace
+
+Status check_any_key(std::string_view key) {
   constexpr size_t kKeySizeMax = 1024;
-  const auto refuse = [whole = key](const char* why) {
-    return fail(Errc::kInvalid, "key '" + std::string(whole.substr(0, 80)) + "': " + why);
-  };
-  if (key.empty()) return refuse("it is empty");
-  if (key.size() > kKeySizeMax) return refuse("it is longer than 1024 bytes");
-  if (key.find('\0') != std::string_view::npos) return refuse("it has a NUL byte");
+  if (key.empty()) return refuse_key(key, "it is empty");
+  if (key.size() > kKeySizeMax) return refuse_key(key, "it is longer than 1024 bytes");
+  if (key.find('\0') != std::string_view::npos) return refuse_key(key, "it has a NUL byte");
+  return {};
+}
+
+Status check_key(std::string_view key) {
+  TRY(check_any_key(key));
+  const auto refuse = [whole = key](const char* why) { return refuse_key(whole, why); };
   while (true) {
     const size_t slash = key.find('/');
     const std::string_view part = key.substr(0, slash);
@@ -112,10 +121,10 @@ Status remove_sync(ObjectStore& store, std::string key, Context context) {
   });
 }
 
-Result<ListPage> list_sync(ObjectStore& store, std::string prefix, std::string after,
+Result<ListPage> list_sync(ObjectStore& store, ListScope scope, std::string after,
                            uint32_t limit, Context context) {
   return await<ListPage>([&](Callback<ListPage> done) {
-    store.list(std::move(prefix), std::move(after), limit, std::move(context), std::move(done));
+    store.list(std::move(scope), std::move(after), limit, std::move(context), std::move(done));
   });
 }
 

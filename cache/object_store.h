@@ -17,7 +17,8 @@
 // error says no_effect(); after the others it did not happen. An object that is named by its
 // content is put with kAlways: repeating that is harmless. A create that decides something is put
 // with kIfAbsent and never repeated blindly: its own success would answer kPrecondition.
-// Keys: 1 to 1,024 bytes, no leading '/', no empty, "." or ".." component, no NUL byte.
+// Keys that put and remove take: 1 to 1,024 bytes, no leading '/', no empty, "." or ".." component,
+// no NUL byte. A bucket may hold others, put there by other tools: get takes what list shows.
 // Lifetime: a store may be destroyed while requests are under way; they complete all the same. Its
 // executor, clock and environment must outlive them.
 #pragma once
@@ -76,14 +77,18 @@ struct ObjectInfo {
 };
 
 // What a get asks for. kSuffix: the last `length` bytes (or all, when the object is smaller).
+// With `if_match`, an etag, other versions of the object are kPrecondition.
 struct GetRange {
   enum class Kind : uint8_t { kAll, kFrom, kSuffix };
   Kind kind = Kind::kAll;
   uint64_t offset = 0;
   uint64_t length = 0;
+  std::string if_match = {};
   static GetRange all() { return {}; }
-  static GetRange from(uint64_t offset, uint64_t length) { return {Kind::kFrom, offset, length}; }
-  static GetRange suffix(uint64_t length) { return {Kind::kSuffix, 0, length}; }
+  static GetRange from(uint64_t offset, uint64_t length) {
+    return {Kind::kFrom, offset, length, {}};
+  }
+  static GetRange suffix(uint64_t length) { return {Kind::kSuffix, 0, length, {}}; }
 };
 
 struct GetResult {
@@ -92,13 +97,31 @@ struct GetResult {
   std::string etag;
 };
 
-struct ListPage {
-  std::vector<ObjectInfo> objects;
-  bool truncated = false;  // more follow: list again after the last key
+// What a list looks at: all keys with the prefix, or one level of them: keys without a '/' behind
+// the prefix, and of the others what they begin with, up to and including that '/'.
+struct ListScope {
+  std::string prefix;
+  bool one_level = false;
+  ListScope(std::string keys_with) : prefix(std::move(keys_with)) {}
+  ListScope(const char* keys_with) : prefix(keys_with) {}
+  static ListScope level(std::string prefix) {
+    ListScope scope(std::move(prefix));
+    scope.one_level = true;
+    return scope;
+  }
 };
 
-// kInvalid when `key` breaks the rule above; the message says how.
+struct ListPage {
+  std::vector<ObjectInfo> objects;
+  bool truncated = false;  // more follow: list again after the last key, of a level after `next`
+  std::vector<std::string> prefixes;  // of one level: what other keys begin with
+  std::string next;                   // of one level: where it goes on; opaque
+};
+
+// kInvalid when `key` breaks the rule for put and remove; the message says how.
 Status check_key(std::string_view key);
+// kInvalid when no bucket can hold `key`: it is empty, over 1,024 bytes or has a NUL byte.
+Status check_any_key(std::string_view key);
 
 // After a failed write: may it have happened?
 bool outcome_unknown(const Error& error);
@@ -116,8 +139,9 @@ class ObjectStore {
                    Callback<std::string> done) = 0;
   // Removing what is not there succeeds.
   virtual void remove(std::string key, Context context, Callback<void> done) = 0;
-  // Keys with `prefix` that sort after `after` (empty: from the start), at most `limit` (1..1000).
-  virtual void list(std::string prefix, std::string after, uint32_t limit, Context context,
+  // Keys in the scope that sort after `after` (empty: from the start), at most `limit` (1..1000),
+  // prefixes counted.
+  virtual void list(ListScope scope, std::string after, uint32_t limit, Context context,
                     Callback<ListPage> done) = 0;
   // For messages: "s3://bucket/prefix", "file:///dir".
   virtual std::string description() const = 0;
@@ -128,7 +152,7 @@ Result<GetResult> get_sync(ObjectStore& store, std::string key, GetRange range, 
 Result<std::string> put_sync(ObjectStore& store, std::string key, Body body,
                              PutCondition condition, Context context);
 Status remove_sync(ObjectStore& store, std::string key, Context context);
-Result<ListPage> list_sync(ObjectStore& store, std::string prefix, std::string after,
+Result<ListPage> list_sync(ObjectStore& store, ListScope scope, std::string after,
                            uint32_t limit, Context context);
 
 }  // namespace cairn

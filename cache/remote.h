@@ -1,11 +1,13 @@
 // Remote: the port between the engine and what a mount shows: the state last published in the
-// store, and the way to publish the next one. TreeRemote (a volume) implements it.
+// store, and the way to publish the next one. TreeRemote (a volume) and BucketRemote (a bucket's
+// own objects) implement it.
 //
 // The published state is read by tree key (cache/format/records.h). Reads never touch the
 // network: what is not here is added to `missing` and the answer is kNotLocal; the caller lets go
 // of its locks, calls `fetch`, and runs again from the start. Every operation of the engine is
 // therefore written so that it can be run again until it succeeds.
-// All methods are thread-safe. Every block that is returned was verified against its digest.
+// All methods are thread-safe. Every block that is returned was verified against its digest; a leaf
+// that is only named by it came from the version of the object that the name stands for.
 // Owner: the engine, for the life of a mount.
 #pragma once
 
@@ -24,17 +26,26 @@
 
 namespace cairn {
 
-// Metadata blocks that an operation needed and did not find here.
+// What an operation needed and did not find here: metadata blocks, or names of a directory that
+// has to be listed.
 class Missing {
  public:
+  struct Name {
+    uint64_t dir = 0;
+    std::string name;  // empty: all names of the directory
+    bool operator==(const Name&) const = default;
+  };
   void add(const Digest& digest);
-  bool empty() const { return digests_.empty(); }
+  void add_name(uint64_t dir, std::string_view name);
+  bool empty() const { return digests_.empty() && names_.empty(); }
   const std::vector<Digest>& digests() const { return digests_; }
+  const std::vector<Name>& names() const { return names_; }
   void clear();
 
  private:
   std::vector<Digest> digests_;  // in the order they were asked for, without repetition
   std::unordered_set<Digest> seen_;
+  std::vector<Name> names_;  // likewise; a few
 };
 
 struct TreeEntry {
@@ -46,7 +57,8 @@ struct TreeEntry {
 struct Leaf {
   Digest digest;
   uint32_t length = 0;
-  bool zero = false;  // all zero bytes: never fetched
+  bool zero = false;   // all zero bytes: never fetched
+  bool named = false;  // the digest names the bytes (a part of a version) without being theirs
 };
 
 // Takes the bytes of a leaf by its place among those asked for.
@@ -128,6 +140,7 @@ struct VolumeParams {
   uint32_t links_per_node = 174;
   uint32_t fanout_bits = 2;
   uint64_t quota_bytes = 0;  // 0: none
+  bool content_ids = true;   // contents have CIDs, and commits hold them
   Uuid volume_id{};
 };
 
@@ -152,11 +165,13 @@ class Remote {
   virtual Result<std::optional<uint64_t>> next_data(const Cid& content, uint64_t size,
                                                     uint64_t first, Missing& missing) = 0;
 
-  // Brings metadata blocks here (with what lies around them).
+  // Brings metadata blocks here (with what lies around them), or names. A listing that is long
+  // may answer before it is complete, when it got further: the operation then asks again.
   virtual void fetch(const Missing& missing, Context context, Callback<void> done) = 0;
   // Bytes of leaves, in the order asked for; neighbours in the store come with one request.
-  // `each` (may be empty) has every leaf but zeroes as soon as it is here, from several threads;
-  // until it returned, others who ask for the leaf wait for the same request. Not after `done`.
+  // `each` (may be empty) has every leaf but zeroes as soon as it is here, from several threads,
+  // never after `done`. A volume gives what is asked for twice to both from one request, until
+  // `each` returned.
   virtual void fetch_leaves(std::vector<Leaf> leaves, Context context, EachLeaf each,
                             Callback<std::vector<Buffer>> done) = 0;
 

@@ -57,6 +57,7 @@ class Parked : public std::enable_shared_from_this<Parked> {
   void wait_for(Need need) {
     Context context;
     context.cancel = cancel_;
+    lists_ = !need.blocks.names().empty();
     // Waiting for room has its own limit, the stall timeout.
     if (!need.waits_for_uploads()) context.deadline = deadline_;
     state_ = State::kWaiting;
@@ -82,6 +83,8 @@ class Parked : public std::enable_shared_from_this<Parked> {
       return finish(status.error());
     }
     context_.store_silent_at = kNever;
+    // A listing that got further is no silence: a long one takes what it takes.
+    if (lists_) deadline_ = Deadline::after(clock(), context_.io_timeout);
     Need need;
     if (!attempt_(req_, need)) return done();
     if (!need.waits_for_uploads() && deadline_.passed(clock()))
@@ -107,6 +110,7 @@ class Parked : public std::enable_shared_from_this<Parked> {
   Attempt attempt_;
   CancelToken cancel_;
   Deadline deadline_ = Deadline::never();
+  bool lists_ = false;  // it waits for a listing
   std::atomic<State> state_{State::kRunning};
   std::atomic<bool> cancelled_{false};
 };

@@ -15,7 +15,7 @@ class FuseSession::Impl {
   Impl(Volume& volume, Options options)
       : options_(std::move(options)), context_{volume,
                                                options_.cache_seconds,
-                                               !options_.read_only,
+                                               !options_.read_only || options_.fixed_content,
                                                options_.io_timeout,
                                                options_.remote_durability,
                                                MonotonicTime::min(),

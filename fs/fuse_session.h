@@ -23,6 +23,7 @@ class FuseSession {
     std::string source;  // what df and mount show: the remote's URL
     bool read_only = false;
     bool allow_other = false;
+    bool fixed_content = false;  // an inode's content never changes: the kernel may keep it
     std::string extra;  // further options for the kernel, comma-separated
     // How long the kernel may keep names and attributes: long where nothing changes behind it.
     double cache_seconds = 3600;

@@ -62,6 +62,8 @@ Status Volume::add_attrs(std::vector<DirEntry>& entries, Need& need) {
       entry.attr = attr_of(entry.ino, *record);
     } else if (record.error().code() == Errc::kNotLocal) {
       missing = tl::unexpected<Error>(record.error());  // go on: fetch all of the page together
+    } else if (record.error().sys_errno() == ESTALE) {
+      continue;  // replaced since the names were read: whoever looks at it sees what is there now
     } else {
       return tl::unexpected<Error>(record.error());
     }

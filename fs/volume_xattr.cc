@@ -44,11 +44,12 @@ Result<Buffer> Volume::virtual_xattr(Ino ino, std::string_view name, Need& need)
   if (what == "state" || what == "commit") {
     TRY_ASSIGN(const FileStatus status, engine_.file_status(ino));
     if (what == "state") return Buffer::copy(name_of(status.state));
-    if (status.state != FileStatus::State::kStored)
+    if (status.state != FileStatus::State::kStored || !engine_.remote().params().content_ids)
       return fail_errno(ENODATA, "not in the store yet");
     return Buffer::copy(std::to_string(status.commit));
   }
-  if (what == "cid" && record.type() == FileType::kRegular) {
+  const bool has_cid = engine_.remote().params().content_ids;
+  if (what == "cid" && has_cid && record.type() == FileType::kRegular) {
     TRY_ASSIGN(const auto state, engine_.live().file_state(ino));
     if (state || (pending && record.size > 0 && !orphan_of(ino))) {
       // The row may only carry attributes; content that waits has a file state.

@@ -23,6 +23,18 @@ constexpr size_t kSweepMax = 10'000;              // temporaries looked at by on
 constexpr int64_t kTemporaryAgeNs = 86'400'000'000'000;  // a day
 constexpr int kReadTries = 10;
 
+// As `put` names its temporaries. Other files may lie in a directory that is no store of ours.
+bool is_temporary_name(std::string_view name) {
+  constexpr std::string_view kShape = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+  if (name.size() != kShape.size()) return false;
+  for (size_t i = 0; i < name.size(); ++i) {
+    const char c = name[i];
+    const bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+    if (kShape[i] == 'x' ? !hex : c != '-') return false;
+  }
+  return true;
+}
+
 std::string parent_of(const std::string& path) {
   const size_t slash = path.rfind('/');
   return slash == std::string::npos ? std::string() : path.substr(0, slash);
@@ -85,7 +97,7 @@ class FileStore::Directory {
   Result<std::string> put(const std::string& key, const Body& body, PutCondition condition,
                           const Context& context);
   Status remove(const std::string& key);
-  Result<ListPage> list(const std::string& prefix, const std::string& after, uint32_t limit,
+  Result<ListPage> list(const ListScope& scope, const std::string& after, uint32_t limit,
                         const Context& context);
 
  private:
@@ -156,6 +168,7 @@ void FileStore::Directory::sweep() {
   if (!names) return;
   size_t removed = 0;
   for (size_t i = 0; i < std::min(names->size(), kSweepMax); ++i) {
+    if (!is_temporary_name((*names)[i])) continue;
     const std::string path = dir + "/" + (*names)[i];
     const auto info = env_.stat(path);
     if (!info || !info->is_regular) continue;
@@ -181,6 +194,8 @@ Result<GetResult> FileStore::Directory::get(const std::string& key, const GetRan
     if (before->is_symlink)
       return fail(Errc::kUnsupported, what + ": it is a symbolic link, which is not followed");
     if (!before->is_regular) return fail(Errc::kNotFound, what + ": no such object");
+    if (!range.if_match.empty() && range.if_match != file_etag(*before))
+      return fail(Errc::kPrecondition, what + ": the object is another version now");
     auto file = env_.open(path, OpenMode::kRead);
     if (!file) {
       if (is_missing(file.error())) continue;
@@ -366,15 +381,15 @@ Status FileStore::Directory::remove(const std::string& key) {
   return {};
 }
 
-Result<ListPage> FileStore::Directory::list(const std::string& prefix, const std::string& after,
+Result<ListPage> FileStore::Directory::list(const ListScope& scope, const std::string& after,
                                             uint32_t limit, const Context& context) {
   TRY(check_list_limit(limit));
-  const std::string what = say("list", prefix);
+  const std::string what = say("list", scope.prefix);
   const auto check = [&]() -> Status {
     if (auto over = gave_up(context, clock_, what)) return tl::unexpected<Error>(std::move(*over));
     return {};
   };
-  auto page = walk_objects(env_, root_, prefix, after, limit, check);
+  auto page = walk_objects(env_, root_, scope, after, limit, check);
   if (page) return page;
   const Errc code = page.error().code();
   if (code == Errc::kCancelled || code == Errc::kTimeout) return page;
@@ -418,13 +433,13 @@ void FileStore::remove(std::string key, Context context, Callback<void> done) {
                  });
 }
 
-void FileStore::list(std::string prefix, std::string after, uint32_t limit, Context context,
+void FileStore::list(ListScope scope, std::string after, uint32_t limit, Context context,
                      Callback<ListPage> done) {
-  std::string what = directory_->say("list", prefix);
+  std::string what = directory_->say("list", scope.prefix);
   run_task<ListPage>(
       executor_, clock_, std::move(context), std::move(what), std::move(done),
-      [directory = directory_, prefix = std::move(prefix), after = std::move(after),
-       limit](const Context& request) { return directory->list(prefix, after, limit, request); });
+      [directory = directory_, scope = std::move(scope), after = std::move(after),
+       limit](const Context& request) { return directory->list(scope, after, limit, request); });
 }
 
 std::string FileStore::description() const {

@@ -30,9 +30,15 @@ std::string_view inside(std::string_view bound, std::string_view dir) {
 
 class Walk {
  public:
-  Walk(Env& env, const std::string& root, std::string_view prefix, std::string_view after,
+  Walk(Env& env, const std::string& root, const ListScope& scope, std::string_view after,
        uint32_t limit, const std::function<Status()>& check)
-      : env_(env), root_(root), prefix_(prefix), after_(after), limit_(limit), check_(check) {}
+      : env_(env),
+        root_(root),
+        prefix_(scope.prefix),
+        one_level_(scope.one_level),
+        after_(after),
+        limit_(limit),
+        check_(check) {}
 
   Status directory(const std::string& dir);
   bool full() const { return page_.truncated; }
@@ -42,13 +48,16 @@ class Walk {
   // Whether a key below `dir` can be behind `after_`.
   bool behind_after(std::string_view dir) const { return after_ < dir || after_.starts_with(dir); }
   Status file(const std::string& dir, const std::string& name, std::set<std::string>& later);
+  Status below(const std::string& dir);
+  bool takes_another();
   Status skipped_directories(const std::string& dir, const std::vector<std::string>& names,
                              std::set<std::string>& later);
 
   Env& env_;
   const std::string& root_;
   const std::string_view prefix_;
-  const std::string_view after_;
+  const bool one_level_;
+  const std::string_view after_;  // a key, or of one level also a prefix
   const uint32_t limit_;
   const std::function<Status()>& check_;
   unsigned looked_at_ = 0;
@@ -71,12 +80,25 @@ Status Walk::file(const std::string& dir, const std::string& name, std::set<std:
     later.insert(name + "/");
     return {};
   }
-  if (!info->is_regular || key <= after_ || !check_key(key)) return {};
-  if (page_.objects.size() == limit_) {
-    page_.truncated = true;
-    return {};
-  }
+  if (!info->is_regular || key <= after_ || !check_key(key) || !takes_another()) return {};
   page_.objects.push_back({key, info->size, file_etag(*info), info->mtime_ns});
+  page_.next = key;
+  return {};
+}
+
+bool Walk::takes_another() {
+  if (page_.objects.size() + page_.prefixes.size() < limit_) return true;
+  page_.truncated = true;
+  return false;
+}
+
+// A directory, in its place among the names beside it.
+Status Walk::below(const std::string& dir) {
+  if (!check_key(dir + "x")) return {};
+  if (!one_level_) return behind_after(dir) ? directory(dir) : Status();
+  if (dir <= after_ || !takes_another()) return {};
+  page_.prefixes.push_back(dir);
+  page_.next = dir;
   return {};
 }
 
@@ -111,9 +133,9 @@ Status Walk::directory(const std::string& dir) {
   while (!full()) {
     const bool more = at != names->end() && at->starts_with(wanted);
     if (!later.empty() && (!more || *later.begin() < *at)) {
-      const std::string below = dir + *later.begin();
+      const std::string name = *later.begin();
       later.erase(later.begin());
-      if (behind_after(below) && check_key(below + "x")) TRY(directory(below));
+      TRY(below(dir + name));
     } else if (more) {
       TRY(file(dir, *at++, later));
     } else {
@@ -129,16 +151,17 @@ bool is_missing(const Error& error) {
   return error.code() == Errc::kNotFound || error.sys_errno() == ENOTDIR;
 }
 
-Result<ListPage> walk_objects(Env& env, const std::string& root, const std::string& prefix,
+Result<ListPage> walk_objects(Env& env, const std::string& root, const ListScope& scope,
                               const std::string& after, uint32_t limit,
                               const std::function<Status()>& check) {
+  const std::string& prefix = scope.prefix;
   if (!possible_prefix(prefix)) return ListPage{};
   const size_t slash = prefix.rfind('/');
   const std::string start = slash == std::string::npos ? "" : prefix.substr(0, slash + 1);
   if (start.starts_with(std::string(kTemporaryDir) + "/")) return ListPage{};
   // All keys of the prefix begin with `start`, so `after` either is inside or decides everything.
   if (!after.starts_with(start) && after > start) return ListPage{};
-  Walk walk(env, root, prefix, after, limit, check);
+  Walk walk(env, root, scope, after, limit, check);
   TRY(walk.directory(start));
   return walk.take();
 }

@@ -1,4 +1,5 @@
-// walk_objects: one page of the objects below a directory, in byte order of their keys.
+// walk_objects: one page of the objects below a directory, in byte order of their keys; of one
+// level, its directories are listed as prefixes, empty ones too.
 //
 // Directory order is not key order: "a-b" sorts before "a/b", which sorts before "ab". Pure apart
 // from the Env; keeps one list of names for each level of the path it is in.
@@ -22,7 +23,7 @@ std::string file_etag(const FileInfo& info);
 bool is_missing(const Error& error);
 
 // `check` is called now and then and ends the walk with its error.
-Result<ListPage> walk_objects(Env& env, const std::string& root, const std::string& prefix,
+Result<ListPage> walk_objects(Env& env, const std::string& root, const ListScope& scope,
                               const std::string& after, uint32_t limit,
                               const std::function<Status()>& check);
 

@@ -130,13 +130,13 @@ void LimitingStore::remove(std::string key, Context context, Callback<void> done
             });
 }
 
-void LimitingStore::list(std::string prefix, std::string after, uint32_t limit, Context context,
+void LimitingStore::list(ListScope scope, std::string after, uint32_t limit, Context context,
                          Callback<ListPage> done) {
-  std::string what = description() + ": list '" + prefix + "'";
+  std::string what = description() + ": list '" + scope.prefix + "'";
   run<ListPage>(
       reads_, context, std::move(what), std::move(done),
-      [base = base_, prefix = std::move(prefix), after = std::move(after), limit, context](
-          Callback<ListPage> next) { base->list(prefix, after, limit, context, std::move(next)); });
+      [base = base_, scope = std::move(scope), after = std::move(after), limit, context](
+          Callback<ListPage> next) { base->list(scope, after, limit, context, std::move(next)); });
 }
 
 }  // namespace cairn

@@ -14,11 +14,13 @@ void MemoryStore::get(std::string key, GetRange range, Context context, Callback
   run_task<GetResult>(
       executor_, clock_, std::move(context), what, std::move(done),
       [state = state_, key = std::move(key), range, what](const Context&) -> Result<GetResult> {
-        TRY(check_key(key));
+        TRY(check_any_key(key));
         const std::lock_guard lock(state->mutex);
         const auto it = state->objects.find(key);
         if (it == state->objects.end()) return fail(Errc::kNotFound, what + ": no such object");
         const Object& object = it->second;
+        if (!range.if_match.empty() && range.if_match != object.etag)
+          return fail(Errc::kPrecondition, what + ": the object is another version now");
         const ByteRange part = resolve_range(range, object.bytes.size());
         return GetResult{
             object.bytes.slice(static_cast<size_t>(part.offset), static_cast<size_t>(part.length)),
@@ -59,28 +61,76 @@ void MemoryStore::remove(std::string key, Context context, Callback<void> done) 
                  });
 }
 
-void MemoryStore::list(std::string prefix, std::string after, uint32_t limit, Context context,
+void MemoryStore::list(ListScope scope, std::string after, uint32_t limit, Context context,
                        Callback<ListPage> done) {
-  std::string what = "memory: list '" + prefix + "'";
+  std::string what = "memory: list '" + scope.prefix + "'";
   run_task<ListPage>(
       executor_, clock_, std::move(context), std::move(what), std::move(done),
-      [state = state_, prefix = std::move(prefix), after = std::move(after),
+      [state = state_, scope = std::move(scope), after = std::move(after),
        limit](const Context&) -> Result<ListPage> {
         TRY(check_list_limit(limit));
-        ListPage page;
         const std::lock_guard lock(state->mutex);
-        auto it =
-            after < prefix ? state->objects.lower_bound(prefix) : state->objects.upper_bound(after);
-        for (; it != state->objects.end() && it->first.starts_with(prefix); ++it) {
-          if (page.objects.size() == limit) {
-            page.truncated = true;
-            break;
-          }
-          const Object& object = it->second;
-          page.objects.push_back({it->first, object.bytes.size(), object.etag, object.mtime_ns});
-        }
-        return page;
+        return scope.one_level ? list_level(*state, scope.prefix, after, limit)
+                               : list_all(*state, scope.prefix, after, limit);
       });
+}
+
+ObjectInfo MemoryStore::info_of(const std::string& key, const Object& object) {
+  return {key, object.bytes.size(), object.etag, object.mtime_ns};
+}
+
+ListPage MemoryStore::list_all(const State& state, const std::string& prefix,
+                               const std::string& after, uint32_t limit) {
+  ListPage page;
+  auto it = after < prefix ? state.objects.lower_bound(prefix) : state.objects.upper_bound(after);
+  for (; it != state.objects.end() && it->first.starts_with(prefix); ++it) {
+    if (page.objects.size() == limit) {
+      page.truncated = true;
+      break;
+    }
+    page.objects.push_back(info_of(it->first, it->second));
+  }
+  return page;
+}
+
+namespace {
+// The first string behind all that begin with `prefix`, which ends in '/'.
+std::string behind_all(std::string prefix) {
+  prefix.back() = '/' + 1;
+  return prefix;
+}
+}  // namespace
+
+// `after` is the last entry of the page before, behind 'k' (a key) or 'p' (a prefix).
+ListPage MemoryStore::list_level(const State& state, const std::string& prefix,
+                                 const std::string& after, uint32_t limit) {
+  ListPage page;
+  auto it = state.objects.lower_bound(prefix);
+  if (after.starts_with('k')) it = state.objects.upper_bound(after.substr(1));
+  if (after.starts_with('p')) it = state.objects.lower_bound(behind_all(after.substr(1)));
+  while (it != state.objects.end() && it->first.starts_with(prefix)) {
+    if (page.objects.size() + page.prefixes.size() == limit) {
+      page.truncated = true;
+      return page;
+    }
+    const size_t slash = it->first.find('/', prefix.size());
+    if (slash == std::string::npos) {
+      page.objects.push_back(info_of(it->first, it->second));
+      page.next = "k" + it->first;
+      ++it;
+      continue;
+    }
+    page.prefixes.push_back(it->first.substr(0, slash + 1));
+    page.next = "p" + page.prefixes.back();
+    it = state.objects.lower_bound(behind_all(page.prefixes.back()));
+  }
+  return page;
+}
+
+void MemoryStore::put_foreign(const std::string& key, Buffer bytes) {
+  const std::lock_guard lock(state_->mutex);
+  const std::string etag = "m" + std::to_string(++state_->puts);
+  state_->objects[key] = Object{std::move(bytes), etag, clock_.wall_ns()};
 }
 
 std::unique_ptr<MemoryStore> MemoryStore::copy(Executor& executor) const {

@@ -23,10 +23,12 @@ class MemoryStore final : public ObjectStore {
   void put(std::string key, Body body, PutCondition condition, Context context,
            Callback<std::string> done) override;
   void remove(std::string key, Context context, Callback<void> done) override;
-  void list(std::string prefix, std::string after, uint32_t limit, Context context,
+  void list(ListScope scope, std::string after, uint32_t limit, Context context,
             Callback<ListPage> done) override;
   std::string description() const override { return "memory:"; }
 
+  // As another tool would put it: any key that a bucket can hold.
+  void put_foreign(const std::string& key, Buffer bytes);
   // Another store that holds what this one holds now; the bytes are shared.
   std::unique_ptr<MemoryStore> copy(Executor& executor) const;
   uint64_t object_count() const;
@@ -44,6 +46,12 @@ class MemoryStore final : public ObjectStore {
     std::map<std::string, Object, std::less<>> objects;
     uint64_t puts = 0;
   };
+
+  static ListPage list_all(const State& state, const std::string& prefix,
+                           const std::string& after, uint32_t limit);
+  static ListPage list_level(const State& state, const std::string& prefix,
+                             const std::string& after, uint32_t limit);
+  static ObjectInfo info_of(const std::string& key, const Object& object);
 
   Executor& executor_;
   Clock& clock_;

@@ -49,11 +49,11 @@ void MeteredStore::remove(std::string key, Context context, Callback<void> done)
                 });
 }
 
-void MeteredStore::list(std::string prefix, std::string after, uint32_t limit, Context context,
+void MeteredStore::list(ListScope scope, std::string after, uint32_t limit, Context context,
                         Callback<ListPage> done) {
   ++counters_->list;
   ++counters_->in_flight;
-  base_->list(std::move(prefix), std::move(after), limit, std::move(context),
+  base_->list(std::move(scope), std::move(after), limit, std::move(context),
               [counters = counters_, done = std::move(done)](Result<ListPage> page) {
                 finished(*counters, page);
                 done(std::move(page));

@@ -34,7 +34,7 @@ class MeteredStore final : public ObjectStore {
   void put(std::string key, Body body, PutCondition condition, Context context,
            Callback<std::string> done) override;
   void remove(std::string key, Context context, Callback<void> done) override;
-  void list(std::string prefix, std::string after, uint32_t limit, Context context,
+  void list(ListScope scope, std::string after, uint32_t limit, Context context,
             Callback<ListPage> done) override;
   std::string description() const override { return base_->description(); }
 

@@ -24,7 +24,7 @@ class S3Store final : public ObjectStore {
   void put(std::string key, Body body, PutCondition condition, Context context,
            Callback<std::string> done) override;
   void remove(std::string key, Context context, Callback<void> done) override;
-  void list(std::string prefix, std::string after, uint32_t limit, Context context,
+  void list(ListScope scope, std::string after, uint32_t limit, Context context,
             Callback<ListPage> done) override;
   std::string description() const override;
 
@@ -36,7 +36,8 @@ class S3Store final : public ObjectStore {
  private:
   explicit S3Store(std::shared_ptr<S3Client> client);
   std::string full_key(const std::string& key) const { return key_prefix_ + key; }
-  bool refuse_key(const std::string& key, const std::function<void(Error)>& refuse) const;
+  bool refuse_key(const std::string& key, Status (*check)(std::string_view),
+                  const std::function<void(Error)>& refuse) const;
 
   const std::shared_ptr<S3Client> client_;
   const std::string key_prefix_;  // empty, or ends with '/'

@@ -15,6 +15,7 @@ constexpr size_t kMaxMarks = 200'000;
 constexpr size_t kMaxKeyBytes = 4096;
 constexpr size_t kMaxErrorTextBytes = 4096;
 constexpr size_t kMaxTokenBytes = 64 << 10;  // of a session
+constexpr size_t kMaxPlaceBytes = 16 << 10;  // of a listing's continuation token
 
 tl::unexpected<Error> not_s3(std::string_view why) {
   return fail(Errc::kIo, fmt::format("not an S3 answer: {}", why));
@@ -56,16 +57,18 @@ int hex_value(char c) {
   return -1;
 }
 
+Result<std::string> parse_key(std::string_view text, bool encoded) {
+  std::string key(text);
+  if (encoded) {
+    TRY_ASSIGN(key, url_decode(text));
+  }
+  if (key.empty() || key.size() > kMaxKeyBytes) return not_s3("a listed object has no usable key");
+  return key;
+}
+
 Result<S3ListedObject> parse_contents(const pugi::xml_node& node, bool encoded) {
   S3ListedObject object;
-  const std::string_view key = text_under(node, "Key");
-  if (encoded) {
-    TRY_ASSIGN(object.key, url_decode(key));
-  } else {
-    object.key = std::string(key);
-  }
-  if (object.key.empty() || object.key.size() > kMaxKeyBytes)
-    return not_s3("a listed object has no usable key");
+  TRY_ASSIGN(object.key, parse_key(text_under(node, "Key"), encoded));
   if (!parse_u64(text_under(node, "Size"), object.size))
     return not_s3("a listed object has no usable size");
   object.etag = bounded_text(text_under(node, "ETag"));
@@ -180,6 +183,15 @@ Result<S3Listing> parse_list_objects(Bytes xml, size_t max_objects) {
     TRY_ASSIGN(S3ListedObject object, parse_contents(node, encoded));
     out.objects.push_back(std::move(object));
   }
+  for (const pugi::xml_node& node : root.children("CommonPrefixes")) {
+    if (out.objects.size() + out.prefixes.size() == max_objects)
+      return not_s3("more prefixes than were asked for");
+    TRY_ASSIGN(std::string prefix, parse_key(text_under(node, "Prefix"), encoded));
+    out.prefixes.push_back(std::move(prefix));
+  }
+  const std::string_view token = text_under(root, "NextContinuationToken");
+  if (token.size() > kMaxPlaceBytes) return not_s3("the continuation token is too long");
+  out.next_token = std::string(token);
   return out;
 }
 

@@ -29,7 +29,9 @@ struct S3ListedObject {
 
 struct S3Listing {
   std::vector<S3ListedObject> objects;
+  std::vector<std::string> prefixes;  // with a delimiter
   bool truncated = false;
+  std::string next_token;  // empty when the store gave none
 };
 
 struct S3ErrorBody {

@@ -28,7 +28,8 @@ struct MountArguments {
   std::string cache_dir;
   std::optional<uint64_t> cache_size, cache_reserve, memory_limit, pending_bytes, pending_files;
   std::optional<Duration> commit_interval, stall_timeout, io_timeout, shutdown_timeout,
-      poll_interval, pending_age, commit_interval_max, gc_interval, gc_grace;
+      poll_interval, pending_age, commit_interval_max, gc_interval, gc_grace, metadata_ttl;
+  std::optional<uint64_t> uid, gid;
   std::string at;
   std::string durability = "local";
   std::string log_level = "info";
@@ -126,6 +127,21 @@ uint64_t default_reserve(const std::string& base) {
   return space ? std::max(kAtLeast, space->total_bytes / 20) : kAtLeast;
 }
 
+Result<ObjectView> to_object_view(const MountArguments& arguments) {
+  constexpr Duration kLeast = std::chrono::seconds(1);
+  ObjectView view;
+  const uint64_t uid = arguments.uid.value_or(::geteuid());
+  const uint64_t gid = arguments.gid.value_or(::getegid());
+  if (uid > UINT32_MAX || gid > UINT32_MAX)
+    return fail(Errc::kInvalid, "--uid and --gid are numbers below 4294967296");
+  view.uid = static_cast<uint32_t>(uid);
+  view.gid = static_cast<uint32_t>(gid);
+  if (arguments.metadata_ttl) view.metadata_ttl = *arguments.metadata_ttl;
+  if (view.metadata_ttl < kLeast)
+    return fail(Errc::kInvalid, "--metadata-ttl is at least 1s");
+  return view;
+}
+
 Result<MountSettings> to_settings(const MountArguments& arguments) {
   MountSettings settings;
   TRY_ASSIGN(settings.remote, parse_remote_url(arguments.remote));
@@ -149,6 +165,7 @@ Result<MountSettings> to_settings(const MountArguments& arguments) {
   EngineSettings& engine = options.engine;
   engine.read_only = arguments.read_only;
   settings.kernel_options = arguments.kernel_options;
+  TRY_ASSIGN(settings.objects, to_object_view(arguments));
   const auto set = [](auto& target, const auto& given) {
     if (given) target = std::decay_t<decltype(target)>(*given);
   };
@@ -251,10 +268,23 @@ void add_limits(Command& command, MountArguments& a) {
       .fallback("5s");
 }
 
+void add_view_options(Command& command, MountArguments& a) {
+  command.group("Objects of a bucket without a volume");
+  command
+      .duration("metadata-ttl", a.metadata_ttl,
+                "how old names and attributes may be before the store is asked again")
+      .fallback("60s");
+  command.count("uid", a.uid, "who owns the files").fallback("who mounts");
+  command.count("gid", a.gid, "their group").fallback("of who mounts");
+}
+
 void describe(Command& command) {
   command.about(
       "Mounts the volume at REMOTE on the directory MOUNTPOINT, goes into the background when it "
       "is ready, and returns. Writes are in a local cache at once and go to the store soon after.");
+  command.about(
+      "Where other things lie at REMOTE and no volume, they are shown as they are: each object is "
+      "a file, read-only.");
   command.about(
       "A volume has one writer at a time. Where another node writes, --read-only follows it and "
       "--takeover replaces it; what the replaced one had not published stays in its cache, see "
@@ -262,6 +292,7 @@ void describe(Command& command) {
   command.example("cairn mount s3://bucket/data /mnt", "credentials as the AWS CLI finds them");
   command.example("cairn mount --create ~/store ~/mnt", "a directory as the store");
   command.example("cairn mount --at before s3://bucket/data /old", "a snapshot, read-only");
+  command.example("cairn mount s3://bucket/photos /mnt", "the objects of any bucket as files");
   command.example("cairn mount --config /etc/cairn/data.toml", "all of it from a file");
 }
 
@@ -298,6 +329,7 @@ void add_mount_command(CommandLine& line) {
   command.text("log-file", "FILE", a->log_file, "where to log", ValueKind::kFile)
       .fallback("'log' in the cache folder, with -f stderr");
   add_limits(command, *a);
+  add_view_options(command, *a);
   add_store_options(command, a->store);
   describe(command);
   command.run([a] { return mount(*a); });

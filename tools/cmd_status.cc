@@ -26,11 +26,22 @@ bool is_all_stored(const Json& status) {
          status.value("mode", "") == "read-only";
 }
 
+void print_volume(const Json& s) {
+  std::cout << "  store: " << format_size(s["store"].value("stored_bytes", uint64_t{0})) << " for "
+            << format_size(s["store"].value("file_bytes", uint64_t{0})) << " of files";
+  if (const uint64_t waiting = s["store"].value("condemned_bytes", uint64_t{0}); waiting > 0)
+    std::cout << ", " << format_size(waiting) << " wait to be deleted";
+  std::cout << "\n"
+            << "  last commit: " << s["commit"].value("seq", uint64_t{0}) << "\n";
+}
+
 void print_status(const Json& s) {
   const Json& pending = s["pending"];
   const Json& cache = s["cache"];
+  const bool objects = s.value("view", "") == "objects";
   std::cout << s.value("remote", "") << " on " << s.value("mountpoint", "") << " ("
-            << s.value("mode", "") << ", process " << s.value("pid", 0) << ")\n";
+            << (objects ? "objects, " : "") << s.value("mode", "") << ", process "
+            << s.value("pid", 0) << ")\n";
   const uint64_t bytes = pending.value("bytes", uint64_t{0});
   if (is_all_stored(s)) {
     std::cout << "  everything is in the store\n";
@@ -42,13 +53,8 @@ void print_status(const Json& s) {
   std::cout << "  cache: " << format_size(cache.value("bytes", uint64_t{0})) << " of "
             << format_size(cache.value("limit", uint64_t{0})) << "\n"
             << "  memory: " << format_size(s["memory"].value("anonymous", uint64_t{0})) << " of "
-            << format_size(s["memory"].value("limit", uint64_t{0})) << "\n"
-            << "  store: " << format_size(s["store"].value("stored_bytes", uint64_t{0})) << " for "
-            << format_size(s["store"].value("file_bytes", uint64_t{0})) << " of files";
-  if (const uint64_t waiting = s["store"].value("condemned_bytes", uint64_t{0}); waiting > 0)
-    std::cout << ", " << format_size(waiting) << " wait to be deleted";
-  std::cout << "\n"
-            << "  last commit: " << s["commit"].value("seq", uint64_t{0}) << "\n";
+            << format_size(s["memory"].value("limit", uint64_t{0})) << "\n";
+  if (!objects) print_volume(s);
   if (s.value("fenced", false))
     std::cout << "  FENCED: another writer took this volume over; only reads work here\n";
   if (const std::string error = s.value("local_error", ""); !error.empty())
@@ -83,8 +89,9 @@ int path_status(ControlClient& client, const std::string& path, bool as_json) {
     return stored ? kExitOk : kExitNotStored;
   }
   std::cout << path << ": ";
+  const uint64_t commit = status.value("commit", uint64_t{0});  // 0: of an object
   if (stored) {
-    std::cout << "in the store at commit " << status.value("commit", uint64_t{0});
+    std::cout << "in the store" << (commit > 0 ? " at commit " + std::to_string(commit) : "");
   } else if (state == "uploading") {
     std::cout << "uploading, " << status.value("percent", 0) << " %";
   } else if (state == "queued") {

@@ -69,11 +69,16 @@ class Mount {
       return kExitFailed;
     }
     std::string line = settings_.remote.text() + " is mounted at " + settings_.mountpoint;
-    if (mount_.remote->state().offline)
+    if (shows_objects_)
+      line += ": the objects there as files, read-only (it holds no volume)";
+    if (offline_)
       line +=
-          "\nthe store cannot be reached: the mount works from the cache, and what is written is "
-          "sent when the store is back";
-    log_info("{}{}", line, settings_.options.engine.read_only ? " (read-only)" : "");
+          shows_objects_
+              ? "\nthe store cannot be reached: what the cache has is shown"
+              : "\nthe store cannot be reached: the mount works from the cache, and what is "
+                "written is sent when the store is back";
+    const bool follows = settings_.options.engine.read_only && !shows_objects_;
+    log_info("{}{}", line, follows ? " (read-only)" : "");
     daemon_.ready(line);
     notify_.ready(line);
     phase_ = Phase::kServing;
@@ -89,14 +94,14 @@ class Mount {
 
   Engine& engine() { return *mount_.engine; }
   std::string cache_folder_path() const {
-    return cache_folder(settings_.cache_base, settings_.remote, settings_.at_text);
+    return cache_folder(settings_.cache_base, settings_.remote,
+                        shows_objects_ ? kAtObjects : settings_.at_text);
   }
 
   Status open() {
-    const EngineSettings& engine_settings = settings_.options.engine;
-    const bool writes = !engine_settings.read_only;
-    auto stack =
-        open_store(settings_.remote, settings_.store, settings_.create && writes, runtime_);
+    EngineSettings& engine_settings = settings_.options.engine;
+    auto stack = open_store(settings_.remote, settings_.store,
+                            settings_.create && !engine_settings.read_only, runtime_);
     if (!stack) {
       if (settings_.remote.kind == RemoteUrl::Kind::kFile &&
           stack.error().code() == Errc::kNotFound)
@@ -106,7 +111,9 @@ class Mount {
     store_ = std::move(*stack);
     Context context;
     context.deadline = Deadline::after(system_clock(), first_contact_timeout());
-    TRY_ASSIGN(const bool reached, find_volume(context));
+    TRY_ASSIGN(const bool reached, find_out(context));
+    if (shows_objects_) TRY(set_up_objects());
+    const bool writes = !engine_settings.read_only;
     MountOptions options = settings_.options;
     options.offline = !reached;
     TRY_ASSIGN(cache_, CacheDir::open(posix_env(), os_rng(),
@@ -116,6 +123,7 @@ class Mount {
         *store_.store, posix_env(),          system_clock(),      os_rng(),
         runtime_.work, runtime_.maintenance, runtime_.publishing, open_lmdb_meta_store};
     TRY_ASSIGN(mount_, open_mount(*cache_, environment, options, Context()));
+    offline_ = mount_.remote != nullptr ? mount_.remote->state().offline : !reached;
     if (mount_.replayed > 0)
       log_info("{} changes of an earlier mount are not in the store yet; they are sent now",
                mount_.replayed);
@@ -144,9 +152,32 @@ class Mount {
                               std::chrono::seconds(has_cache() ? 10 : 15));
   }
 
-  // A volume must be there, or be made when that was asked for. False: the store is out of reach,
-  // and the cache will do.
-  Result<bool> find_volume(const Context& context) {
+  // A bucket's own objects are only read so far.
+  Status set_up_objects() {
+    MountOptions& options = settings_.options;
+    if (options.takeover || options.discard_local || options.at)
+      return fail(Errc::kInvalid, settings_.remote.text() +
+                                      " holds objects and no volume: --takeover, --discard-local "
+                                      "and --at are for volumes");
+    options.engine.read_only = true;
+    // How soon the kernel hears of what was replaced; it costs no request.
+    options.engine.poll_interval = std::chrono::seconds(1);
+    options.objects = settings_.objects;
+    options.objects->probe_names = settings_.remote.kind != RemoteUrl::Kind::kFile;
+    return {};
+  }
+
+  // Without the store: the cache of a volume, or of a bucket's own objects, will do.
+  bool finds_cache() {
+    if (has_cache()) return true;
+    shows_objects_ = true;
+    shows_objects_ = has_cache();
+    return shows_objects_;
+  }
+
+  // What the remote holds: a volume, which is made when that was asked for, or objects. False: the
+  // store is out of reach, and the cache will do.
+  Result<bool> find_out(const Context& context) {
     const auto identity = identify(*store_.store, context);
     if (!identity) {
       // Out of reach: say why in the words of the first minute, or go on from the cache.
@@ -155,7 +186,7 @@ class Mount {
           access.error().code() != Errc::kTimeout)
         return tl::unexpected<Error>(access.error());
       const Error& why = access ? identity.error() : access.error();
-      if (!has_cache()) return tl::unexpected<Error>(why);
+      if (!finds_cache()) return tl::unexpected<Error>(why);
       log_warn("{} cannot be reached; going on with what the cache has: {}",
                settings_.remote.text(), why.message());
       return false;
@@ -165,10 +196,14 @@ class Mount {
       case Identity::Kind::kVolume:
         return true;
       case Identity::Kind::kOther:
+        if (!settings_.create) {
+          shows_objects_ = true;
+          return true;
+        }
         return fail(Errc::kExists, url + " holds other things (such as " + identity->example +
                                        ") and no volume; make one beside them with 'cairn format " +
                                        url +
-                                       "/PREFIX', or 'cairn mount --create' with an empty prefix");
+                                       "/PREFIX', or mount without --create to see them as files");
       case Identity::Kind::kEmpty:
         break;
     }
@@ -198,7 +233,11 @@ class Mount {
     options.allow_other = settings_.allow_other;
     options.extra = settings_.kernel_options;
     options.io_timeout = engine_settings.io_timeout;
-    if (engine_settings.read_only)
+    options.fixed_content = shows_objects_;
+    if (shows_objects_)
+      options.cache_seconds =
+          std::chrono::duration<double>(settings_.objects.metadata_ttl).count();
+    else if (engine_settings.read_only)
       options.cache_seconds = std::chrono::duration<double>(engine_settings.poll_interval).count();
     options.remote_durability = settings_.remote_durability;
     TRY_ASSIGN(session_, FuseSession::mount(*volume_, options));
@@ -243,6 +282,7 @@ class Mount {
         {"pid", ::getpid()},
         {"remote", settings_.remote.text()},
         {"mountpoint", settings_.mountpoint},
+        {"view", shows_objects_ ? "objects" : "volume"},
         {"mode", settings_.options.engine.read_only ? "read-only"
                  : health.fenced                    ? "fenced"
                                                     : "read-write"},
@@ -272,7 +312,7 @@ class Mount {
         {"commit_interval_ms", engine().commit_interval().count() / 1'000'000},
         {"collection", last_collection()},
         {"fenced", health.fenced},
-        {"offline", mount_.remote->state().offline},
+        {"offline", offline_},
         {"store_error", health.last_error},
         {"local_error", local ? std::string() : local.error().message()},
     };
@@ -293,6 +333,8 @@ class Mount {
   }
 
   Json answer_snapshot(const Json& request) {
+    if (mount_.remote == nullptr)
+      return to_answer(fail(Errc::kUnsupported, "only volumes have snapshots"));
     const std::string action = request.value("action", "");
     const std::string name = request.value("name", "");
     Context context;
@@ -312,7 +354,9 @@ class Mount {
   Json answer_collect(const Json& request, const ControlServer::Progress& progress) {
     if (!collector_)
       return to_answer(fail(Errc::kUnsupported,
-                            "this mount is read-only; the volume's writer collects"));
+                            shows_objects_ ? "only volumes have garbage"
+                                           : "this mount is read-only; the volume's writer "
+                                             "collects"));
     Context context;  // the end of the mount ends a collection anyway
     CollectOptions how;
     how.grace = settings_.gc_grace;
@@ -480,6 +524,8 @@ class Mount {
   enum class Phase : uint8_t { kOpening, kLeaving, kMounting, kServing };
   std::atomic<Phase> phase_{Phase::kOpening};
   StoreStack store_;
+  bool shows_objects_ = false;  // known once the store, or the cache, was looked at
+  bool offline_ = false;        // it was out of reach then
   std::unique_ptr<CacheDir> cache_;
   OpenedMount mount_;
   std::unique_ptr<Volume> volume_;

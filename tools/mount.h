@@ -21,6 +21,7 @@ struct MountSettings {
   bool remote_durability = false;
   std::string kernel_options;
   std::string at_text;  // of options.at, as it was given
+  ObjectView objects;   // how a bucket's own objects look, when it holds no volume
   Duration gc_interval = std::chrono::hours(1);  // 0: only when asked
   Duration gc_grace = std::chrono::hours(24);
   Duration shutdown_timeout = std::chrono::seconds(80);
@@ -29,7 +30,8 @@ struct MountSettings {
 };
 
 // The folder of a remote's cache below the base: readable, and unique by a digest. A mount of a
-// point of its history (`at`) has a folder of its own.
+// point of its history (`at`) has a folder of its own, and so have the objects of a bucket.
+inline constexpr const char* kAtObjects = "/objects";  // no point of a history has such a name
 std::string cache_folder(const std::string& base, const RemoteUrl& remote,
                          const std::string& at = "");
 

@@ -23,6 +23,7 @@ enum class Rank : uint16_t {
   kCommit = 55,        // Engine: journal order = order of the live tables
   kEngineState = 57,   // Engine: counters, waiters, what is staged
   kEviction = 58,      // Engine: choosing what leaves the cache
+  kNames = 59,         // BucketTree: names of a bucket's objects
   kMetaStore = 60,     // live tables: memtables over LMDB
   kJournal = 65,       // journal tail
   kSegments = 70,      // data segments and their live counts

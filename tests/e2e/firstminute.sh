@@ -61,7 +61,11 @@ refuses mountpoint-is-a-file 1 'director' try "$volume" "$T/file"
 mkdir "$T/other" && echo mine >"$T/other/thing" && mkdir "$T/other/sub" && echo x >"$T/other/sub/y"
 before=$(listing "$T/other")
 refuses format-on-other-things 1 'empty|other' cairn format "file://$T/other"
-refuses mount-of-other-things 1 'cairn format|--create' try "file://$T/other" "$mnt"
+# They are shown as they are; nothing is formatted.
+check mount-of-other-things cairn_mount "$T/cache" "file://$T/other" "$mnt"
+check other-things-are-shown diff -r "$T/other" "$mnt"
+check other-things-are-read-only sh -c "! touch '$mnt/new' 2>/dev/null"
+check other-things-umount cairn_umount "$mnt"
 refuses create-on-other-things 1 'empty|other' try --create "file://$T/other" "$mnt"
 check other-things-untouched test "$before" = "$(listing "$T/other")"
 before=$(listing "$T/store")
@@ -134,7 +138,9 @@ fi
 if store_ready versitygw; then
   # Its buckets are folders, so things of others need no client.
   mkdir -p "$S3_DATA/data/other/sub" && cp "$T/file" "$S3_DATA/data/other/sub/thing.txt"
-  refuses bucket-holds-other-things 1 'cairn format|--create' try s3://data/other "$mnt"
+  check bucket-holds-other-things cairn_mount "$T/cache" s3://data/other "$mnt"
+  check bucket-things-are-shown cmp "$T/file" "$mnt/sub/thing.txt"
+  check bucket-things-umount cairn_umount "$mnt"
   refuses format-bucket-other-things 1 'empty|other' cairn format s3://data/other
   refuses create-bucket-other-things 1 'empty|other' try --create s3://data/other "$mnt"
   check bucket-untouched test "$(cd "$S3_DATA/data" && find . -type f)" = ./other/sub/thing.txt

@@ -115,11 +115,11 @@ void Wire::remove(std::string key, Context context, Callback<void> done) {
                });
 }
 
-void Wire::list(std::string prefix, std::string after, uint32_t limit, Context context,
+void Wire::list(ListScope scope, std::string after, uint32_t limit, Context context,
                 Callback<ListPage> done) {
-  travel<ListPage>("list " + prefix, std::move(context), std::move(done),
-                   [&bucket = bucket_, prefix, after, limit](Callback<ListPage> answer) {
-                     bucket.objects_.list(prefix, after, limit, Context(), std::move(answer));
+  travel<ListPage>("list " + scope.prefix, std::move(context), std::move(done),
+                   [&bucket = bucket_, scope, after, limit](Callback<ListPage> answer) {
+                     bucket.objects_.list(scope, after, limit, Context(), std::move(answer));
                    });
 }
 

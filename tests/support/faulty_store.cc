@@ -180,12 +180,12 @@ void FaultyStore::remove(std::string key, Context context, Callback<void> done) 
              }});
 }
 
-void FaultyStore::list(std::string prefix, std::string after, uint32_t limit, Context context,
+void FaultyStore::list(ListScope scope, std::string after, uint32_t limit, Context context,
                        Callback<ListPage> done) {
-  run<ListPage>({StoreOp::kList, prefix, std::move(context), std::move(done),
-                 [base = base_, prefix, after = std::move(after), limit](Context request,
+  run<ListPage>({StoreOp::kList, scope.prefix, std::move(context), std::move(done),
+                 [base = base_, scope, after = std::move(after), limit](Context request,
                                                                          Callback<ListPage> next) {
-                   base->list(prefix, after, limit, std::move(request), std::move(next));
+                   base->list(scope, after, limit, std::move(request), std::move(next));
                  }});
 }
 

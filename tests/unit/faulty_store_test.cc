@@ -50,9 +50,9 @@ class CheckThenAct final : public ObjectStore {
   void remove(std::string key, Context context, Callback<void> done) override {
     base_->remove(std::move(key), std::move(context), std::move(done));
   }
-  void list(std::string prefix, std::string after, uint32_t limit, Context context,
+  void list(ListScope scope, std::string after, uint32_t limit, Context context,
             Callback<ListPage> done) override {
-    base_->list(std::move(prefix), std::move(after), limit, std::move(context), std::move(done));
+    base_->list(std::move(scope), std::move(after), limit, std::move(context), std::move(done));
   }
   std::string description() const override { return "careless"; }
 

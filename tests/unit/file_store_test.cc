@@ -102,16 +102,22 @@ TEST_CASE("a file store hides its temporaries and sweeps only those that are a d
   }
   CHECK(fixture.put(".tmpx/x", "v"));
   CHECK(fixture.put("a/.tmp", "v"));
-  REQUIRE(posix_env().open(fixture.dir / "root/.tmp/young", OpenMode::kCreateNew));
-  REQUIRE(posix_env().open(fixture.dir / "root/.tmp/old", OpenMode::kCreateNew));
-  fs::last_write_time(fixture.dir / "root/.tmp/old",
-                      fs::file_time_type::clock::now() - std::chrono::hours(25));
+  const std::string temporaries = "root/.tmp/";
+  const std::string young = temporaries + "01234567-89ab-4cde-8f01-000000000001";
+  const std::string old = temporaries + "01234567-89ab-4cde-8f01-000000000002";
+  const std::string foreign = temporaries + "notes";  // of somebody whose directory this is
+  for (const std::string& name : {young, old, foreign})
+    REQUIRE(posix_env().open(fixture.dir / name, OpenMode::kCreateNew));
+  for (const std::string& name : {old, foreign})
+    fs::last_write_time(fixture.dir / name,
+                        fs::file_time_type::clock::now() - std::chrono::hours(25));
   CHECK(fixture.keys() == std::vector<std::string>{".tmpx/x", "a/.tmp", "k"});
   CHECK(list_sync(*fixture.store, ".tmp/", "", 10, {})->objects.empty());
-  CHECK(fixture.temporaries() == 2);
+  CHECK(fixture.temporaries() == 3);
   const auto again = fixture.open();
-  CHECK(fixture.temporaries() == 1);
-  CHECK(fs::exists(fixture.dir / "root/.tmp/young"));
+  CHECK(fixture.temporaries() == 2);
+  CHECK(fs::exists(fixture.dir / young));
+  CHECK(fs::exists(fixture.dir / foreign));
 }
 
 TEST_CASE("a file store never leaves its root and follows no links") {

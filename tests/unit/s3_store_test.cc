@@ -401,6 +401,48 @@ TEST_CASE("s3 list: below the prefix, in order, folder markers left out") {
 }
 
 namespace {
+std::string level(const std::vector<std::string>& keys, const std::vector<std::string>& prefixes,
+                  const std::string& token) {
+  std::string out = listing(keys, !token.empty());
+  out.resize(out.size() - std::string("</ListBucketResult>").size());
+  for (const std::string& prefix : prefixes)
+    out += "<CommonPrefixes><Prefix>" + uri_encode(prefix, true) + "</Prefix></CommonPrefixes>";
+  if (!token.empty()) out += "<NextContinuationToken>" + token + "</NextContinuationToken>";
+  return out + "</ListBucketResult>";
+}
+}  // namespace
+
+TEST_CASE("s3 list: one level, with the store's token, and what does not fit is refused") {
+  S3Settings settings;
+  settings.prefix = "pre";
+  Bucket bucket(
+      [](const Sent& sent) {
+        CHECK(has(sent.url, "delimiter=%2F"));
+        if (!has(sent.url, "continuation-token="))
+          return reply(200, level({"pre/d/a"}, {"pre/d//", "pre/d/b/"}, "a+b"));
+        CHECK(has(sent.url, "continuation-token=a%2Bb"));
+        return reply(200, level({}, {}, ""));
+      },
+      settings);
+  const ListScope scope = ListScope::level("d/");
+  auto page = list_sync(*bucket.store, scope, "", 10, Bucket::context());
+  REQUIRE_MESSAGE(page, page.error().message());
+  CHECK(page->objects.front().key == "d/a");
+  CHECK(page->prefixes == std::vector<std::string>{"d//", "d/b/"});
+  CHECK(page->truncated);
+  page = list_sync(*bucket.store, scope, page->next, 10, Bucket::context());
+  REQUIRE_MESSAGE(page, page.error().message());
+  CHECK_FALSE(page->truncated);
+  for (const std::string& bad :
+       {level({}, {"pre/d/b"}, ""), level({}, {"pre/d/"}, ""), level({"pre/d/b/c"}, {}, ""),
+        level({}, {"pre/d/c/", "pre/d/b/"}, ""), level({}, {"other/"}, ""),
+        level({}, {"pre/d/b/c/"}, "")}) {
+    Bucket liar(always(reply(200, bad)), settings);
+    CHECK_FALSE(list_sync(*liar.store, scope, "", 10, Bucket::context()));
+  }
+}
+
+namespace {
 // A store that takes multipart uploads and can fail some steps.
 struct Multipart {
   std::map<int, std::string> parts;
@@ -537,10 +579,10 @@ TEST_CASE("s3 multipart: a cancelled upload ends during a long pause") {
 
 TEST_CASE("s3: keys and prefixes that break the rules are refused before anything is sent") {
   Bucket bucket(always(reply(200)));
-  for (const char* key : {"", "/x", "a//b", "../x"}) {
+  for (const char* key : {"", "/x", "a//b", "../x"})
     CHECK(bucket.put(key, "x").error().code() == Errc::kInvalid);
+  for (const std::string& key : {std::string(), std::string(1025, 'x'), std::string("a\0b", 3)})
     CHECK(bucket.get(key).error().code() == Errc::kInvalid);
-  }
   S3Settings settings;
   settings.prefix = std::string(1000, 'p');
   Bucket deep(always(reply(200)), settings);

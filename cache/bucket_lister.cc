@@ -1,0 +1,384 @@
+#include "cache/bucket_lister.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+
+#include "cache/base/log.h"
+#include "cache/bucket_names.h"
+
+namespace cairn {
+
+namespace {
+
+constexpr uint32_t kPageNames = 1000;
+constexpr unsigned kEmptyPagesMax = 64;  // in a row, with more to come
+constexpr size_t kAbsentMax = 16'384;
+constexpr size_t kProbesMax = 16'384;
+constexpr size_t kChangesMax = 65'536;
+constexpr Duration kPatience = std::chrono::seconds(5);         // of who waits for a long listing
+constexpr Duration kAwayTerm = std::chrono::seconds(10);    // between two tries while it is away
+constexpr Duration kAwayPatience = std::chrono::seconds(10);
+
+}  // namespace
+
+struct BucketLister::Waiter {
+  Context context;
+  Callback<void> done;
+  std::atomic<bool> answered{false};
+  CancelToken::Listener listener;
+  uint64_t pages_seen = 0;
+};
+
+// One listing, or one look at a name. Its requests come one after the other (the two of a look
+// together), so only one thread at a time touches what is not marked.
+struct BucketLister::Flight {
+  Key key;
+  bool all = false;                              // protected by mutex_: somebody wants every name
+  std::vector<std::shared_ptr<Waiter>> waiters;  // protected by mutex_
+  std::atomic<uint64_t> pages{0};
+
+  std::string prefix;
+  std::string after;
+  int64_t started_ns = 0;
+  unsigned empty_pages = 0;
+  std::string last_object, last_prefix;
+
+  std::string part;
+  std::atomic<unsigned> answers_left{2};
+  Result<ListPage> object_page, dir_page;
+};
+
+BucketLister::BucketLister(const Parts& parts, const Options& options,
+                           std::shared_ptr<BucketTree> tree)
+    : parts_(parts), options_(options), tree_(std::move(tree)) {}
+
+void BucketLister::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  stop_token_.cancel();
+  std::unique_lock lock(mutex_);
+  idle_.wait(lock, [this] { return flights_.empty(); });
+}
+
+// ---- what is known
+
+bool BucketLister::fresh(int64_t seen_ns) const {
+  const int64_t age = parts_.clock.wall_ns() - seen_ns;
+  if (seen_ns > 0 && age >= 0 && age < options_.ttl.count()) return true;
+  return seen_ns > 0 && parts_.clock.now() < away_until_.load();
+}
+
+Result<bool> BucketLister::has_names(uint64_t dir, bool any_age) {
+  TRY_ASSIGN(const auto listing, tree_->listing(dir));
+  return listing && listing->complete && (any_age || fresh(listing->listed_ns));
+}
+
+Result<std::optional<BucketEntry>> BucketLister::look_up(uint64_t dir, std::string_view name) {
+  if (meaning_of(name).kind == NameMeaning::Kind::kNone) return std::optional<BucketEntry>();
+  TRY_ASSIGN(const bool all, has_names(dir, false));
+  TRY_ASSIGN(const auto entry, tree_->entry(dir, name));
+  if (entry && (all || fresh(entry->seen_ns)) && entry->seen_ns > 0) return entry;
+  if (all && !entry) return std::optional<BucketEntry>();
+  {
+    const std::lock_guard lock(mutex_);
+    const auto absent = absent_.find(Key(dir, name));
+    if (absent != absent_.end() && fresh(absent->second)) return std::optional<BucketEntry>();
+  }
+  return fail(Errc::kNotLocal, "a name has to be asked for");
+}
+
+void BucketLister::expire(uint64_t ino) {
+  auto keys = tree_->expire(ino);
+  if (keys) note_changes(*std::move(keys));
+}
+
+void BucketLister::note_changes(BucketTree::Keys keys) {
+  const std::lock_guard lock(mutex_);
+  for (std::string& key : keys) {
+    // What is left out the kernel forgets after the TTL.
+    if (changes_.keys.size() == kChangesMax) break;
+    changes_.keys.push_back(std::move(key));
+  }
+  changes_.moved = !changes_.keys.empty();
+}
+
+Changes BucketLister::take_changes() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(changes_, Changes());
+}
+
+// ---- who waits
+
+void BucketLister::fetch(const std::vector<Missing::Name>& names, Context context,
+                         Callback<void> done) {
+  struct Join {
+    std::atomic<size_t> left;
+    RankedMutex<Rank::kLeaf> mutex;
+    Status status;
+    Callback<void> done;
+  };
+  auto join_all = std::make_shared<Join>();
+  join_all->left = names.size() + 1;
+  join_all->done = std::move(done);
+  const auto one = [join_all](Status status) {
+    {
+      const std::lock_guard lock(join_all->mutex);
+      if (!status && join_all->status) join_all->status = std::move(status);
+    }
+    if (--join_all->left == 0) join_all->done(std::move(join_all->status));
+  };
+  for (const Missing::Name& wanted : names) join(wanted, context, one);
+  parts_.executor.submit([one] { one({}); });
+}
+
+// Lists the directory, or looks for the one name?
+Result<BucketLister::Question> BucketLister::what_to_ask(const Missing::Name& wanted) {
+  const Key whole(wanted.dir, "");
+  if (wanted.name.empty() || !options_.probe_names) return Question{whole, true};
+  using Kind = NameMeaning::Kind;
+  const Kind kind = meaning_of(wanted.name).kind;
+  if (kind != Kind::kPart && kind != Kind::kBeside) return Question{whole, true};
+  TRY_ASSIGN(const auto listing, tree_->listing(wanted.dir));
+  if (!listing || (listing->complete && listing->pages <= 1)) return Question{whole, false};
+  const std::lock_guard lock(mutex_);
+  if (probes_.size() >= kProbesMax) probes_.clear();
+  uint64_t& probes = probes_[wanted.dir];
+  if (listing->complete && 2 * probes >= listing->pages) return Question{whole, true};
+  ++probes;
+  return Question{Key(wanted.dir, wanted.name), false};
+}
+
+void BucketLister::join(const Missing::Name& wanted, const Context& context,
+                        Callback<void> done) {
+  auto waiter = std::make_shared<Waiter>();
+  waiter->context = context;
+  waiter->done = std::move(done);
+  waiter->listener = context.cancel.on_cancel(
+      [self = weak_from_this(), weak = std::weak_ptr<Waiter>(waiter)] {
+        const auto lister = self.lock();
+        const auto there = weak.lock();
+        if (lister && there)
+          lister->answer(there, fail(Errc::kCancelled, "the wait was interrupted", EINTR));
+      });
+  const auto question = what_to_ask(wanted);
+  if (!question) return answer(waiter, tl::unexpected<Error>(question.error()));
+  std::shared_ptr<Flight> flight;
+  bool is_new = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!stopping_) {
+      auto& there = flights_[question->key];
+      is_new = !there;
+      if (is_new) there = std::make_shared<Flight>();
+      flight = there;
+      flight->key = question->key;
+      flight->all |= question->all;
+      flight->waiters.push_back(waiter);
+      waiter->pages_seen = flight->pages;
+    }
+  }
+  if (!flight) return answer(waiter, fail(Errc::kCancelled, "the mount is ending", EIO));
+  watch(flight, waiter);
+  if (is_new) parts_.executor.submit([self = shared_from_this(), flight] { self->start(flight); });
+}
+
+// The waiter's deadline, and the steps of a long listing.
+void BucketLister::watch(const std::weak_ptr<Flight>& flight,
+                         const std::shared_ptr<Waiter>& waiter) {
+  const MonotonicTime step = parts_.clock.now() + kPatience;
+  const MonotonicTime at = std::min(step, waiter->context.deadline.at());
+  parts_.executor.submit_at(at, [lister = weak_from_this(), flight,
+                                 weak = std::weak_ptr<Waiter>(waiter)] {
+    const auto self = lister.lock();
+    const auto there = weak.lock();
+    const auto listing = flight.lock();
+    if (!self || !there || !listing || there->answered) return;
+    if (listing->pages > there->pages_seen) return self->answer(there, {});
+    if (there->context.deadline.passed(self->parts_.clock))
+      return self->answer(there, fail(Errc::kTimeout, "the store did not answer in time"));
+    self->watch(listing, there);
+  });
+}
+
+void BucketLister::answer(const std::shared_ptr<Waiter>& waiter, Status status) {
+  if (waiter->answered.exchange(true)) return;
+  parts_.executor.submit([waiter, status = std::move(status)] {
+    waiter->listener.reset();
+    std::exchange(waiter->done, nullptr)(status);
+  });
+}
+
+// ---- requests
+
+// Somebody who has something to show while the store is away is not kept waiting for long.
+Context BucketLister::request_context(uint64_t dir) {
+  const auto listing = tree_->listing(dir);
+  const bool has_old = listing && *listing && (*listing)->complete;
+  Context context;
+  context.cancel = stop_token_;
+  const Duration patience =
+      has_old ? std::min(kAwayPatience, options_.io_timeout) : options_.io_timeout;
+  context.deadline = Deadline::after(parts_.clock, patience);
+  return context;
+}
+
+void BucketLister::start(const std::shared_ptr<Flight>& flight) {
+  auto prefix = tree_->prefix_of(flight->key.first);
+  if (!prefix) return finish(flight, tl::unexpected<Error>(std::move(prefix).error()));
+  flight->prefix = *std::move(prefix);
+  flight->started_ns = parts_.clock.wall_ns();
+  if (!flight->key.second.empty()) return probe(flight);
+  list_next(flight);
+}
+
+void BucketLister::list_next(const std::shared_ptr<Flight>& flight) {
+  parts_.store.list(ListScope::level(flight->prefix), flight->after, kPageNames,
+                    request_context(flight->key.first),
+                    [self = shared_from_this(), flight](Result<ListPage> page) {
+                      self->parts_.executor.submit([self, flight, page = std::move(page)] {
+                        self->listed(flight, page);
+                      });
+                    });
+}
+
+void BucketLister::listed(const std::shared_ptr<Flight>& flight, const Result<ListPage>& page) {
+  if (!page) return finish(flight, tl::unexpected<Error>(page.error()));
+  if (Status taken = take_page(*flight, *page); !taken) return finish(flight, std::move(taken));
+  const uint64_t pages = ++flight->pages;
+  if (page->truncated) {
+    bool all = false;
+    {
+      const std::lock_guard lock(mutex_);
+      all = flight->all;
+    }
+    flight->after = page->next;
+    if (all)
+      return with_room(flight, [self = shared_from_this(), flight] { self->list_next(flight); });
+    tree_->leave_listing(flight->key.first);
+    return done_with(flight);
+  }
+  auto keys = tree_->finish_listing(flight->key.first, flight->started_ns, pages);
+  if (!keys) return finish(flight, tl::unexpected<Error>(std::move(keys).error()));
+  note_changes(*std::move(keys));
+  done_with(flight);
+}
+
+void BucketLister::done_with(const std::shared_ptr<Flight>& flight) {
+  with_room(flight, [self = shared_from_this(), flight] { self->finish(flight, {}); });
+}
+
+// A store whose pages do not come forward must not keep us for ever.
+Status BucketLister::take_page(Flight& flight, const ListPage& page) {
+  const auto stuck = [&flight] {
+    return fail(Errc::kIo, "list '" + flight.prefix + "': the listing does not come to an end");
+  };
+  flight.empty_pages = page.objects.empty() && page.prefixes.empty() ? flight.empty_pages + 1 : 0;
+  if (flight.empty_pages > kEmptyPagesMax) return stuck();
+  if (page.truncated && page.next.empty()) return stuck();
+  if (!page.objects.empty()) {
+    if (page.objects.front().key <= flight.last_object) return stuck();
+    flight.last_object = page.objects.back().key;
+  }
+  if (!page.prefixes.empty()) {
+    if (page.prefixes.front() <= flight.last_prefix) return stuck();
+    flight.last_prefix = page.prefixes.back();
+  }
+  if (!tree_->has_room())
+    return fail(Errc::kNoSpace,
+                "the cache has no room for the names of the bucket; mount with a larger "
+                "--cache-size",
+                ENOSPC);
+  TRY_ASSIGN(auto keys, tree_->note_page(flight.key.first, flight.prefix, page));
+  note_changes(std::move(keys));
+  return {};
+}
+
+// Names are written to the disk before there are too many of them in memory.
+void BucketLister::with_room(const std::shared_ptr<Flight>& flight, std::function<void()> next) {
+  if (tree_->memory_bytes() < options_.memory_bytes) return next();
+  parts_.background.submit([self = shared_from_this(), flight, next = std::move(next)] {
+    Status kept = self->tree_->checkpoint();
+    if (!kept) return self->finish(flight, std::move(kept));
+    next();
+  });
+}
+
+// An object with the name's key, a directory with it: the first keys that begin with each.
+void BucketLister::probe(const std::shared_ptr<Flight>& flight) {
+  flight->part = meaning_of(flight->key.second).part;
+  const std::string key = flight->prefix + flight->part;
+  if (!check_any_key(key)) {
+    flight->object_page = flight->dir_page = ListPage();
+    return probed(flight);
+  }
+  const Context context = request_context(flight->key.first);
+  const auto ask = [&](const std::string& prefix, Result<ListPage> Flight::* page) {
+    parts_.store.list(prefix, "", 1, context,
+                      [self = shared_from_this(), flight, page](Result<ListPage> answer) {
+                        (*flight).*page = std::move(answer);
+                        if (--flight->answers_left > 0) return;
+                        self->parts_.executor.submit([self, flight] { self->probed(flight); });
+                      });
+  };
+  ask(key, &Flight::object_page);
+  ask(key + "/", &Flight::dir_page);
+}
+
+void BucketLister::probed(const std::shared_ptr<Flight>& flight) {
+  for (const auto* page : {&flight->object_page, &flight->dir_page})
+    if (!*page) return finish(flight, tl::unexpected<Error>(page->error()));
+  const auto& [dir, name] = flight->key;
+  std::optional<ObjectInfo> object;
+  for (const ObjectInfo& each : flight->object_page->objects)
+    if (each.key == flight->prefix + flight->part) object = each;
+  const bool is_dir = !flight->dir_page->objects.empty();
+  auto keys = tree_->settle(dir, flight->part, object, is_dir);
+  if (!keys) return finish(flight, tl::unexpected<Error>(std::move(keys).error()));
+  note_changes(*std::move(keys));
+  const auto there = tree_->entry(dir, name);
+  if (there && !*there) {
+    const std::lock_guard lock(mutex_);
+    if (absent_.size() >= kAbsentMax) absent_.clear();
+    absent_[flight->key] = parts_.clock.wall_ns();
+  }
+  done_with(flight);
+}
+
+void BucketLister::finish(const std::shared_ptr<Flight>& flight, Status status) {
+  if (!status) {
+    status = settle_for_old(*flight, status);
+  } else {
+    away_until_ = MonotonicTime::min();
+  }
+  std::vector<std::shared_ptr<Waiter>> waiters;
+  {
+    const std::lock_guard lock(mutex_);
+    waiters.swap(flight->waiters);
+    flights_.erase(flight->key);
+    if (flight->key.second.empty()) probes_.erase(flight->key.first);
+    idle_.notify_all();
+  }
+  for (const auto& waiter : waiters) answer(waiter, status);
+}
+
+// The store is away: what was listed once is shown on.
+Status BucketLister::settle_for_old(const Flight& flight, const Status& failed) {
+  const Errc code = failed.error().code();
+  const auto [dir, name] = flight.key;
+  if ((code != Errc::kTransient && code != Errc::kTimeout) || stop_token_.cancelled())
+    return failed;
+  TRY_ASSIGN(const auto listing, tree_->listing(dir));
+  TRY_ASSIGN(const auto entry, tree_->entry(dir, name));
+  const bool has_old = listing && listing->complete && listing->listed_ns > 0;
+  if (!has_old && (!entry || entry->seen_ns == 0)) return failed;
+  away_until_ = parts_.clock.now() + kAwayTerm;
+  log_once_per(std::chrono::minutes(10), "names",
+               "the store cannot be read, what was listed before is shown: " +
+                   failed.error().message());
+  return {};
+}
+
+}  // namespace cairn

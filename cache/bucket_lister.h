@@ -1,0 +1,104 @@
+// BucketLister: keeps a BucketTree as fresh as the metadata TTL says, by as few requests as it can.
+//
+// A directory is listed whole: one request a 1,000 names, one listing at a time for all who ask.
+// Only when it has more than one page, single names that are looked up are asked for alone (two
+// requests), until that cost as many as listing it. A name that was just not there is remembered.
+// States of a directory: unknown; listed at a time, with so many pages; left after its first page.
+// Who asks waits for the answer, for its own deadline, or until a long listing got further: then it
+// is told to look again, and asks again.
+// While the store is away what was listed once counts as fresh, in short terms.
+//
+// Threads: all methods are thread-safe. No lock is held across a request, a table or a callback.
+// Owner: BucketRemote, which calls `stop` before it goes; requests under way keep it alive.
+// Errors: those of the store; kNoSpace when the cache has no room for the names; kIo when a listing
+// does not come forward.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cache/base/executor.h"
+#include "cache/bucket_tree.h"
+#include "cache/remote.h"
+
+namespace cairn {
+
+class BucketLister : public std::enable_shared_from_this<BucketLister> {
+ public:
+  struct Parts {
+    ObjectStore& store;
+    Clock& clock;
+    Executor& executor;    // completions, work on the tables
+    Executor& background;  // writes names to the disk; tells the kernel nothing
+  };
+  struct Options {
+    Duration ttl = std::chrono::seconds(60);
+    Duration io_timeout = std::chrono::seconds(60);
+    uint64_t memory_bytes = 8ULL << 20;  // of names that are not on the disk yet
+    // Names may be asked for alone. Not where an empty directory is one without objects.
+    bool probe_names = true;
+  };
+  BucketLister(const Parts& parts, const Options& options, std::shared_ptr<BucketTree> tree);
+  // Ends all requests; when it returned none is under way.
+  void stop();
+
+  // Are all names of the directory here, fresh enough? `any_age`: however old.
+  Result<bool> has_names(uint64_t dir, bool any_age);
+  // The entry as it is known to be; nullopt: it is not there. kNotLocal: nobody knows.
+  Result<std::optional<BucketEntry>> look_up(uint64_t dir, std::string_view name);
+  // Asks the store for what is missing.
+  void fetch(const std::vector<Missing::Name>& names, Context context, Callback<void> done);
+  // An object turned out to be another version: its name is to be asked for again.
+  void expire(uint64_t ino);
+  // Tree keys whose values changed since the last call.
+  Changes take_changes();
+
+ private:
+  struct Waiter;
+  struct Flight;
+  using Key = std::pair<uint64_t, std::string>;  // a directory, and a name or nothing
+
+  bool fresh(int64_t seen_ns) const;
+  struct Question {
+    Key key;
+    bool all = false;  // however many pages there are
+  };
+  Result<Question> what_to_ask(const Missing::Name& wanted);
+  void join(const Missing::Name& wanted, const Context& context, Callback<void> done);
+  void watch(const std::weak_ptr<Flight>& flight, const std::shared_ptr<Waiter>& waiter);
+  void answer(const std::shared_ptr<Waiter>& waiter, Status status);
+  Context request_context(uint64_t dir);
+
+  void start(const std::shared_ptr<Flight>& flight);
+  void list_next(const std::shared_ptr<Flight>& flight);
+  void listed(const std::shared_ptr<Flight>& flight, const Result<ListPage>& page);
+  Status take_page(Flight& flight, const ListPage& page);
+  void with_room(const std::shared_ptr<Flight>& flight, std::function<void()> next);
+  void done_with(const std::shared_ptr<Flight>& flight);
+  void probe(const std::shared_ptr<Flight>& flight);
+  void probed(const std::shared_ptr<Flight>& flight);
+  void finish(const std::shared_ptr<Flight>& flight, Status status);
+  Status settle_for_old(const Flight& flight, const Status& failed);
+  void note_changes(BucketTree::Keys keys);
+
+  const Parts parts_;
+  const Options options_;
+  const std::shared_ptr<BucketTree> tree_;
+  CancelToken stop_token_;
+  std::atomic<MonotonicTime> away_until_{MonotonicTime::min()};  // what is here counts until then
+
+  mutable RankedMutex<Rank::kRemote> mutex_;
+  ConditionVariable idle_;
+  bool stopping_ = false;                          // protected by mutex_, as is all below
+  std::map<Key, std::shared_ptr<Flight>> flights_;
+  std::map<Key, int64_t> absent_;                  // names that were not there, and when
+  std::map<uint64_t, uint64_t> probes_;            // of a directory, since it was listed
+  Changes changes_;
+};
+
+}  // namespace cairn

@@ -1,0 +1,283 @@
+// The objects of a bucket as a tree of files: what is shown, what it costs, what a reader gets when
+// an object is replaced under it.
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <functional>
+#include <map>
+
+#include "cache/wait.h"
+#include "s3/memory_store.h"
+#include "s3/metered_store.h"
+#include "tests/support/faulty_store.h"
+#include "tests/support/memory_env.h"
+#include "tests/support/test_mount.h"
+
+using namespace cairn;
+using namespace cairn::test;
+
+namespace {
+
+struct World {
+  World() {
+    mount.options.engine.read_only = true;
+    mount.options.objects = ObjectView{};
+    mount.options.objects->metadata_ttl = std::chrono::hours(1);
+  }
+  void put(const std::string& key, const std::string& bytes) {
+    objects->put_foreign(key, Buffer::copy(bytes));
+  }
+  void open(const std::string& cache = "/cache") {
+    const Status opened = mount.open(cache);
+    REQUIRE_MESSAGE(opened, (opened ? "" : opened.error().message()));
+  }
+  Result<Attr> lookup(Ino dir, const std::string& name) {
+    return mount.run([&](Volume& v, Need& n) { return v.lookup(dir, name, n); });
+  }
+  // A path from the root; 0 when it is not there.
+  Ino find(const std::string& path) {
+    Ino at = kRootIno;
+    for (size_t begin = 0; begin <= path.size();) {
+      const size_t end = std::min(path.find('/', begin), path.size());
+      const auto attr = lookup(at, path.substr(begin, end - begin));
+      if (!attr) return 0;
+      at = attr->ino;
+      begin = end + 1;
+    }
+    return at;
+  }
+  Result<std::string> read_ino(Ino ino, uint64_t offset = 0, uint64_t length = 1 << 20) {
+    TRY_ASSIGN(const HandleId handle,
+               mount.run([&](Volume& v, Need& n) { return v.open_file(ino, n); }));
+    auto bytes =
+        mount.run([&](Volume& v, Need& n) { return v.read(handle, offset, length, n); });
+    mount.volume().release_file(handle);
+    TRY(bytes);
+    return to_string(*bytes);
+  }
+  std::string read(const std::string& path) {
+    const auto bytes = read_ino(find(path));
+    return bytes ? *bytes : "error: " + bytes.error().message();
+  }
+  // Name to size, directories with a '/' behind them and no size.
+  std::map<std::string, uint64_t> list(const std::string& path = "") {
+    const Ino ino = path.empty() ? kRootIno : find(path);
+    const auto dir = mount.run([&](Volume& v, Need& n) { return v.open_dir(ino, n); });
+    REQUIRE(dir);
+    std::map<std::string, uint64_t> out;
+    uint64_t after = 0;
+    while (true) {
+      const auto page = mount.run(
+          [&](Volume& v, Need& n) { return v.readdir(*dir, after, 100, true, n); });
+      REQUIRE_MESSAGE(page, (page ? "" : page.error().message()));
+      if (page->empty()) break;
+      for (const DirEntry& entry : *page) {
+        after = entry.cookie;
+        if (entry.name == "." || entry.name == "..") continue;
+        const bool is_dir = entry.type == FileType::kDirectory;
+        REQUIRE(entry.attr);
+        CHECK(out.emplace(entry.name + (is_dir ? "/" : ""), entry.attr->size).second);
+      }
+    }
+    mount.volume().release_dir(*dir);
+    return out;
+  }
+  std::string xattr(const std::string& path, const std::string& name) {
+    const auto value = mount.run(
+        [&, ino = find(path)](Volume& v, Need& n) { return v.getxattr(ino, name, n); });
+    return value ? to_string(*value) : "none";
+  }
+  // Of one second.
+  void let_ttl_pass() {
+    REQUIRE(pause(io, system_clock(), std::chrono::milliseconds(1100), Context()));
+  }
+  uint64_t requests() const {
+    const RequestCounts counts = store->counts();
+    return counts.list + counts.get + counts.put + counts.remove;
+  }
+
+  MemoryEnv env;
+  ThreadExecutor io{"io", 2};
+  std::shared_ptr<MemoryStore> objects = std::make_shared<MemoryStore>(io, system_clock());
+  std::shared_ptr<FaultyStore> faults = std::make_shared<FaultyStore>(
+      objects, FaultyStore::Parts{io, system_clock(), os_rng()});
+  std::shared_ptr<MeteredStore> store = std::make_shared<MeteredStore>(faults);
+  TestMount mount{*store, env, io};
+};
+
+using Names = std::map<std::string, uint64_t>;
+
+}  // namespace
+
+TEST_CASE("objects are files, what their keys have in common are directories") {
+  World w;
+  w.put("a.txt", "hello");
+  w.put("dir/b", "12");
+  w.put("dir/sub/c", "");
+  w.put("empty/", "");
+  w.put("a-", "x");
+  w.open();
+  CHECK(w.list() == Names{{"a-", 1}, {"a.txt", 5}, {"dir/", 0}, {"empty/", 0}});
+  CHECK(w.requests() == 1);
+  CHECK(w.list("dir") == Names{{"b", 2}, {"sub/", 0}});
+  CHECK(w.list("empty").empty());
+  CHECK(w.requests() == 3);
+  CHECK(w.read("a.txt") == "hello");
+  CHECK(w.read("dir/sub/c").empty());
+  CHECK(w.find("dir/none") == 0);
+  CHECK(w.find("dir/b/c") == 0);
+  const uint64_t before = w.requests();
+  CHECK(w.read("a.txt") == "hello");
+  CHECK(w.list() == Names{{"a-", 1}, {"a.txt", 5}, {"dir/", 0}, {"empty/", 0}});
+  CHECK(w.requests() == before);
+
+  const auto attr = w.lookup(kRootIno, "a.txt");
+  REQUIRE(attr);
+  CHECK(attr->mode == (S_IFREG | 0644));
+  CHECK(attr->nlink == 1);
+  CHECK(attr->allocated == 4096);
+  CHECK(attr->mtime > 1'500'000'000'000'000'000);
+  CHECK(w.xattr("dir/b", "user.s3.key") == "dir/b");
+  CHECK(w.xattr("dir/b", "user.s3.etag") == "m2");
+  CHECK(w.xattr("dir/b", "user.cairn.cid") == "none");
+  CHECK(w.xattr("dir/b", "user.cairn.state") == "stored");
+  CHECK(w.xattr("dir", "user.s3.key") == "none");
+  const Status made = w.mount.run(
+      [](Volume& v, Need& n) { return v.unlink(kRootIno, "a.txt", n); });
+  REQUIRE_FALSE(made);
+  CHECK(made.error().sys_errno() == EROFS);
+}
+
+TEST_CASE("keys that cannot be names are shown all the same, and read by what is shown") {
+  World w;
+  const std::string long_part(300, 'x');
+  const std::string odd = "odd\x01\xff\n";
+  const std::map<std::string, std::string> keys{
+      {"/lead", "1"},       {"d//e", "22"},          {"d/./f", "333"},        {"d/../g", "4444"},
+      {"a", "55555"},       {"a/b", "666666"},       {"m/", "marker"},        {"m/x", "7"},
+      {"%key%.", "88"},     {odd, "999"},            {long_part, "ten"},      {"tail//", "eleven"},
+      {long_part + "/y", "twelve"}};
+  for (const auto& [key, bytes] : keys) w.put(key, bytes);
+  w.open();
+  std::map<std::string, std::string> seen;  // key to bytes
+  const std::function<void(const std::string&)> walk = [&](const std::string& path) {
+    for (const auto& [name, size] : w.list(path)) {
+      const bool is_dir = name.back() == '/';
+      const std::string below =
+          (path.empty() ? "" : path + "/") + (is_dir ? name.substr(0, name.size() - 1) : name);
+      if (is_dir) {
+        walk(below);
+      } else {
+        seen[w.xattr(below, "user.s3.key")] = w.read(below);
+      }
+    }
+  };
+  walk("");
+  CHECK(seen == keys);
+  CHECK(w.read("%file%a") == "55555");
+  CHECK(w.read("a/b") == "666666");
+  CHECK(w.read("m/%marker%") == "marker");
+  CHECK(w.read("d/%key%../g") == "4444");
+}
+
+TEST_CASE("a directory of many objects costs one request a thousand, and single names cost two") {
+  World w;
+  for (int i = 0; i < 2500; ++i) w.put("d/" + std::to_string(10'000 + i), "x");
+  w.put("d/z/x", "");
+  w.open();
+  CHECK(w.list("d").size() == 2501);
+  CHECK(w.requests() == 4);  // one of the root
+  CHECK(w.read("d/12000") == "x");
+  CHECK(w.requests() == 5);
+  w.mount.kill();
+
+  // Unknown: its first page, which says that there are more; then names alone.
+  w.open("/other");
+  const uint64_t before = w.requests();
+  CHECK(w.find("d/12499") != 0);
+  CHECK(w.requests() == before + 4);
+  CHECK(w.find("d/12499") != 0);
+  CHECK(w.find("d/10001") != 0);  // it was on the first page
+  CHECK(w.find("d/z/x") != 0);
+  CHECK(w.requests() == before + 7);
+  CHECK(w.find("d/none") == 0);
+  CHECK(w.find("d/none") == 0);
+  CHECK(w.requests() == before + 9);
+}
+
+TEST_CASE("a replaced object is another file; who reads the old one gets ESTALE, never a mixture") {
+  World w;
+  const std::string first(3'000'000, 'a');
+  const std::string second(3'000'000, 'b');
+  w.put("f", first);
+  w.open();
+  const Ino ino = w.find("f");
+  CHECK(w.read_ino(ino, 0, 10) == std::string(10, 'a'));
+  w.put("f", second);
+  CHECK(w.read_ino(ino, 0, 10) == std::string(10, 'a'));  // it is here
+  const auto rest = w.read_ino(ino, 2'500'000, 10);
+  REQUIRE_FALSE(rest);
+  CHECK(rest.error().sys_errno() == ESTALE);
+  // It was noticed: the next look finds the new one, whatever the TTL.
+  const Ino now = w.find("f");
+  CHECK(now != 0);
+  CHECK(now != ino);
+  CHECK(w.read_ino(now, 2'999'990) == std::string(10, 'b'));
+  CHECK_FALSE(w.read_ino(ino, 0, 10));
+  const auto changes = w.mount.engine().remote().follow(Context());
+  REQUIRE(changes);
+  CHECK(changes->moved);
+}
+
+TEST_CASE("what comes, goes and changes its kind is seen after the TTL") {
+  World w;
+  w.mount.options.objects->metadata_ttl = std::chrono::seconds(1);
+  w.put("a", "1");
+  w.put("b/x", "2");
+  w.put("c", "3");
+  w.open();
+  CHECK(w.list() == Names{{"a", 1}, {"b/", 0}, {"c", 1}});
+  const Ino same = w.find("c");
+  REQUIRE(remove_sync(*w.objects, "b/x", Context()));
+  REQUIRE(remove_sync(*w.objects, "a", Context()));
+  w.put("a/y", "44");
+  w.put("b", "555");
+  w.put("c/z", "6");
+  w.let_ttl_pass();
+  CHECK(w.list() == Names{{"a/", 0}, {"b", 3}, {"c/", 0}, {"%file%c", 1}});
+  CHECK(w.find("%file%c") == same);
+  CHECK(w.read("a/y") == "44");
+  REQUIRE(remove_sync(*w.objects, "c/z", Context()));
+  w.let_ttl_pass();
+  CHECK(w.list() == Names{{"a/", 0}, {"b", 3}, {"c", 1}});
+  CHECK(w.find("c") == same);
+}
+
+TEST_CASE("names and content outlive the mount, and the store's absence") {
+  World w;
+  w.mount.options.objects->metadata_ttl = std::chrono::seconds(1);
+  w.put("dir/f", "content");
+  w.open();
+  CHECK(w.read("dir/f") == "content");
+  const Ino ino = w.find("dir/f");
+  REQUIRE(w.mount.close());
+  w.let_ttl_pass();
+  w.faults->add({.kind = FaultKind::kFail, .count = FaultyStore::kForever});
+  w.open();
+  CHECK(w.find("dir/f") == ino);
+  CHECK(w.list("dir") == Names{{"f", 7}});
+  w.faults->clear();
+  w.mount.kill();
+}
+
+TEST_CASE("what the store refuses is said, and asked for again next time") {
+  World w;
+  for (int i = 0; i < 3; ++i) w.put("d/" + std::to_string(i), "x");
+  w.open();
+  w.faults->add({.kind = FaultKind::kFail, .count = 1, .code = Errc::kPermission});
+  const auto refused = w.lookup(kRootIno, "d");
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == Errc::kPermission);
+  CHECK(w.list("d").size() == 3);
+}
