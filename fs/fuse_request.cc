@@ -45,13 +45,14 @@ class Parked : public std::enable_shared_from_this<Parked> {
 
   Clock& clock() { return context_.volume.engine().clock(); }
 
-  // One read of a process becomes several requests, one after the other: when the first has waited
-  // in vain, the others do not wait as long again.
+  // One read of a process becomes two requests: when the kernel's readahead has waited in vain, it
+  // asks for the page alone. Together they wait for the I/O timeout, the second a small part of it.
   Duration patience() {
-    constexpr int kSharePart = 10;
     const Duration whole = context_.io_timeout;
+    const Duration second =
+        std::min(std::max<Duration>(whole / 10, std::chrono::seconds(1)), whole / 2);
     const bool silent = clock().now() < context_.store_silent_at.load() + whole;
-    return silent ? std::max<Duration>(whole / kSharePart, std::chrono::seconds(1)) : whole;
+    return silent ? second : whole - second;
   }
 
   void wait_for(Need need) {

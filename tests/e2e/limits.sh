@@ -197,14 +197,15 @@ check sent-at-its-age test $took -ge 2500 -a $took -le 8000
 
 # --- never: the writer waits, and can be killed
 check umount-age-2 cairn_umount "$mnt"
-check mount-never mount_it --stall-timeout never --pending-bytes 4M || e2e_end
+check mount-never mount_it --stall-timeout never --pending-bytes 4M --io-timeout 2s || e2e_end
+watch_sleepers
 set_store ro
 dd if=/dev/zero of="$mnt/waits" bs=1M count=64 status=none &
 writer=$!
 pids+=("$writer")
 waits() { [ "$(stat -c %s "$mnt/waits" 2>/dev/null || echo 0)" -ge $((3 << 20)) ] && [ "$(cut -d' ' -f3 "/proc/$writer/stat")" != R ]; }
 check writer-waits wait_until 30 waits
-sleep 3
+sleep 4
 check writer-still-waits kill -0 "$writer"
 start=$(now_ms)
 kill -9 "$writer"
@@ -212,6 +213,7 @@ check killed-while-waiting wait_until 5 gone_or_zombie "$writer"
 took=$(($(now_ms) - start))
 say "killed after $took ms"
 check killed-within-a-second test $took -le 1000
+end_sleepers writer-does-not-sleep-in-D 3000
 check daemon-lives test -n "$(daemon_pid "$mnt")"
 set_store rw
 LIMIT=120 check flush-never cairn flush "$mnt"
