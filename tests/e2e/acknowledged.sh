@@ -202,28 +202,12 @@ database() {  # NAME: rounds of inserting, killing, checking
 
 sqlite_insert() {
   mkdir -p "$1/sqlite"
-  exec python3 - "$1/sqlite/rows.db" <<'PY'
-import sqlite3, sys, time
-db = sqlite3.connect(sys.argv[1], timeout=30)
-db.execute("pragma synchronous = full")
-db.execute("create table if not exists t (n integer primary key, s text)")
-while True:
-    with db:
-        row = db.execute("insert into t (s) values (?)", ("x" * 500,)).lastrowid
-    print(row, int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000), flush=True)
-PY
+  exec python3 "$repo/tests/e2e/rows.py" insert "$1/sqlite/rows.db"
 }
 sqlite_stop() { wait "$1" 2>/dev/null; true; }
 sqlite_is_clean() {  # DIR AT-LEAST-ROWS
   [ -e "$1/sqlite/rows.db" ] || { [ "$2" = 0 ]; return; }
-  python3 - "$1/sqlite/rows.db" "$2" <<'PY'
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1])
-assert db.execute("pragma integrity_check").fetchone()[0] == "ok"
-rows, last = db.execute("select count(*), max(n) from t").fetchone()
-print(rows, "rows, the last is", last)
-assert rows >= int(sys.argv[2]), (rows, sys.argv[2])
-PY
+  python3 "$repo/tests/e2e/rows.py" check "$1/sqlite/rows.db" "$2"
 }
 database sqlite
 
