@@ -1,5 +1,7 @@
 #include "fs/fuse_request.h"
 
+#include <cerrno>
+
 #include "cache/base/log.h"
 
 namespace cairn {
@@ -77,10 +79,7 @@ class Parked : public std::enable_shared_from_this<Parked> {
     fuse_req_interrupt_func(req_, nullptr, nullptr);
     if (!status) {
       if (status.error().code() == Errc::kTimeout) context_.store_silent_at = clock().now();
-      // What the store lacks is no name that does not exist.
-      if (status.error().code() == Errc::kNotFound)
-        return finish(Error(Errc::kCorruption, status.error().message()));
-      return finish(status.error());
+      return finish(for_caller(status.error()));
     }
     context_.store_silent_at = kNever;
     Need need;
@@ -88,6 +87,19 @@ class Parked : public std::enable_shared_from_this<Parked> {
     if (!need.waits_for_uploads() && deadline_.passed(clock()))
       return finish(Error(Errc::kTimeout, "the store did not answer in time"));
     wait_for(std::move(need));
+  }
+
+  // What the store lacks is no name that does not exist, and what it refuses us is not what the
+  // caller may not do: only what the wait itself ended with is said as it is.
+  static Error for_caller(const Error& error) {
+    switch (error.code()) {
+      case Errc::kCancelled:
+      case Errc::kNoSpace:
+      case Errc::kFenced:
+        return error;
+      default:
+        return Error(Errc::kIo, error.message(), EIO);
+    }
   }
 
   void finish(const Error& error) {

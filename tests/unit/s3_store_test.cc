@@ -234,7 +234,7 @@ TEST_CASE("s3: what the store's errors mean") {
   };
   const std::vector<Case> cases{
       {error_reply(404, "NoSuchKey"), Errc::kNotFound, "no such object", true},
-      {error_reply(404, "NoSuchBucket"), Errc::kNotFound, "bucket 'data' does not exist", true},
+      {error_reply(404, "NoSuchBucket"), Errc::kPermission, "bucket 'data' does not exist", true},
       {error_reply(404, "XAdminUserNotFound"), Errc::kPermission, "AWS_ACCESS_KEY_ID", true},
       {error_reply(404, "SomethingElse"), Errc::kIo, "SomethingElse", false},
       {reply(404, "<html>Not found</html>"), Errc::kIo, "--endpoint-url", false},
@@ -336,7 +336,7 @@ TEST_CASE("s3 remove: gone is gone, a missing bucket is not") {
   Bucket deleted(always(reply(204)));
   CHECK(remove_sync(*deleted.store, "k", Bucket::context()));
   Bucket missing(always(error_reply(404, "NoSuchBucket")));
-  CHECK(remove_sync(*missing.store, "k", Bucket::context()).error().code() == Errc::kNotFound);
+  CHECK(remove_sync(*missing.store, "k", Bucket::context()).error().code() == Errc::kPermission);
 }
 
 namespace {
