@@ -131,6 +131,16 @@ one_life() {
     say "$(cat "$T/check.out"), $(wc -l <"$T/rows") were acknowledged"
     LIMIT=60 check "$name-umount" cairn_umount "$mnt" || return
   done
+  # Nobody asked for a sync: it is done within a second.
+  check "$fs-$2-mount-unasked" mount_here env || return
+  set_store ro
+  echo unasked >"$mnt/unasked"
+  sleep 2.5
+  check "$fs-$2-cut-unasked" cut_power || return
+  set_store rw
+  check "$fs-$2-mount-after-unasked" mount_here env || return
+  check "$fs-$2-synced-unasked" grep -q unasked "$mnt/unasked"
+  LIMIT=60 check "$fs-$2-umount-unasked" cairn_umount "$mnt" || return
   say "$(wc -l <"$T/synced") files were fsynced before the cuts"
   check "$fs-$2-some-were-synced" test "$(wc -l <"$T/synced")" -gt $((rounds * 5))
   LIMIT=120 check "$fs-$2-check-data" cairn check --data "file://$store/volume"
