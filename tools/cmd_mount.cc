@@ -103,8 +103,8 @@ Result<bool> take_mount_option(const std::string& option, MountArguments& argume
       "nostrictatime", "async", "nolazytime", "lazytime", "atime"};
   if (option == "strictatime")
     return fail(Errc::kInvalid,
-                "-o strictatime cannot be had: reading changes no access time of a volume; leave it "
-                "out (relatime and noatime are accepted)");
+                "-o strictatime cannot be had: reading changes no access time of a volume; leave "
+                "it out (relatime and noatime are accepted)");
   if (option == "ro") {
     arguments.read_only = true;
   } else if (for_kernel.count(option) != 0) {

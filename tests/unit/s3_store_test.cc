@@ -330,6 +330,13 @@ TEST_CASE("s3: keys that were rotated meanwhile are tried, the same ones are not
   CHECK(same.http->sent().size() == 1);
 }
 
+TEST_CASE("s3: what the server says it is") {
+  Bucket bucket(always(reply(200, "", {{"Server", "Other\n1.2" + std::string(100, 'x')}})));
+  CHECK(bucket.store->server().empty());
+  CHECK(remove_sync(*bucket.store, "k", Bucket::context()));
+  CHECK(bucket.store->server() == "Other 1.2" + std::string(51, 'x'));
+}
+
 TEST_CASE("s3 remove: gone is gone, a missing bucket is not") {
   Bucket gone(always(error_reply(404, "NoSuchKey")));
   CHECK(remove_sync(*gone.store, "k", Bucket::context()));
