@@ -19,7 +19,7 @@ start() {
   pids+=("$daemon")
   mounts+=("$mnt")
   wait_until 60 is_mounted "$mnt" && wait_until 20 cairn status "$mnt"
-  is_mounted "$mnt"
+  is_mounted "$mnt" || { cat "$T/daemon.out"; return 1; }
 }
 not_mounted() { ! is_mounted "$1"; }
 ended() { ! kill -0 "$daemon" 2>/dev/null; }
@@ -111,7 +111,7 @@ for way in 'umount -l' 'fusermount3 -u'; do
 done
 
 # Told twice: it leaves what is not stored to the next mount, long before its deadline.
-check twice-start start --shutdown-timeout 10m || { cat "$T/daemon.out"; e2e_end; }
+check twice-start start --shutdown-timeout 10m || e2e_end
 faults '{"fault": "slowdown", "method": "PUT"}'
 put_something twice 5
 kill -TERM "$daemon"
