@@ -124,6 +124,7 @@ struct RemoteHealth {
   bool failing = false;
   std::string last_error;
   Errc last_code = Errc::kIo;
+  MonotonicTime said_at{};  // in the log
 };
 
 class Engine final : private PublishHost {

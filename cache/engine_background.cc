@@ -11,6 +11,7 @@ namespace {
 constexpr Duration kTick = std::chrono::milliseconds(200);
 constexpr Duration kRetryFirst = std::chrono::milliseconds(500);
 constexpr Duration kRetryMax = std::chrono::seconds(30);
+constexpr Duration kReminder = std::chrono::minutes(10);
 }  // namespace
 
 void Engine::schedule_background() {
@@ -139,7 +140,10 @@ void Engine::note_remote(const Status& status) {
       return;
     }
     fenced = status.error().code() == Errc::kFenced && !health_.fenced;
-    is_news = !health_.failing || health_.last_code != status.error().code();
+    // Said when it begins or changes, then as a reminder.
+    is_news = !health_.failing || health_.last_code != status.error().code() ||
+              clock_.now() >= health_.said_at + kReminder;
+    if (is_news) health_.said_at = clock_.now();
     health_.failing = true;
     health_.last_code = status.error().code();
     health_.last_error = status.error().message();
@@ -154,20 +158,11 @@ void Engine::note_remote(const Status& status) {
     wake_waiters();
     return;
   }
-  if (settings_.read_only) {
-    log_once_per(std::chrono::minutes(10), "store",
-                 "the store cannot be read, what is here is shown: " + status.error().message());
-    return;
-  }
-  const std::string text =
-      "the store cannot be written, what is written stays in the cache and is tried again: " +
-      status.error().message();
-  // Said when it begins or changes, then as a reminder.
-  if (is_news) {
-    log_warn("{}", text);
-  } else {
-    log_once_per(std::chrono::minutes(10), "store", text);
-  }
+  const char* what =
+      settings_.read_only
+          ? "the store cannot be read, what is here is shown: "
+          : "the store cannot be written, what is written stays in the cache and is tried again: ";
+  if (is_news) log_warn("{}{}", what, status.error().message());
 }
 
 void Engine::abandon() {

@@ -1,5 +1,7 @@
 #include "fs/fuse_request.h"
 
+#include <cerrno>
+
 #include "cache/base/log.h"
 
 namespace cairn {
@@ -45,13 +47,14 @@ class Parked : public std::enable_shared_from_this<Parked> {
 
   Clock& clock() { return context_.volume.engine().clock(); }
 
-  // One read of a process becomes several requests, one after the other: when the first has waited
-  // in vain, the others do not wait as long again.
+  // One read of a process becomes two requests: when the kernel's readahead has waited in vain, it
+  // asks for the page alone. Together they wait for the I/O timeout, the second a small part of it.
   Duration patience() {
-    constexpr int kSharePart = 10;
     const Duration whole = context_.io_timeout;
+    const Duration second =
+        std::min(std::max<Duration>(whole / 10, std::chrono::seconds(1)), whole / 2);
     const bool silent = clock().now() < context_.store_silent_at.load() + whole;
-    return silent ? std::max<Duration>(whole / kSharePart, std::chrono::seconds(1)) : whole;
+    return silent ? second : whole - second;
   }
 
   void wait_for(Need need) {
@@ -77,10 +80,7 @@ class Parked : public std::enable_shared_from_this<Parked> {
     fuse_req_interrupt_func(req_, nullptr, nullptr);
     if (!status) {
       if (status.error().code() == Errc::kTimeout) context_.store_silent_at = clock().now();
-      // What the store lacks is no name that does not exist.
-      if (status.error().code() == Errc::kNotFound)
-        return finish(Error(Errc::kCorruption, status.error().message()));
-      return finish(status.error());
+      return finish(for_caller(status.error()));
     }
     context_.store_silent_at = kNever;
     // A listing that got further is no silence: a long one takes what it takes.
@@ -90,6 +90,19 @@ class Parked : public std::enable_shared_from_this<Parked> {
     if (!need.waits_for_uploads() && deadline_.passed(clock()))
       return finish(Error(Errc::kTimeout, "the store did not answer in time"));
     wait_for(std::move(need));
+  }
+
+  // What the store lacks is no name that does not exist, and what it refuses us is not what the
+  // caller may not do: only what the wait itself ended with is said as it is.
+  static Error for_caller(const Error& error) {
+    switch (error.code()) {
+      case Errc::kCancelled:
+      case Errc::kNoSpace:
+      case Errc::kFenced:
+        return error;
+      default:
+        return Error(Errc::kIo, error.message(), EIO);
+    }
   }
 
   void finish(const Error& error) {

@@ -180,6 +180,7 @@ void S3Client::answered(const std::shared_ptr<Attempt>& attempt, Result<HttpResp
         std::move(response).error().wrap(call.operation + " " + object_name(call.key))));
     return;
   }
+  note_server(*response);
   if (!attempt->moved && follow_region(*attempt, *response)) {
     attempt->moved = true;
     sign_and_send(attempt);
@@ -193,6 +194,20 @@ void S3Client::answered(const std::shared_ptr<Attempt>& attempt, Result<HttpResp
     return;
   }
   attempt->done(S3Answer{*std::move(response), attempt->credentials.access_key, attempt->crc32c});
+}
+
+void S3Client::note_server(const HttpResponse& response) {
+  constexpr size_t kMost = 60;
+  const std::string* said = response.header("server");
+  if (said == nullptr) return;
+  const std::lock_guard lock(mutex_);
+  if (!server_.empty()) return;
+  for (const char c : said->substr(0, kMost)) server_.push_back(c >= 0x20 && c < 0x7f ? c : ' ');
+}
+
+std::string S3Client::server() const {
+  const std::lock_guard lock(mutex_);
+  return server_;
 }
 
 bool S3Client::keys_refused(const HttpResponse& response) {

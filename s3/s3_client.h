@@ -89,6 +89,8 @@ class S3Client : public std::enable_shared_from_this<S3Client> {
   bool sends_crc32c() const;
   // "s3://bucket/key", for messages.
   std::string object_name(const std::string& key) const;
+  // What the store says it is (its Server header); empty before the first answer.
+  std::string server() const;
 
  private:
   struct Target {
@@ -105,12 +107,14 @@ class S3Client : public std::enable_shared_from_this<S3Client> {
   void answered(const std::shared_ptr<Attempt>& attempt, Result<HttpResponse> response);
   Status hash_body(Attempt& attempt) const;
   bool follow_region(Attempt& attempt, const HttpResponse& response);
+  void note_server(const HttpResponse& response);
   static bool keys_refused(const HttpResponse& response);
 
   const S3Settings settings_;
   const S3Parts parts_;
   mutable RankedMutex<Rank::kStore> mutex_;
   std::shared_ptr<const Target> target_;  // changes when the bucket turns out to be elsewhere
+  std::string server_;
 };
 
 }  // namespace cairn

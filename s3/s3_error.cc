@@ -84,8 +84,9 @@ std::optional<Meaning> meaning_of_identity(const S3ErrorBody& error, const HttpR
 
 std::optional<Meaning> meaning_of_place(const S3ErrorBody& error, const HttpResponse& response,
                                         const S3ErrorContext& context) {
+  // No "no such object": objects that nobody can see any more may be back with their bucket.
   if (error.code == "NoSuchBucket")
-    return Meaning{Errc::kNotFound,
+    return Meaning{Errc::kPermission,
                    fmt::format("bucket '{}' does not exist at {}: create it, or check its name and "
                                "--endpoint-url",
                                context.bucket, context.endpoint),

@@ -61,6 +61,10 @@ std::string S3Store::description() const {
   return client_->object_name(client_->settings().prefix);
 }
 
+std::string S3Store::server() const {
+  return client_->server();
+}
+
 // Tells the caller (as a task) when the key breaks the port's rule, or S3's once it has our prefix.
 bool S3Store::refuse_key(const std::string& key, Status (*check)(std::string_view),
                          const std::function<void(Error)>& refuse) const {

@@ -27,6 +27,8 @@ class S3Store final : public ObjectStore {
   void list(ListScope scope, std::string after, uint32_t limit, Context context,
             Callback<ListPage> done) override;
   std::string description() const override;
+  // As S3Client::server.
+  std::string server() const;
 
   // The first minute: can this bucket be used at all? One sentence says what is wrong (credentials,
   // endpoint, bucket, permission, region, clock) and what to do.

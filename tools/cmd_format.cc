@@ -12,8 +12,9 @@
 
 namespace cairn {
 
-Result<VolumeFile> format_remote(ObjectStore& store, const FormatSettings& settings,
+Result<VolumeFile> format_remote(const StoreStack& stack, const FormatSettings& settings,
                                  Runtime& runtime, Context context) {
+  ObjectStore& store = *stack.store;
   FormatOptions options;
   options.chunk_size = settings.chunk_bytes;
   options.links_per_node = settings.links_per_node;
@@ -32,6 +33,8 @@ Result<VolumeFile> format_remote(ObjectStore& store, const FormatSettings& setti
     probe.result = probe.passed ? fmt::format("passed: one winner in each of {} rounds of {}",
                                               report.rounds, report.racers)
                                 : report.first_violation;
+    if (const std::string server = stack.server(); !probe.passed && !server.empty())
+      probe.result += ", on " + server;
     return probe;
   };
   return format_volume(store, runtime.work, system_clock(), os_rng(), options, context);
@@ -66,7 +69,7 @@ int run_format(FormatArguments& arguments) {
   const auto stack = open_store(*url, arguments.store, true, runtime);
   if (!stack) return complain(stack.error());
   if (const Status access = stack->check_access(context); !access) return complain(access.error());
-  const auto volume = format_remote(*stack->store, arguments.settings, runtime, context);
+  const auto volume = format_remote(*stack, arguments.settings, runtime, context);
   if (!volume) return complain(volume.error());
   std::cout << "Made a volume at " << url->text() << " (chunks of "
             << format_size(arguments.settings.chunk_bytes) << ", id " << volume->uuid << ").\n"

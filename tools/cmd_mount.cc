@@ -93,7 +93,7 @@ Status check_mountpoint(const std::string& path, const std::string& remote) {
 }
 
 // What an -o list of fstab or of another tool may hold beside our own options.
-bool take_mount_option(const std::string& option, MountArguments& arguments) {
+Result<bool> take_mount_option(const std::string& option, MountArguments& arguments) {
   static const std::set<std::string, std::less<>> for_kernel{
       "nosuid", "nodev",   "noexec",     "suid", "dev",
       "exec",   "noatime", "nodiratime", "sync", "dirsync"};
@@ -101,7 +101,11 @@ bool take_mount_option(const std::string& option, MountArguments& arguments) {
   static const std::set<std::string, std::less<>> nothing_to_do{
       "defaults",    "rw",    "auto",       "noauto",   "nofail", "_netdev",  "default_permissions",
       "user",        "users", "owner",      "group",    "nouser", "relatime", "norelatime",
-      "strictatime", "async", "nolazytime", "lazytime", "atime"};
+      "nostrictatime", "async", "nolazytime", "lazytime", "atime"};
+  if (option == "strictatime")
+    return fail(Errc::kInvalid,
+                "-o strictatime cannot be had: reading changes no access time of a volume; leave "
+                "it out (relatime and noatime are accepted)");
   if (option == "ro") {
     arguments.read_only = true;
   } else if (for_kernel.count(option) != 0) {
@@ -321,7 +325,7 @@ void add_mount_command(CommandLine& line) {
               "what fsync waits for: the local disk or the store")
       .fallback("local");
   command.option_list(
-      [a](const std::string& item) -> Result<bool> { return take_mount_option(item, *a); });
+      [a](const std::string& item) { return take_mount_option(item, *a); });
   command
       .choice("log-level", a->log_level, {"trace", "debug", "info", "warn", "error", "off"},
               "how much to log")

@@ -68,6 +68,7 @@ Result<StoreStack> open_store(const RemoteUrl& url, const StoreOptions& options,
   std::shared_ptr<S3Store> s3 = std::move(opened);
   StoreStack stack = stack_on(s3, runtime);
   stack.check_access = [s3](Context context) { return s3->check_access_sync(std::move(context)); };
+  stack.server = [s3] { return s3->server(); };
   return stack;
 }
 

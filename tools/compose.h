@@ -45,6 +45,8 @@ struct StoreStack {
   std::shared_ptr<MeteredStore> store;
   // The first minute: can it be used at all? A sentence says what to do.
   std::function<Status(Context)> check_access;
+  // What the store says it is, or nothing.
+  std::function<std::string()> server = [] { return std::string(); };
 };
 
 // `may_create`: a missing directory of a file: remote is made.

@@ -17,7 +17,7 @@ struct FormatSettings {
   bool unsafe_single_writer = false;
 };
 
-Result<VolumeFile> format_remote(ObjectStore& store, const FormatSettings& settings,
+Result<VolumeFile> format_remote(const StoreStack& stack, const FormatSettings& settings,
                                  Runtime& runtime, Context context);
 
 }  // namespace cairn

@@ -33,8 +33,8 @@ uint64_t least_limit(const std::string& root, std::string group, const std::stri
   }
 }
 
-uint64_t cgroup_limit() {
-  std::ifstream groups("/proc/self/cgroup");
+uint64_t cgroup_limit(const std::string& root) {
+  std::ifstream groups(root + "/proc/self/cgroup");
   uint64_t least = kNoLimit;
   for (std::string line; std::getline(groups, line);) {
     const size_t first = line.find(':');
@@ -43,17 +43,18 @@ uint64_t cgroup_limit() {
     const std::string controllers = line.substr(first + 1, second - first - 1);
     const std::string path = line.substr(second + 1);
     if (controllers.empty())
-      least = std::min(least, least_limit("/sys/fs/cgroup", path, "memory.max"));
+      least = std::min(least, least_limit(root + "/sys/fs/cgroup", path, "memory.max"));
     if (controllers == "memory")
-      least = std::min(least, least_limit("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes"));
+      least = std::min(
+          least, least_limit(root + "/sys/fs/cgroup/memory", path, "memory.limit_in_bytes"));
   }
   return least;
 }
 
 }  // namespace
 
-uint64_t default_memory_limit() {
-  return std::clamp(cgroup_limit() / 2, MemoryPlan::kSmallest, MemoryPlan::kDefault);
+uint64_t default_memory_limit(const std::string& root) {
+  return std::clamp(cgroup_limit(root) / 2, MemoryPlan::kSmallest, MemoryPlan::kDefault);
 }
 
 void prepare_allocator() {

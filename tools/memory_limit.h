@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace cairn {
 
 // 128 MiB, or half of what the control group allows when that is less; never below the smallest.
-uint64_t default_memory_limit();
+// `root` is what stands before /proc and /sys; tests have a tree of their own.
+uint64_t default_memory_limit(const std::string& root = "");
 // Sets up the allocator so that freed memory goes back to the system. Once, before threads.
 void prepare_allocator();
 // Anonymous memory of this process in bytes.

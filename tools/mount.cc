@@ -211,7 +211,7 @@ class Mount {
       TRY(store_.check_access(context));
       return no_volume(url + " is empty");
     }
-    TRY(format_remote(*store_.store, FormatSettings(), runtime_, Context()));
+    TRY(format_remote(store_, FormatSettings(), runtime_, Context()));
     return true;
   }
 

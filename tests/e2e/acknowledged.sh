@@ -153,12 +153,18 @@ check no-hand-needed test $hands = 0
 check really-wrote test $steps -gt $((rounds * 20))
 
 # --- databases
+interval_max=3
+# NAME_insert prints each row's number and when it was acknowledged, NAME_is_clean what it found: how
+# many rows and the last one's number.
 rows_written() { [ "$(wc -l <"$T/rows")" -ge "$1" ]; }
 commit_reached() { [ "$(status "$mnt" .commit.seq)" -ge "$1" ]; }
+# commit_age LAST-ROW KILLED-AT: for how long the first row that the commit lacks was acknowledged.
+commit_age() { awk -v last="$1" -v end="$2" '$1 > last { age = end - $2; exit } END { print age + 0 }' "$T/rows"; }
 database() {  # NAME: rounds of inserting, killing, checking
-  local name=$1 n acknowledged=0
+  local name=$1 n acknowledged=0 before killed last age
   for n in 1 2 3; do
-    check "$name-mount-$n" cairn_mount "$T/cache" "$store" "$mnt" --commit-interval 1s --allow-other || return
+    check "$name-mount-$n" cairn_mount "$T/cache" "$store" "$mnt" --commit-interval 1s \
+      --commit-interval-max ${interval_max}s --allow-other || return
     check "$name-clean-$n" "${name}_is_clean" "$mnt" "$acknowledged" || return
     : >"$T/rows"
     "${name}_insert" "$mnt" "$n" >"$T/rows" 2>"$T/$name.err" &
@@ -166,10 +172,14 @@ database() {  # NAME: rounds of inserting, killing, checking
     pids+=("$inserter")
     # Killed when rows were acknowledged and a commit that began after them is in the store.
     check "$name-rows-$n" wait_until 120 rows_written 15 || { tail -n 5 "$T/$name.err"; return; }
+    before=$(wc -l <"$T/rows")
     committed=$(($(status "$mnt" .commit.seq) + 2))
     check "$name-commits-$n" wait_until 60 commit_reached "$committed" || return
+    sleep 0.$((n * 3))  # the next commit is on its way or not
+    killed=$(now_ms)
     kill_daemon "$mnt"
     "${name}_stop" "$inserter"
+    before=$((acknowledged + before))
     acknowledged=$((acknowledged + $(wc -l <"$T/rows")))
     say "$name: $(wc -l <"$T/rows") rows acknowledged, killed at commit $committed"
     # Another node, at the last commit, without what only the cache had.
@@ -177,7 +187,11 @@ database() {  # NAME: rounds of inserting, killing, checking
     cp -a "$mnt/$name" "$T/copy-$name"
     check "$name-other-umount-$n" cairn_umount "$mnt"
     mkdir -p "$T/at" && mv "$T/copy-$name" "$T/at/$name"
-    check "$name-other-clean-$n" "${name}_is_clean" "$T/at" 0
+    check "$name-other-clean-$n" "${name}_is_clean" "$T/at" "$before"
+    last=$(sed -n 's/.*rows, the last is //p' "$T/check.out")
+    age=$(commit_age "${last:-0}" "$killed")
+    say "$name: the other node has $(tail -n 1 "$T/check.out"), at least $before, $age ms old"
+    check "$name-commit-is-young-$n" test "$age" -le $((interval_max * 1000 + 2000))
     rm -rf "$T/at" "$T/cache-other$name$n"
   done
   check "$name-mount-last" cairn_mount "$T/cache" "$store" "$mnt" --allow-other || return
@@ -188,28 +202,12 @@ database() {  # NAME: rounds of inserting, killing, checking
 
 sqlite_insert() {
   mkdir -p "$1/sqlite"
-  exec python3 - "$1/sqlite/rows.db" <<'PY'
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], timeout=30)
-db.execute("pragma synchronous = full")
-db.execute("create table if not exists t (n integer primary key, s text)")
-while True:
-    with db:
-        row = db.execute("insert into t (s) values (?)", ("x" * 500,)).lastrowid
-    print(row, flush=True)
-PY
+  exec python3 "$repo/tests/e2e/rows.py" insert "$1/sqlite/rows.db"
 }
 sqlite_stop() { wait "$1" 2>/dev/null; true; }
 sqlite_is_clean() {  # DIR AT-LEAST-ROWS
   [ -e "$1/sqlite/rows.db" ] || { [ "$2" = 0 ]; return; }
-  python3 - "$1/sqlite/rows.db" "$2" <<'PY'
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1])
-assert db.execute("pragma integrity_check").fetchone()[0] == "ok"
-rows = db.execute("select count(*) from t").fetchone()[0]
-print(rows, "rows")
-assert rows >= int(sys.argv[2]), (rows, sys.argv[2])
-PY
+  python3 "$repo/tests/e2e/rows.py" check "$1/sqlite/rows.db" "$2"
 }
 database sqlite
 
@@ -231,7 +229,7 @@ postgres_insert() {
   fi
   postgres_start "$1/postgres" >&2 || return
   sql -c 'create table if not exists t (n serial primary key, s text)' >&2
-  while row=$(sql -c "insert into t (s) values (repeat('x', 500)) returning n"); do echo "$row"; done
+  while row=$(sql -c "insert into t (s) values (repeat('x', 500)) returning n"); do echo "$row $(now_ms)"; done
 }
 postgres_stop() {
   local pid
@@ -247,12 +245,13 @@ postgres_is_clean() {  # DIR AT-LEAST-ROWS
   [ "$(id -u)" != 0 ] || chown -R nobody:nogroup "$1/postgres"
   chmod 700 "$1/postgres"
   postgres_start "$1/postgres" || { tail -n 5 "$T/pglog/log"; return 1; }
-  local rows rc=0
+  local rows last rc=0
   rows=$(sql -c "select count(*) from t" 2>/dev/null) || rows=0
+  last=$(sql -c "select max(n) from t" 2>/dev/null)
   sql -c "reindex database postgres" >/dev/null || rc=1
   sql -c "select sum(length(s)) from t" >/dev/null || [ "$2" = 0 ] || rc=1
   as_user "$pg/pg_ctl" -D "$1/postgres" -m fast -w stop >/dev/null || rc=1
-  echo "$rows rows"
+  echo "$rows rows, the last is $last"
   [ "${rows:-0}" -ge "$2" ] && [ $rc = 0 ]
 }
 if [ -z "$pg" ]; then

@@ -89,6 +89,7 @@ refuses unknown-option 2 'no-such' cairn mount --no-such-option "$volume" "$mnt"
 refuses unknown-command 2 '' cairn fromat "$volume"
 refuses missing-argument 2 '' cairn mount "$volume"
 refuses wrong-size 2 'cache-size' cairn mount --cache-size nonsense "$volume" "$mnt"
+refuses strictatime 2 'strictatime.*access time' try -o noatime,strictatime "$volume" "$mnt"
 refuses wrong-scheme 2 'gopher|remote|s3://' cairn mount gopher://x "$mnt"
 
 refuses empty-bucket 2 'bucket' try s3:// "$mnt"
@@ -146,4 +147,23 @@ if store_ready versitygw; then
   check bucket-untouched test "$(cd "$S3_DATA/data" && find . -type f)" = ./other/sub/thing.txt
   store_done
 fi
+
+# --- a store whose conditional creates replace what is there
+mkdir -p "$T/s3/data"
+faulty_s3 --folder "$T/s3" || { fail store "tests/support/faulty_s3.py does not start"; e2e_end; }
+faults '{"fault": "overwrites", "method": "PUT"}'
+refuses broken-creates 1 'conditional creates .*on BaseHTTP/.*--unsafe-single-writer' \
+  cairn format s3://data/broken
+refuses broken-creates-at-mount 1 'unsafe-single-writer' try --create s3://data/broken "$mnt"
+check broken-store-is-untouched test -z "$(find "$T/s3/data" -type f)"
+check accepted-unsafe cairn format --unsafe-single-writer s3://data/broken
+said() { jq -r .conditional_creates.result "$T/s3/data/broken/cairn.json"; }
+say "cairn.json: $(said)"
+check cairn-json-says-so grep -q BaseHTTP <(said)
+check unsafe-mounts cairn_mount "$T/cache4" s3://data/broken "$mnt"
+check unsafe-writes cp "$T/file" "$mnt/file"
+check unsafe-umounts cairn_umount "$mnt"
+check unsafe-mounts-again cairn_mount "$T/cache5" s3://data/broken "$mnt"
+check unsafe-has-it cmp "$T/file" "$mnt/file"
+check unsafe-umounts-again cairn_umount "$mnt"
 e2e_end

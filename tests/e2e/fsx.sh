@@ -57,17 +57,21 @@ sums() { (cd "$T/mnt" && sha256sum -- *) >"$1"; }
 
 mkdir "$T/store"
 check format cairn format "$T/store" || e2e_end
-check mount cairn_mount "$T/cache0" "$T/store" "$T/mnt" --cache-size 64M || e2e_end
+check mount cairn_mount "$T/cache0" "$T/store" "$T/mnt" --cache-size 64M --commit-interval 1s || e2e_end
 for ((round = 0; round < rounds; round++)); do
   seed=$((first + round))
   start=$SECONDS
+  before=$(status "$T/mnt" .transferred.bytes_read)
   check "round-$seed" run_round $seed || break
-  say "$((small + medium + large)) operations in $((SECONDS - start)) s"
+  # The files of a round are made in it: what came from the store had been sent and evicted.
+  back=$(($(status "$T/mnt" .transferred.bytes_read) - before))
+  say "$((small + medium + large)) operations in $((SECONDS - start)) s, $((back >> 10)) KiB came back"
+  check "evicted-and-reloaded-$seed" test $back -ge $((1 << 20))
   sums "$T/before"
   check "umount-$seed" cairn_umount "$T/mnt" || break
   rm -rf "$T/cache$round"
   check "empty-cache-$seed" cairn_mount "$T/cache$((round + 1))" "$T/store" "$T/mnt" \
-    --cache-size 64M || break
+    --cache-size 64M --commit-interval 1s || break
   sums "$T/after"
   check "same-bytes-$seed" diff "$T/before" "$T/after"
   [ $round = 0 ] || rm "$T/mnt/"*-$((seed - 1))

@@ -146,6 +146,19 @@ gone_or_zombie() { gone "$1" || grep -qs '^State:.Z' "/proc/$1/status"; }
 # Milliseconds of a clock that only goes forward.
 now_ms() { local up; read -r up _ </proc/uptime; echo $((${up/./} * 10)); }
 
+# watch_sleepers, then end_sleepers NAME MS: no task of this script was in state D for longer.
+watch_sleepers() {
+  python3 "$repo/tests/e2e/sleepers.py" "$T/sleepers" "$HOME" &
+  SLEEPERS_PID=$!
+  pids+=("$SLEEPERS_PID")
+  wait_until 20 test -s "$T/sleepers"
+}
+end_sleepers() {
+  kill "$SLEEPERS_PID" && wait "$SLEEPERS_PID" 2>/dev/null
+  say "the longest sleep in state D: $(jq -r '"\(.ms) ms, \(.task); \(.samples) samples"' "$T/sleepers")"
+  check "$1" test "$(jq .ms "$T/sleepers")" -le "$2"
+}
+
 # faulty_s3 ARGS...: starts tests/support/faulty_s3.py as this script's store: sets FAULTY_PID, FAULTY_PORT
 # and the AWS_ variables. faults RULE...: puts rules; no_faults: takes them away.
 faulty_s3() {

@@ -6,8 +6,8 @@
 e2e_begin limits
 if [ "$(id -u)" != 0 ]; then skip limits "needs root for a tmpfs that can be made read-only"; e2e_end; fi
 
-stream=256 files=4000 cache_mib=96
-[ "$profile" = quick ] || stream=1024 files=100000
+stream=256 files=4000 cache_mib=96 small=96
+[ "$profile" = quick ] || stream=1024 files=100000 small=1024
 
 # The store lies in a file system of its own, so that it can be taken away: read-only, no put works.
 away=$T/away
@@ -80,6 +80,20 @@ check all-listed test "$count" = "$files"
 count=$(ls -l "$mnt/many" | wc -l)
 check all-listed-again test "$count" = $((files + 1))
 end_watch listing $cache_mib 128
+
+# --- a limit that was chosen: the smallest one, for the same work
+check umount-small cairn_umount "$mnt"
+check mount-small mount_it --memory-limit 64M || e2e_end
+check small-limit-is-taken test "$(status "$mnt" .memory.limit)" = $((64 << 20))
+watch small
+head -c $((small << 20)) "$T/big" >"$T/less"
+LIMIT=300 check small-write timeout 300 cp "$T/less" "$mnt/less"
+LIMIT=300 check small-flush cairn flush "$mnt"
+same_less() { [ "$(read_sum "$mnt/less")" = "$(sha256sum <"$T/less")" ]; }
+check small-read-back same_less
+count=$(ls -l "$mnt/many" | wc -l)
+check small-all-listed test "$count" = $((files + 1))
+end_watch small $cache_mib 64
 
 # --- the store is away: writes go on until the ceiling, then ENOSPC; what was closed is there
 check umount-2 cairn_umount "$mnt"
@@ -154,21 +168,52 @@ check pending-files-limit test "$stopped" != none -a "$stopped" -ge 40
 set_store rw
 LIMIT=120 check flush-pending cairn flush "$mnt"
 
-# --- never: the writer waits, and can be killed
+# --- pending bytes: as many are accepted while the store is away, no more
 check umount-4 cairn_umount "$mnt"
-check mount-never mount_it --stall-timeout never --pending-bytes 4M || e2e_end
+check mount-bytes mount_it --stall-timeout 2s --pending-bytes 8M --commit-interval 1h || e2e_end
+# Nobody waits for the interval when the limit is reached and the store takes something.
+check bytes-go-on timeout 60 cp "$T/less" "$mnt/less2"
+LIMIT=120 check flush-bytes cairn flush "$mnt"
+set_store ro
+dd if="$T/less" of="$mnt/bytes" bs=64k 2>"$T/dd.err"
+accepted=$(stat -c %s "$mnt/bytes")
+say "of the byte limit of 8 MiB $((accepted >> 10)) KiB were used: $(head -n 1 "$T/dd.err")"
+check bytes-enospc grep -q 'No space left' "$T/dd.err"
+check bytes-limit test "$accepted" -gt $((6 << 20)) -a "$accepted" -le $((8 << 20))
+set_store rw
+LIMIT=120 check flush-bytes-2 cairn flush "$mnt"
+check bytes-are-there cmp -n "$accepted" "$T/less" "$mnt/bytes"
+
+# --- pending age: sent when it is that old, whatever the interval
+check umount-age cairn_umount "$mnt"
+check mount-age mount_it --commit-interval 1h --pending-age 3s || e2e_end
+echo old >"$mnt/old"
+began=$(now_ms)
+check young-is-not-sent bash -c '! "$0" status "$1" >/dev/null' "$CAIRN" "$mnt/old"
+check old-is-sent wait_until 30 cairn status "$mnt/old"
+took=$(($(now_ms) - began))
+say "a change with --pending-age 3s was in the store after $took ms"
+check sent-at-its-age test $took -ge 2500 -a $took -le 8000
+
+# --- never: the writer waits, and can be killed
+check umount-age-2 cairn_umount "$mnt"
+check mount-never mount_it --stall-timeout never --pending-bytes 4M --io-timeout 2s || e2e_end
+watch_sleepers
 set_store ro
 dd if=/dev/zero of="$mnt/waits" bs=1M count=64 status=none &
 writer=$!
 pids+=("$writer")
 waits() { [ "$(stat -c %s "$mnt/waits" 2>/dev/null || echo 0)" -ge $((3 << 20)) ] && [ "$(cut -d' ' -f3 "/proc/$writer/stat")" != R ]; }
 check writer-waits wait_until 30 waits
-sleep 3
+sleep 4
 check writer-still-waits kill -0 "$writer"
-start=$(date +%s%N)
+start=$(now_ms)
 kill -9 "$writer"
 check killed-while-waiting wait_until 5 gone_or_zombie "$writer"
-say "killed after $((($(date +%s%N) - start) / 1000000)) ms"
+took=$(($(now_ms) - start))
+say "killed after $took ms"
+check killed-within-a-second test $took -le 1000
+end_sleepers writer-does-not-sleep-in-D 3000
 check daemon-lives test -n "$(daemon_pid "$mnt")"
 set_store rw
 LIMIT=120 check flush-never cairn flush "$mnt"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The local disk fails under a running daemon: fdatasync, fsync and pwrite answer EIO or ENOSPC. The
+# The local disk fails under a running daemon: fdatasync, fsync (of a directory: the name of a new file)
+# and pwrite answer EIO or ENOSPC. The
 # application is told, nothing is called safe that is not, and what was acknowledged before is there at
 # the next mount.
 . "$(dirname "$0")/lib.sh"
@@ -27,7 +28,7 @@ try:
     step = "open"
     fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
     step = "write"
-    os.write(fd, os.urandom(100000))
+    os.write(fd, os.urandom(3000000))  # more than a segment of the smallest cache
     step = "fsync"
     os.fsync(fd)
     print("fine")
@@ -38,7 +39,8 @@ PY
 
 one() {  # NAME SYSCALL ERRNO
   local name=$1 said
-  check "$name-mount" cairn_mount "$T/cache" "$store" "$mnt" --commit-interval 1h || return
+  check "$name-mount" cairn_mount "$T/cache" "$store" "$mnt" --commit-interval 1h \
+    --cache-size 64M || return
   echo "before $name" >"$mnt/$name-before"
   check "$name-fsync-before" sync "$mnt/$name-before"
   if ! inject "$2" "$3" 1+; then
@@ -67,6 +69,7 @@ one() {  # NAME SYSCALL ERRNO
 not_safe() { cairn status "$mnt"; [ $? = 3 ]; }
 
 one sync fdatasync EIO
+one name fsync EIO
 one write pwrite64 EIO
 
 # A full disk is no failure: refused while it lasts, then everything goes on in the same daemon.
@@ -82,6 +85,7 @@ else
 fi
 check umount cairn_umount "$mnt"
 check mount-elsewhere cairn_mount "$T/cache2" "$store" "$mnt" || e2e_end
+check name-elsewhere grep -q 'before name' "$mnt/name-before"
 check sync-elsewhere grep -q 'before sync' "$mnt/sync-before"
 check write-elsewhere grep -q 'before write' "$mnt/write-before"
 check umount-elsewhere cairn_umount "$mnt"

@@ -8,12 +8,12 @@ mkdir -p "$T/s3/data"
 faulty_s3 --folder "$T/s3" || { fail store "tests/support/faulty_s3.py does not start"; e2e_end; }
 store=s3://data/volume
 mnt=$T/mnt
-long=8
-[ "$profile" = quick ] || long=60
+long=8 io=6  # seconds: of the outage, and --io-timeout
+[ "$profile" = quick ] || long=90 io=30
 
 go_away() { kill -STOP "$FAULTY_PID"; }
 come_back() { kill -CONT "$FAULTY_PID"; }
-mount_it() { cairn_mount "$T/cache" "$store" "$mnt" --io-timeout 6s --commit-interval 1s "$@"; }
+mount_it() { cairn_mount "$T/cache" "$store" "$mnt" --io-timeout ${io}s --commit-interval 1s "$@"; }
 log_file() { find "$T/cache" -maxdepth 2 -name log; }
 
 check format cairn format "$store" || e2e_end
@@ -21,8 +21,9 @@ check mount mount_it || e2e_end
 seeded "$T/warm" 3000000 1
 seeded "$T/cold" 9000000 2
 cp "$T/warm" "$mnt/warm" && cp "$T/cold" "$mnt/cold" && mkdir "$mnt/dir"
+head -c 300000 "$T/cold" >"$mnt/cold2"
 check flush cairn flush "$mnt"
-check evict cairn evict "$mnt/cold"
+check evict cairn evict "$mnt/cold" "$mnt/cold2"
 check status-is-safe cairn status "$mnt"
 
 go_away
@@ -32,13 +33,32 @@ check fsync-goes-on sync "$mnt/dir/new"
 check rename-goes-on mv "$mnt/dir/new" "$mnt/dir/renamed"
 check read-of-new cmp "$T/cold" "$mnt/dir/renamed"
 check read-of-cached cmp "$T/warm" "$mnt/warm"
-before=$(now_ms)
-timeout 60 dd if="$mnt/cold" of=/dev/null bs=128k iflag=direct 2>"$T/dd.err"
-took=$(($(now_ms) - before))
-say "an uncached read ended after $took ms: $(grep -o 'Input/output error' "$T/dd.err")"
-check uncached-read-is-eio grep -q 'Input/output error' "$T/dd.err"
-check uncached-read-in-time test $took -le 12000
+# waits_for NAME COMMAND...: reads what is not here, and is told so when it has waited for --io-timeout.
+waits_for() {
+  local name=$1 before took
+  shift
+  before=$(now_ms)
+  timeout $((io * 4)) "$@" >/dev/null 2>"$T/read.err"
+  took=$(($(now_ms) - before))
+  say "$name ended after $took ms: $(grep -o -i 'Input/output error' "$T/read.err")"
+  check "$name-is-eio" grep -q -i 'Input/output error' "$T/read.err"
+  check "$name-in-time" test $took -le $((io * 1000 + 1000))
+}
+watch_sleepers
+waits_for uncached-read dd if="$mnt/cold" bs=128k iflag=direct
+# Not silent any more, as far as the daemon knows, when it answered a read in between.
+come_back
+check answers-in-between dd if="$mnt/cold2" of=/dev/null bs=128k count=1 status=none
+go_away
+waits_for uncached-cat cat "$mnt/cold"
 
+# ended_within MS PID SIGNAL: its own wait for the store would end it much later.
+ended_within() {
+  wait "$2" 2>/dev/null
+  local took=$(($(now_ms) - before))
+  echo "ended $took ms after $3"
+  [ $took -le "$1" ]
+}
 # ends SIGNAL: a process that waits for the store ends long before its wait would.
 ends() {
   local reader before
@@ -49,8 +69,7 @@ ends() {
   kill -0 "$reader" || { echo "it did not wait"; return 1; }
   before=$(now_ms)
   kill "-$1" "$reader"
-  wait_until 4 gone_or_zombie "$reader" || return 1
-  echo "ended $(($(now_ms) - before)) ms after SIG$1"
+  ended_within 1000 "$reader" "SIG$1"
 }
 # A background job of a script ignores SIGINT; this one is its own session, as in a terminal.
 ends_int() {
@@ -65,13 +84,13 @@ os.execvp('cat', ['cat', sys.argv[1]])" "$mnt/cold" >/dev/null 2>&1 &
   kill -0 "$reader" || { echo "it did not wait"; return 1; }
   before=$(now_ms)
   kill -INT "$reader"
-  wait_until 4 gone_or_zombie "$reader" || return 1
-  echo "ended $(($(now_ms) - before)) ms after SIGINT"
+  ended_within 2500 "$reader" SIGINT
 }
 check sigkill-ends-a-reader ends KILL; say "$(tail -n 1 "$T/check.out")"
 check sigint-ends-a-reader ends_int; say "$(tail -n 1 "$T/check.out")"
 check daemon-answers timeout 10 ls "$mnt"
 not_safe() { cairn status "$mnt"; [ $? = 3 ]; }
+echo later >"$mnt/later"
 check status-is-not-safe not_safe
 for n in $(seq 1 200); do echo "$n" >"$mnt/dir/small$n"; done
 while [ $((SECONDS - start)) -lt $long ]; do sleep 1; done
@@ -81,6 +100,7 @@ lines=$(grep -c -e warning -e error "$(log_file)")
 say "$lines lines in the log about $((SECONDS - start)) s of outage; requests: $(status "$mnt" '.requests | tostring')"
 check log-is-short test "$lines" -le 12
 
+end_sleepers nobody-sleeps-in-D $((io * 1000 + 1000))
 come_back
 LIMIT=90 check recovers-alone cairn flush "$mnt"
 check cold-read-again cmp "$T/cold" "$mnt/cold"
@@ -93,7 +113,7 @@ go_away
 echo "while away" >"$mnt/away"
 check kill kill_daemon "$mnt"
 offline_mount() {
-  timeout 60 "$CAIRN" mount --cache-dir "$T/cache" --cache-reserve 64M --io-timeout 6s \
+  timeout 60 "$CAIRN" mount --cache-dir "$T/cache" --cache-reserve 64M --io-timeout ${io}s \
     --commit-interval 1s "$store" "$mnt" >"$T/offline.out" 2>&1 </dev/null
 }
 mounts+=("$mnt")

@@ -19,7 +19,7 @@ start() {
   pids+=("$daemon")
   mounts+=("$mnt")
   wait_until 60 is_mounted "$mnt" && wait_until 20 cairn status "$mnt"
-  is_mounted "$mnt"
+  is_mounted "$mnt" || { cat "$T/daemon.out"; return 1; }
 }
 not_mounted() { ! is_mounted "$1"; }
 ended() { ! kill -0 "$daemon" 2>/dev/null; }
@@ -96,6 +96,20 @@ check plain-lock-is-said grep -q 'in use by another mount' "$T/second.err"
 check plain-ends-well ends_with 0
 no_faults
 
+# The same by the other ways that do not wait.
+for way in 'umount -l' 'fusermount3 -u'; do
+  name=${way%% *}
+  check "$name-start" start || e2e_end
+  put_something "$name" 6
+  faults '{"fault": "slow", "seconds": 1}'
+  check "$name-works" $way "$mnt"
+  check "$name-is-gone" not_mounted "$mnt"
+  check "$name-goes-on" kill -0 "$daemon"
+  check "$name-cache-is-locked" second "$T/other"
+  check "$name-ends-well" ends_with 0
+  no_faults
+done
+
 # Told twice: it leaves what is not stored to the next mount, long before its deadline.
 check twice-start start --shutdown-timeout 10m || e2e_end
 faults '{"fault": "slowdown", "method": "PUT"}'
@@ -125,7 +139,7 @@ check early-is-not-mounted not_mounted "$mnt"
 no_faults
 
 check mount-elsewhere cairn_mount "$T/cache2" "$store" "$mnt" || e2e_end
-for name in TERM INT left asked plain twice; do check "$name-elsewhere" cmp "$T/$name" "$mnt/$name"; done
+for name in TERM INT left asked plain umount fusermount3 twice; do check "$name-elsewhere" cmp "$T/$name" "$mnt/$name"; done
 check umount-elsewhere cairn_umount "$mnt"
 LIMIT=120 check check-data cairn check --data "$store"
 e2e_end

@@ -52,6 +52,16 @@ same_cid() { [ "$(attribute "$mnt/file" cid)" = "$(cairn status --json "$mnt/fil
 check cid-agrees same_cid
 check cid-is-there test -n "$(attribute "$mnt/file" cid)"
 say "$(cairn status "$mnt/file")"
+# The fields of --json are those that tools/README.md has in its two tables, neither more nor fewer.
+json_is_documented() {
+  cairn status --json "$mnt" | jq -r 'paths(type != "object") | map(tostring) | join(".")' |
+    sed 's/^collection\..*/collection/' | sort -u >"$T/fields"
+  cairn status --json "$mnt/file" | jq -r 'keys[]' | sort >"$T/path-fields"
+  sed -n '/^| field | what |$/,/^$/p' "$repo/tools/README.md" | awk -F'|' '/^\| `/ { print $2 }' |
+    grep -o '`[^`]*`' | tr -d '`' | sort -u >"$T/documented"
+  sort -u "$T/fields" "$T/path-fields" | diff - "$T/documented"
+}
+check json-is-documented json_is_documented
 faults '{"fault": "slowdown", "method": "PUT"}'
 mkdir "$mnt/dir" && echo x >"$mnt/dir/x"
 not_stored() { [ "$(state_of "$mnt/dir")" != stored ]; }

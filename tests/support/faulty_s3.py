@@ -14,7 +14,9 @@ Faults: slowdown and error (503 and 500 before anything happens), lost_request a
 connection ends before and after the request was carried out), reset (with a TCP reset), half_request
 (only half of the body reaches the server), short (the answer ends early), flip (a byte of the answer
 is another one), flip_request (of the request), wrong_etag, not_found (404 for what is there), slow
-(the answer comes `seconds` late), silent (no answer, ever).
+(the answer comes `seconds` late), silent (no answer, ever), answer (an error of S3: "status": 403,
+"code": "AccessDenied", its clock "ahead" by some seconds), overwrites (conditional creates replace what
+is there, as on servers that do not know them).
 """
 import argparse
 import base64
@@ -68,8 +70,8 @@ class Faults:
                     continue
                 rule["times"] = rule.get("times", -1) - 1
                 self.counts[rule["fault"]] = self.counts.get(rule["fault"], 0) + 1
-                return rule["fault"], rule.get("seconds", 1)
-        return None, 0
+                return rule["fault"], dict(rule)
+        return None, {}
 
 
 class Upstream:
@@ -212,8 +214,13 @@ class Folder:
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    ahead = 0  # how wrong the clock is that an answer shows
+
     def log_message(self, *_):
         pass
+
+    def date_time_string(self, timestamp=None):
+        return super().date_time_string((timestamp or time.time()) + self.ahead)
 
     def answer(self, status, headers, data, length=None):
         self.send_response(status)
@@ -251,7 +258,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path == "/_faults":
             return self.control(body)
-        fault, seconds = self.server.faults.choose(self.command, self.path)
+        fault, rule = self.server.faults.choose(self.command, self.path)
         headers = list(self.headers.items())
         store = self.server.store
         if fault == "slowdown":
@@ -268,8 +275,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault == "half_request":
             store.send_half(self.command, self.path, headers, body)
             return self.hang_up()
+        if fault == "answer":
+            self.ahead = rule.get("ahead", 0)
+            return self.answer(rule["status"], [], error_xml(rule["code"], "told to say so"))
+        if fault == "overwrites":
+            headers = [(n, v) for n, v in headers if n.lower() != "if-none-match"]
         if fault == "slow":
-            time.sleep(seconds)
+            time.sleep(rule.get("seconds", 1))
         if fault == "flip_request" and body:
             body = flipped(body)
         status, extra, data, length = store.ask(self.command, self.path, headers, body)

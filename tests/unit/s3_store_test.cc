@@ -234,7 +234,7 @@ TEST_CASE("s3: what the store's errors mean") {
   };
   const std::vector<Case> cases{
       {error_reply(404, "NoSuchKey"), Errc::kNotFound, "no such object", true},
-      {error_reply(404, "NoSuchBucket"), Errc::kNotFound, "bucket 'data' does not exist", true},
+      {error_reply(404, "NoSuchBucket"), Errc::kPermission, "bucket 'data' does not exist", true},
       {error_reply(404, "XAdminUserNotFound"), Errc::kPermission, "AWS_ACCESS_KEY_ID", true},
       {error_reply(404, "SomethingElse"), Errc::kIo, "SomethingElse", false},
       {reply(404, "<html>Not found</html>"), Errc::kIo, "--endpoint-url", false},
@@ -330,13 +330,20 @@ TEST_CASE("s3: keys that were rotated meanwhile are tried, the same ones are not
   CHECK(same.http->sent().size() == 1);
 }
 
+TEST_CASE("s3: what the server says it is") {
+  Bucket bucket(always(reply(200, "", {{"Server", "Other\n1.2" + std::string(100, 'x')}})));
+  CHECK(bucket.store->server().empty());
+  CHECK(remove_sync(*bucket.store, "k", Bucket::context()));
+  CHECK(bucket.store->server() == "Other 1.2" + std::string(51, 'x'));
+}
+
 TEST_CASE("s3 remove: gone is gone, a missing bucket is not") {
   Bucket gone(always(error_reply(404, "NoSuchKey")));
   CHECK(remove_sync(*gone.store, "k", Bucket::context()));
   Bucket deleted(always(reply(204)));
   CHECK(remove_sync(*deleted.store, "k", Bucket::context()));
   Bucket missing(always(error_reply(404, "NoSuchBucket")));
-  CHECK(remove_sync(*missing.store, "k", Bucket::context()).error().code() == Errc::kNotFound);
+  CHECK(remove_sync(*missing.store, "k", Bucket::context()).error().code() == Errc::kPermission);
 }
 
 namespace {
