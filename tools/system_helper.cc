@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "tools/client.h"
+#include "tools/command_line.h"
 #include "tools/commands.h"
 #include "tools/mount_table.h"
 #include "tools/umount.h"
@@ -20,15 +21,24 @@ bool is_letters(const std::string& word) {
   return word.size() > 1 && word[0] == '-' && word[1] != '-';
 }
 
-[[noreturn]] void pass_on(const UmountCall& call) {
-  Words words{"umount", "-i"};
-  words.insert(words.end(), call.arguments.begin(), call.arguments.end());
+// Becomes another program.
+[[noreturn]] void become(Words words) {
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
-  ::execvp("umount", argv.data());
-  std::cerr << "umount.fuse: cannot run umount\n";
+  ::execvp(argv[0], argv.data());
+  std::cerr << "cairn: cannot run " << words[0] << "\n";
   ::_exit(kHelperFailed);
+}
+
+[[noreturn]] void pass_on(const UmountCall& call) {
+  Words words{"umount", "-i"};
+  words.insert(words.end(), call.arguments.begin(), call.arguments.end());
+  become(std::move(words));
+}
+
+bool has_word(const std::string& list, std::string_view word) {
+  return ("," + list + ",").find("," + std::string(word) + ",") != std::string::npos;
 }
 
 }  // namespace
@@ -69,6 +79,8 @@ MountCall translate_mount_call(const Words& arguments) {
     return call;
   }
   call.words = {"mount"};
+  for (const std::string& list : lists) call.remount = call.remount || has_word(list, "remount");
+  if (call.remount) call.words.push_back("-i");
   for (const std::string& list : lists) call.words.insert(call.words.end(), {"-o", list});
   call.words.insert(call.words.end(), {"--", places[0], places[1]});
   return call;
@@ -99,6 +111,18 @@ UmountCall translate_umount_call(const Words& arguments) {
   }
   if (call.mountpoint.empty()) call.error = "usage: umount.fuse MOUNTPOINT [-flnrv]";
   return call;
+}
+
+int run_mount_helper(const Words& arguments, const std::function<int(const Words&)>& run) {
+  const MountCall call = translate_mount_call(arguments);
+  if (!call.error.empty()) {
+    std::cerr << "mount.cairn: " << call.error << "\n";
+    return kHelperUsage;
+  }
+  if (call.fake) return kExitOk;
+  if (call.remount) become(call.words);
+  const int status = run(call.words);
+  return status == kExitOk ? kExitOk : status == kExitUsage ? kHelperUsage : kHelperFailed;
 }
 
 int run_umount_helper(const Words& arguments) {

@@ -102,6 +102,8 @@ try fstab-mount mount /mnt/data || exit 1
 try fstab-type sh -c '[ "$(findmnt -n -o FSTYPE,SOURCE --mountpoint /mnt/data | tr -s " ")" = "fuse.cairn file:///store/volume" ]'
 try fstab-noatime sh -c 'findmnt -n -o OPTIONS --mountpoint /mnt/data | grep -q noatime'
 try fstab-nosuid-and-dev sh -c 'o=$(findmnt -n -o OPTIONS --mountpoint /mnt/data); case $o in *nodev*) false ;; *nosuid*) ;; *) false ;; esac'
+try remount-read-only sh -c 'mount -o remount,ro /mnt/data && ! touch /mnt/data/file 2>/dev/null'
+try remount-read-write sh -c 'mount -o remount,rw /mnt/data && touch /mnt/data/file && findmnt -n -o OPTIONS /mnt/data | grep -q nosuid'
 head -c 3000000 /dev/urandom >/mnt/data/file && cp -a /etc/fstab /mnt/data/
 sum=$(sha256sum </mnt/data/file)
 # With that commit interval nothing is in the store unless umount waited for it.

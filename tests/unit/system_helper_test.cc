@@ -59,6 +59,11 @@ TEST_CASE("helper: what mount(8) says becomes words of the command line") {
   CHECK(translate_mount_call({"a", "/mnt", "-s", "-t", "fuse.cairn", "-oro"}).words ==
         Words{"mount", "-o", "ro", "--", "a", "/mnt"});
   CHECK(translate_mount_call({"a", "/mnt", "-f"}).fake);
+  CHECK_FALSE(call.remount);
+  const MountCall again = translate_mount_call({"a", "/mnt", "-o", "ro,remount,allow_other"});
+  CHECK(again.remount);
+  CHECK(again.words == Words{"mount", "-i", "-o", "ro,remount,allow_other", "--", "a", "/mnt"});
+  CHECK_FALSE(translate_mount_call({"a", "/mnt", "-o", "profile=remount"}).remount);
   CHECK_FALSE(translate_mount_call({"a"}).error.empty());
   CHECK_FALSE(translate_mount_call({"a", "b", "c"}).error.empty());
   CHECK_FALSE(translate_mount_call({"a", "/mnt", "-z"}).error.empty());
