@@ -2,7 +2,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
+#include <set>
 
 #include "tools/client.h"
 #include "tools/command_line.h"
@@ -37,8 +39,33 @@ bool is_letters(const std::string& word) {
   become(std::move(words));
 }
 
-bool has_word(const std::string& list, std::string_view word) {
-  return ("," + list + ",").find("," + std::string(word) + ",") != std::string::npos;
+Words split_list(const std::string& list) {
+  Words words{""};
+  bool quoted = false;
+  for (const char c : list) {
+    if (c == '"') quoted = !quoted;
+    if (c == ',' && !quoted)
+      words.emplace_back();
+    else
+      words.back() += c;
+  }
+  return words;
+}
+
+// What of a list the kernel takes in a remount; nosuid and nodev are added unless allowed, as in a
+// first mount, whatever fstab says to mount(8).
+std::string remount_list(const Words& options) {
+  static const std::set<std::string, std::less<>> for_kernel{
+      "ro",      "rw",         "nosuid",   "nodev",       "noexec", "exec", "noatime",
+      "dirsync", "nodiratime", "relatime", "strictatime", "sync",   "async"};
+  bool suid = false, dev = false;
+  std::string list = "remount";
+  for (const std::string& option : options) {
+    suid = suid || option == "allow_suid" || option == "allow-suid";
+    dev = dev || option == "allow_dev" || option == "allow-dev";
+    if (for_kernel.count(option) != 0) list += "," + option;
+  }
+  return list + (suid ? "" : ",nosuid") + (dev ? "" : ",nodev");
 }
 
 }  // namespace
@@ -79,9 +106,14 @@ MountCall translate_mount_call(const Words& arguments) {
     return call;
   }
   call.words = {"mount"};
-  for (const std::string& list : lists) call.remount = call.remount || has_word(list, "remount");
-  if (call.remount) call.words.push_back("-i");
-  for (const std::string& list : lists) call.words.insert(call.words.end(), {"-o", list});
+  Words options;
+  for (const std::string& list : lists)
+    for (std::string& option : split_list(list)) options.push_back(std::move(option));
+  call.remount = std::find(options.begin(), options.end(), "remount") != options.end();
+  if (call.remount)
+    call.words.insert(call.words.end(), {"-i", "-o", remount_list(options)});
+  else
+    for (const std::string& list : lists) call.words.insert(call.words.end(), {"-o", list});
   call.words.insert(call.words.end(), {"--", places[0], places[1]});
   return call;
 }
