@@ -239,6 +239,23 @@ TEST_CASE("data and holes are found across 16 TiB without looking at each chunk"
   CHECK(none.error().sys_errno() == ENXIO);
 }
 
+// The rows of an inode's content are found by its number as a prefix: one byte, then the next.
+TEST_CASE("what is cut from a file is gone, whatever its inode number ends in") {
+  OpenVolume volume;
+  for (int i = 0; i < 300; ++i) {
+    const HandleId file = volume.create("file" + std::to_string(i));
+    volume.write(file, 600'000, 100);
+    REQUIRE(volume.seek(file, 599'000, SEEK_DATA) <= 600'000);
+    volume.resize(file, 10);
+    volume.resize(file, 700'000);
+    const auto bytes = volume.mount.run(
+        [&](Volume& v, Need& n) { return v.read(file, 600'000, 100, n); });
+    REQUIRE(bytes);
+    REQUIRE(*bytes == Buffer::copy(std::string(100, '\0')));
+    volume.mount.volume().release_file(file);
+  }
+}
+
 TEST_CASE("a copy of a stored file moves nothing and stores nothing") {
   OpenVolume volume;
   const HandleId file = volume.create("original");
