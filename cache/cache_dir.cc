@@ -1,9 +1,15 @@
 #include "cache/cache_dir.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
+#include "cache/base/coding.h"
 #include "cache/base/failpoint.h"
 #include "cache/base/log.h"
+#include "cache/cache_repair.h"
+#include "cache/journal_recovery.h"
+#include "cache/journal_survey.h"
 
 namespace cairn {
 
@@ -11,32 +17,43 @@ namespace {
 
 constexpr uint64_t kMaxIdentity = 4096;
 
+constexpr std::string_view kChecksum = "checksum ";
+
+std::string checksum_line(std::string_view text) {
+  return fmt::format("{}{:08x}\n", kChecksum, crc32c(as_bytes(text)));
+}
+
+// The UUID in hex, the remote, the checksum of both (which early caches do not have): a line each.
 Result<CacheIdentity> parse_identity(const ByteVec& bytes, const std::string& path) {
-  const std::string_view text = as_chars(bytes);
+  std::string_view text = as_chars(bytes);
+  const auto damaged = [&path] { return fail(Errc::kCorruption, path + " is damaged"); };
+  if (!text.ends_with('\n')) return damaged();
+  const size_t last = text.size() - std::min(text.size(), checksum_line("").size());
+  if (text.substr(last).starts_with(kChecksum)) {
+    if (text.substr(last) != checksum_line(text.substr(0, last))) return damaged();
+    text = text.substr(0, last);
+  } else if (std::count(text.begin(), text.end(), '\n') > 2) {
+    return damaged();
+  }
   const size_t line = text.find('\n');
   const auto id = from_hex(text.substr(0, line));
-  if (line == std::string_view::npos || !id || id->size() != 16 || text.back() != '\n')
-    return fail(Errc::kCorruption, path +
-                                       " is damaged; remove the cache directory if nothing in "
-                                       "it is unpublished");
+  if (line == std::string_view::npos || line + 1 >= text.size() || !id || id->size() != 16)
+    return damaged();
   CacheIdentity identity;
   std::copy(id->begin(), id->end(), identity.cache_id.begin());
   identity.remote = std::string(text.substr(line + 1, text.size() - line - 2));
   return identity;
 }
 
-Result<CacheIdentity> make_identity(Env& env, Rng& rng, const std::string& path,
-                                    const std::string& remote) {
-  CacheIdentity identity{make_uuid(rng), remote};
-  const std::string text = to_hex(identity.cache_id) + "\n" + remote + "\n";
-  TRY(replace_file(env, path, as_bytes(text)));
-  return identity;
+bool has_journal(Env& env, const std::string& folder) {
+  const auto files = find_journal_files(env, folder + "/journal");
+  return files && !files->empty();
 }
 
 }  // namespace
 
 Result<std::unique_ptr<CacheDir>> CacheDir::open(Env& env, Rng& rng, const std::string& path,
-                                                 const std::string& remote) {
+                                                 const std::string& remote, bool mend) {
   if (auto made = env.make_dirs(path); !made)
     return tl::unexpected<Error>(std::move(made).error().wrap("cache directory"));
   auto lock = env.lock_file(path + "/lock");
@@ -50,20 +67,44 @@ Result<std::unique_ptr<CacheDir>> CacheDir::open(Env& env, Rng& rng, const std::
                     lock.error().message() + ")",
                 EBUSY);
   }
-  const std::string identity_path = path + "/identity";
-  CacheIdentity identity;
-  if (env.stat(identity_path)) {
-    TRY_ASSIGN(const ByteVec bytes, read_file(env, identity_path, kMaxIdentity));
-    TRY_ASSIGN(identity, parse_identity(bytes, identity_path));
+  std::unique_ptr<CacheDir> dir(new CacheDir(path, std::move(*lock)));
+  TRY(dir->find_identity(env, rng, remote, mend));
+  return dir;
+}
+
+Status CacheDir::find_identity(Env& env, Rng& rng, const std::string& remote, bool mend) {
+  const std::string file = path_ + "/identity";
+  Result<CacheIdentity> identity;
+  if (env.stat(file)) {
+    const auto bytes = read_file(env, file, kMaxIdentity);
+    if (!bytes && bytes.error().code() != Errc::kInvalid)
+      return tl::unexpected<Error>(bytes.error());
+    identity = parse_identity(bytes ? *bytes : ByteVec(), file);
     // Who made it may have died before its name was durable; a journal that is must not outlive it.
-    TRY(env.sync_dir(path));
+    if (identity) TRY(env.sync_dir(path_));
+  } else if (has_journal(env, path_)) {
+    identity = fail(Errc::kCorruption, file + " is missing");
   } else {
-    TRY_ASSIGN(identity, make_identity(env, rng, identity_path, remote));
+    identity = CacheIdentity{make_uuid(rng), remote};
+    TRY(put_identity(env, path_, *identity));
   }
-  if (identity.remote != remote)
-    return fail(Errc::kInvalid, "the cache directory " + path + " belongs to " + identity.remote +
-                                    "; give " + remote + " another --cache-dir");
-  return std::unique_ptr<CacheDir>(new CacheDir(path, std::move(*lock), std::move(identity)));
+  if (!identity) {
+    if (!mend) return tl::unexpected<Error>(repair_advice(*this, identity.error(), remote));
+    identity_damage_ = identity.error().message();
+    TRY_ASSIGN(const auto id, cache_id_of_journal(env, sub("journal")));
+    identity = CacheIdentity{id ? *id : make_uuid(rng), remote};
+  }
+  if (identity->remote != remote)
+    return fail(Errc::kInvalid, "the cache directory " + path_ + " belongs to " +
+                                    identity->remote + "; give " + remote +
+                                    " another --cache-dir");
+  identity_ = *std::move(identity);
+  return {};
+}
+
+Status CacheDir::put_identity(Env& env, const std::string& folder, const CacheIdentity& identity) {
+  const std::string text = to_hex(identity.cache_id) + "\n" + identity.remote + "\n";
+  return replace_file(env, folder + "/identity", as_bytes(text + checksum_line(text)));
 }
 
 Result<std::string> CacheDir::remote_of(Env& env, const std::string& path) {
@@ -84,14 +125,65 @@ class Opening {
   Result<OpenedMount> run() {
     if (options_.cache_bytes_max < Space::kSmallestCache)
       return fail(Errc::kInvalid, "--cache-size is below the smallest cache, 64M");
-    TRY(open_tables());
-    TRY(open_remote());
-    TRY(open_segments());
-    if (options_.engine.read_only && !options_.recover) return finish_reader();
-    return finish_writer();
+    if (options_.recover) return recover();
+    auto opened = open();
+    if (opened || opened.error().code() != Errc::kCorruption || is_of_store_) return opened;
+    return tl::unexpected<Error>(repair_advice(dir_, opened.error(), ""));
   }
 
  private:
+  Result<OpenedMount> open() {
+    TRY(open_tables(dir_.sub("meta")));
+    is_of_store_ = true;
+    TRY(open_remote(false));
+    is_of_store_ = false;
+    TRY(open_segments());
+    return options_.engine.read_only ? finish_reader() : finish_writer();
+  }
+
+  // As it was here, and as far as it can be read. Nothing of the cache is changed.
+  Result<OpenedMount> recover() {
+    OpenedMount mount;
+    TRY_ASSIGN(JournalSurvey survey, survey_journal(e_.env, journal_options()));
+    const Status tables = open_tables(dir_.sub("meta"));
+    if (!tables) {
+      if (options_.scratch_dir.empty() || !is_damage(tables.error()))
+        return tl::unexpected<Error>(tables.error());
+      mount.damage.push_back(tables.error().message());
+      TRY(open_tables(options_.scratch_dir));
+    }
+    if (last_commit_.empty()) {
+      TRY_ASSIGN(StoredBase base, find_stored_base(dir_, e_, survey, Buffer(), context_));
+      if (!base.known) mount.damage.push_back(base.text);
+      marks_.published = std::max(marks_.published, base.published);
+      last_commit_ = std::move(base.commit);
+    }
+    TRY(open_remote(true));
+    TRY(open_segments());
+    const Lsn published = std::max(remote_->published().lsn, marks_.published);
+    survey.tell(marks_.checkpointed, mount.damage);
+    mount.remote = remote_;
+    mount.engine = make_engine();
+    for (const JournalRun& run : survey.runs)
+      TRY(visit_run(e_.env, run, published + 1, journal_options().record_bytes_max,
+                    [&](const JournalRecord& record, Lsn) -> Status {
+                      ++mount.replayed;
+                      return mount.engine->salvage(record, marks_.checkpointed, mount.lost);
+                    }));
+    TRY(mount.engine->drop_leftovers(published));
+    mount.engine->attach(open_surveyed_journal(e_.env, journal_options(), std::move(survey)),
+                         marks_.checkpointed, published);
+    return mount;
+  }
+
+  Journal::Options journal_options() const {
+    Journal::Options options;
+    options.dir = dir_.sub("journal");
+    options.cache_id = dir_.identity().cache_id;
+    options.file_bytes_max = options_.journal_file_bytes;
+    return options;
+  }
+
   std::unique_ptr<Space> make_space() const {
     return std::make_unique<Space>(
         options_.cache_bytes_max,
@@ -102,10 +194,10 @@ class Opening {
         });
   }
 
-  Status open_tables() {
+  Status open_tables(const std::string& where) {
     const uint64_t bytes_max = Space::meta_store_share(options_.cache_bytes_max);
-    TRY(e_.env.make_dirs(dir_.sub("meta")));
-    TRY_ASSIGN(auto store, e_.open_meta_store(dir_.sub("meta"), bytes_max));
+    TRY(e_.env.make_dirs(where));
+    TRY_ASSIGN(auto store, e_.open_meta_store(where, bytes_max));
     tables_ = std::make_unique<LiveTables>(std::move(store));
     LiveState state(*tables_, 4096);  // the chunk size does not matter for these rows
     TRY_ASSIGN(marks_, state.checkpoint_marks());
@@ -114,11 +206,11 @@ class Opening {
     return {};
   }
 
-  Status open_remote() {
+  Status open_remote(bool pinned) {
     TreeRemote::Options options;
     options.mode =
         options_.engine.read_only ? TreeRemote::Mode::kFollower : TreeRemote::Mode::kWriter;
-    options.pinned = options_.recover;
+    options.pinned = pinned;
     options.at = options_.at;
     options.cache_id = dir_.identity().cache_id;
     options.host = options_.host;
@@ -197,28 +289,37 @@ class Opening {
     mount.engine = make_engine();
     Engine& engine = *mount.engine;
 
-    Journal::Options journal_options;
-    journal_options.dir = dir_.sub("journal");
-    journal_options.cache_id = dir_.identity().cache_id;
+    Journal::Options with = journal_options();
     Segments* segments = &engine.segments();
     // Clean content is checked against its digest when it is read: no fsync waits for it.
-    journal_options.sync_data = [segments] { return segments->sync_written(); };
-    journal_options.file_bytes_max = options_.journal_file_bytes;
-    journal_options.space = &engine.space();
-    TRY(e_.env.make_dirs(journal_options.dir));
-    TRY_ASSIGN(auto journal,
-               Journal::open(e_.env, journal_options, std::min(published, marks_.checkpointed),
-                             marks_.checkpointed, [&](const JournalRecord& record) {
+    with.sync_data = [segments] { return segments->sync_written(); };
+    with.space = &engine.space();
+    TRY(e_.env.make_dirs(with.dir));
+    std::string refused;
+    auto found = Journal::open(e_.env, with, std::min(published, marks_.checkpointed),
+                               marks_.checkpointed, [&](const JournalRecord& record) {
                                if (record.lsn > published) {
                                  if (record.type == kRecordChange) ++mount.replayed;
                                  if (record.type == kRecordCommitIntent)
                                    intended_.push_back(record.lsn);
                                }
-                               return engine.replay(record, marks_.checkpointed, published);
-                             }));
+                               auto keep = engine.replay(record, marks_.checkpointed, published);
+                               if (keep && !*keep) refused = damaged_data(dir_, *segments, record);
+                               return keep;
+                             });
+    if (!found && !refused.empty()) return fail(found.error().code(), refused);
+    TRY_ASSIGN(auto journal, std::move(found));
     CAIRN_FAILPOINT("open.replayed");
-    if (mount.replayed > 0 && !ours && !options_.discard_local && !options_.recover) {
+    // Records that came now would count as published.
+    if (journal->appended() < published)
+      return fail(Errc::kCorruption,
+                  fmt::format("{} ends with record {}, but the store has those of this cache up to "
+                              "record {}",
+                              with.dir, journal->appended(), published));
+    if (mount.replayed > 0 && !ours && !options_.discard_local) {
+      is_of_store_ = true;
       TRY_ASSIGN(published, find_published(*journal, published));
+      is_of_store_ = false;
       TRY_ASSIGN(mount.replayed, changes_behind(*journal, published));
       if (mount.replayed > 0) return passed_by(mount.replayed);
     }
@@ -227,7 +328,7 @@ class Opening {
     if (options_.discard_local) TRY(engine.forget_changes());
     TRY(engine.drop_leftovers(done));
     engine.attach(std::move(journal), marks_.checkpointed, done);
-    if (options_.recover) return mount;
+    is_of_store_ = true;
     // What is published or given up is so for good before we are the writer: afterwards the head is
     // ours and says nothing of these records, which then would count as new.
     if (!ours || options_.discard_local) TRY(engine.checkpoint());
@@ -290,6 +391,7 @@ class Opening {
   LiveState::CheckpointMarks marks_;
   Buffer last_commit_;
   std::vector<Lsn> intended_;  // records of commits that are not known to be in the store
+  bool is_of_store_ = false;  // what is under way reads the store, not the cache
   TreeRemote* remote_ = nullptr;
   std::unique_ptr<Remote> owned_remote_;
   std::unique_ptr<Segments> segments_;

@@ -3,10 +3,12 @@
 //   lock               held while a mount (or a tool that changes the cache) runs
 //   identity           uuid of this cache, the remote it belongs to; never changes
 //   journal/  segments/  meta/ (LMDB)  packs/ (metadata packs)
+//   damaged-N/         what a repair put aside, a cache of its own for `cairn recover`
 //
 // Opening, in order: lock; identity; live tables as of the last checkpoint; the remote (what is
 // published of ours); segments; journal replay from there; then, for a writer, the commit that
-// makes us the writer. Nothing is published or overwritten before all of it succeeded.
+// makes us the writer. Nothing is published or overwritten before all of it succeeded. What is
+// damaged refuses the mount with a sentence that names the file and the way out (cache_repair.h).
 // Errors are sentences for the person who typed `mount`.
 #pragma once
 
@@ -29,8 +31,13 @@ class CacheDir {
  public:
   // Locks the directory (0700, made when missing; refused when others can write it) and reads or
   // makes its identity. kExists: another mount uses it. kInvalid: it belongs to another remote.
+  // kCorruption: the identity is damaged, or gone while there is a journal. With `mend` it is made
+  // up from the journal then (identity_damage says so), and the file stays as it is.
   static Result<std::unique_ptr<CacheDir>> open(Env& env, Rng& rng, const std::string& path,
-                                                const std::string& remote);
+                                                const std::string& remote, bool mend = false);
+  const std::string& identity_damage() const { return identity_damage_; }  // empty: it is good
+  // Writes an identity, in this folder or another.
+  static Status put_identity(Env& env, const std::string& folder, const CacheIdentity& identity);
   // The remote that a cache folder belongs to.
   static Result<std::string> remote_of(Env& env, const std::string& path);
   const std::string& path() const { return path_; }
@@ -38,12 +45,14 @@ class CacheDir {
   std::string sub(const char* name) const { return path_ + "/" + name; }
 
  private:
-  CacheDir(std::string path, std::unique_ptr<FileLock> lock, CacheIdentity identity)
-      : path_(std::move(path)), lock_(std::move(lock)), identity_(std::move(identity)) {}
+  CacheDir(std::string path, std::unique_ptr<FileLock> lock) : path_(std::move(path)),
+                                                               lock_(std::move(lock)) {}
+  Status find_identity(Env& env, Rng& rng, const std::string& remote, bool mend);
 
   std::string path_;
   std::unique_ptr<FileLock> lock_;
   CacheIdentity identity_;
+  std::string identity_damage_;
 };
 
 struct MountOptions {
@@ -59,8 +68,10 @@ struct MountOptions {
   // Show this point of the volume's history and never move. Needs engine.read_only.
   std::optional<HistoryPoint> at;
   // Show the cache's own last state, whoever wrote to the volume since, and change nothing: for
-  // taking unpublished work out. Needs engine.read_only.
+  // taking unpublished work out. Damage is told, not refused. Needs engine.read_only.
   bool recover = false;
+  // An empty directory for tables that are made up from the journal when the cache's are damaged.
+  std::string scratch_dir;
   // The store is out of reach: go on with what this cache has.
   bool offline = false;
 };
@@ -83,6 +94,9 @@ struct OpenedMount {
   TreeRemote* remote = nullptr;  // owned by the engine
   TreeRemote::Slot slot;         // writers: what new inodes are numbered with
   Lsn replayed = 0;              // records that were only here, for a line in the log
+  // With MountOptions::recover: what is damaged, and which unpublished bytes are gone with it.
+  std::vector<std::string> damage;
+  std::vector<LostData> lost;
 };
 
 Result<OpenedMount> open_mount(CacheDir& dir, const MountEnvironment& environment,

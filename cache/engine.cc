@@ -1,5 +1,7 @@
 #include "cache/engine.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "cache/base/failpoint.h"
@@ -286,30 +288,39 @@ Result<bool> Engine::replay(const JournalRecord& record, Lsn checkpointed, Lsn p
     TRY(apply_again(change, record.lsn));
     return true;
   }
-  if (record.lsn > checkpointed) {
-    for (const Effect& effect : change.effects) {
-      const auto* write = std::get_if<WriteData>(&effect);
-      if (write == nullptr || write->ref.kind != DataRef::Kind::kSegment) continue;
-      if (!data_survived(*write)) return false;
-    }
+  for (const Effect& effect : change.effects) {
+    const auto* write = std::get_if<WriteData>(&effect);
+    if (write == nullptr || holds_bytes(*segments_, write->ref, write->length, write->crc))
+      continue;
+    if (record.lsn > checkpointed) return false;
+    return fail(Errc::kCorruption,
+                fmt::format("data segment {:08x}, bytes {} to {}: not what record {} wrote",
+                            write->ref.file, write->ref.offset,
+                            write->ref.offset + write->length, record.lsn));
   }
   note_record(change, record.lsn, record.payload.size());
   if (record.lsn > checkpointed) TRY(apply_again(change, record.lsn));
   return true;
 }
 
+Status Engine::salvage(const JournalRecord& record, Lsn checkpointed,
+                       std::vector<LostData>& lost) {
+  if (record.type != kRecordChange) return {};
+  TRY_ASSIGN(Change change, decode_change(record));
+  std::erase_if(change.effects, [&](const Effect& effect) {
+    const auto* write = std::get_if<WriteData>(&effect);
+    if (write == nullptr || holds_bytes(*segments_, write->ref, write->length, write->crc))
+      return false;
+    lost.push_back({write->inode, write->offset, write->length, record.lsn});
+    return true;
+  });
+  return record.lsn > checkpointed ? apply_again(change, record.lsn) : Status();
+}
+
 Status Engine::apply_again(const Change& change, Lsn lsn) {
   TRY_ASSIGN(LiveState::Step step, live_.prepare(change));
   live_.apply(std::move(step), change, lsn, [](uint64_t) { return false; });
   return {};
-}
-
-bool Engine::data_survived(const WriteData& write) {
-  const auto file = segments_->file(write.ref.file);
-  if (!file) return false;
-  ByteVec bytes(write.length);
-  const auto n = (*file)->read_at(write.ref.offset, bytes);
-  return n && *n == bytes.size() && crc32c(bytes) == write.crc;
 }
 
 Status Engine::drop_leftovers(Lsn published) {

@@ -94,6 +94,14 @@ struct PendingStatus {
   int64_t oldest_age_ms = 0;
 };
 
+// Bytes of a file that were acknowledged and cannot be read any more.
+struct LostData {
+  uint64_t inode = 0;
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  Lsn lsn = 0;  // of the record that wrote them
+};
+
 // Where the newest change of a file or directory is.
 struct FileStatus {
   enum class State : uint8_t {
@@ -133,6 +141,7 @@ class Engine final : private PublishHost {
     std::function<Buffer()> bookmark;
   };
   static constexpr const char* kBookmarkKey = "bookmark";  // its row in kState
+  static constexpr const char* kOrphanPrefix = "orphan/";  // of rows in kState, see orphan_row
 
   Engine(EngineSettings settings, Components components);
   ~Engine() override;
@@ -257,9 +266,13 @@ class Engine final : private PublishHost {
   // Followers: what changed in the store; called on the publishing thread.
   void on_followed(std::function<void(const Changes&)> listener);
 
-  // Used while the engine is being opened (cache/recovery.cc), before `start`: decides and applies
-  // one replayed record; then drops what was published or belongs to nobody.
+  // Used while the engine is being opened (cache/cache_dir.cc), before `start`: decides and applies
+  // one replayed record; then drops what was published or belongs to nobody. Unpublished data that
+  // a checkpoint vouches for and that is not what was written is kCorruption.
   Result<bool> replay(const JournalRecord& record, Lsn checkpointed, Lsn published);
+  // The same for a damaged cache: what can be read of a record is applied, wherever it stands in
+  // the log; data that is damaged or gone is noted in `lost`.
+  Status salvage(const JournalRecord& record, Lsn checkpointed, std::vector<LostData>& lost);
   Status drop_leftovers(Lsn published);
   // What changes that are given up said about this cache (which numbers it has handed out, what the
   // volume takes) is forgotten with them.
@@ -317,7 +330,6 @@ class Engine final : private PublishHost {
     bool leaves = false;  // may name leaves
   };
   struct CopyPart;
-  static constexpr const char* kOrphanPrefix = "orphan/";
   static constexpr const char* kPinPrefix = "pin/";
   static std::string orphan_state_key(uint64_t inode);
   static std::string pin_key(uint64_t inode);
@@ -326,7 +338,6 @@ class Engine final : private PublishHost {
   Result<Lsn> commit_payload(const Change& change, const ByteVec& payload);
   Status refuse_when_stopped() const;
   void note_record(const Change& change, Lsn lsn, uint64_t payload_bytes);
-  bool data_survived(const WriteData& write);
   bool is_orphan(uint64_t inode) const;
   Result<Buffer> read_once(uint64_t inode, const std::optional<ContentBase>& pinned,
                            uint64_t offset, uint64_t length, Need& need);

@@ -104,6 +104,24 @@ void encode_frame(ByteVec& out, uint32_t seed, Lsn lsn, Lsn durable, uint8_t typ
   patch_le32(out, start + kFrameCrcAt, frame_crc(seed, Bytes(out).subspan(start)));
 }
 
+std::optional<FrameClaim> frame_claim(Bytes in, uint64_t record_bytes_max) {
+  if (in.size() < kFrameHeaderBytes) return std::nullopt;
+  const FrameHead head = head_of(in.data());
+  if (!plausible(head, record_bytes_max) || head.frame_bytes() > in.size()) return std::nullopt;
+  return FrameClaim{head.lsn, head.durable, head.frame_bytes()};
+}
+
+std::optional<Frame> frame_at(Bytes in, uint32_t seed, uint64_t record_bytes_max,
+                              uint64_t* checked) {
+  const auto claim = frame_claim(in, record_bytes_max);
+  if (!claim) return std::nullopt;
+  const Bytes frame = in.first(claim->bytes);
+  if (checked != nullptr) *checked += frame.size();
+  if (get_le<uint32_t>(frame.data() + kFrameCrcAt) != frame_crc(seed, frame)) return std::nullopt;
+  return Frame{0, claim->lsn, claim->durable, static_cast<uint8_t>(frame[kTypeAt]),
+               frame.subspan(kFrameHeaderBytes)};
+}
+
 Result<Bytes> FrameReader::peek(size_t count) {
   const uint64_t left = end_ > offset_ ? end_ - offset_ : 0;
   const size_t wanted = static_cast<size_t>(std::min<uint64_t>(count, left));

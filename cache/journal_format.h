@@ -44,6 +44,18 @@ struct Frame {
   uint64_t end() const { return payload_offset() + payload.size(); }
 };
 
+// The frame that `in` begins with, whatever its LSN; nullopt when there is none that verifies.
+// Offsets count from the start of `in`. `checked`, when given, grows by the bytes it cost.
+std::optional<Frame> frame_at(Bytes in, uint32_t seed, uint64_t record_bytes_max,
+                              uint64_t* checked = nullptr);
+// The LSNs that what looks like the start of a frame claims to have; it may be anything.
+struct FrameClaim {
+  Lsn lsn = 0;
+  Lsn durable = 0;
+  size_t bytes = 0;
+};
+std::optional<FrameClaim> frame_claim(Bytes in, uint64_t record_bytes_max);
+
 // Reads the frames of one file one behind the other.
 class FrameReader {
  public:

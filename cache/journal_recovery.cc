@@ -13,7 +13,6 @@ namespace {
 
 constexpr std::string_view kSuffix = ".log";
 constexpr uint64_t kIndexStepBytes = 64 << 10;
-constexpr uint64_t kFileBytesLimit = 1ULL << 30;
 
 std::optional<Lsn> first_lsn_of(std::string_view name) {
   if (!name.ends_with(kSuffix)) return std::nullopt;
@@ -23,14 +22,6 @@ std::optional<Lsn> first_lsn_of(std::string_view name) {
   const bool is_name = error == std::errc() && end == name.data() + name.size() && first > 0 &&
                        name == fmt::format("{:016x}", first);
   return is_name ? std::optional(first) : std::nullopt;
-}
-
-Result<std::vector<Lsn>> find_files(Env& env, const std::string& dir) {
-  TRY_ASSIGN(const auto names, env.list_dir(dir));
-  std::vector<Lsn> firsts;
-  for (const std::string& name : names)
-    if (const auto first = first_lsn_of(name)) firsts.push_back(*first);
-  return firsts;  // sorted, as the names are
 }
 
 class Recovery {
@@ -44,14 +35,14 @@ class Recovery {
         replay_(replay) {}
 
   Result<RecoveredJournal> run() {
-    TRY_ASSIGN(const std::vector<Lsn> firsts, find_files(env_, options_.dir));
+    TRY_ASSIGN(const std::vector<Lsn> firsts, find_journal_files(env_, options_.dir));
     next_ = replay_after_ + 1;
     for (size_t i = 0; i < firsts.size() && !ended_; ++i) TRY(take_file(firsts, i));
     if (next_ <= durable_) {
       if (where_.empty()) where_ = options_.dir + " holds no journal";
       return fail(Errc::kCorruption,
                   fmt::format("{}: the log ends before record {}, but records up to {} were made "
-                              "durable; restore the file, or recover what is left of this cache",
+                              "durable",
                               where_, next_, durable_));
     }
     found_.next = next_;
@@ -63,7 +54,7 @@ class Recovery {
 
   // Reads and checks the header; nullopt for a file that was being made when power was lost.
   Result<std::optional<JournalHeader>> take_header(File& file, Lsn first, uint64_t size) {
-    if (size > std::max(kFileBytesLimit, 4 * options_.file_bytes_max))
+    if (size > journal_file_limit(options_))
       return fail(Errc::kCorruption, path(first) + " is far larger than a journal file");
     ByteVec bytes(kJournalHeaderBytes);
     TRY_ASSIGN(const size_t got, file.read_at(0, bytes));
@@ -189,6 +180,19 @@ std::pair<Lsn, uint64_t> JournalFile::start_for(Lsn lsn, Lsn first) const {
   const auto behind = std::upper_bound(index.begin(), index.end(), std::pair{lsn, UINT64_MAX});
   if (behind == index.begin()) return {first, kJournalHeaderBytes};
   return *std::prev(behind);
+}
+
+Result<std::vector<Lsn>> find_journal_files(Env& env, const std::string& dir) {
+  TRY_ASSIGN(const auto names, env.list_dir(dir));
+  std::vector<Lsn> firsts;
+  for (const std::string& name : names)
+    if (const auto first = first_lsn_of(name)) firsts.push_back(*first);
+  return firsts;  // sorted, as the names are
+}
+
+uint64_t journal_file_limit(const Journal::Options& options) {
+  constexpr uint64_t kFileBytesLimit = 1ULL << 30;
+  return std::max(kFileBytesLimit, 4 * options.file_bytes_max);
 }
 
 std::string journal_path(const std::string& dir, Lsn first) {

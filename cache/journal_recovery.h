@@ -1,7 +1,7 @@
 // Recovery of the journal: what its files hold, where the log ends, and what has to go.
 //
 // `recover_journal` only reads; `cut_journal` then makes the disk agree with what was found. Used
-// by Journal::open alone, before anything else touches the directory.
+// by Journal::open, before anything else touches the directory.
 #pragma once
 
 #include <map>
@@ -34,6 +34,10 @@ struct RecoveredJournal {
 };
 
 std::string journal_path(const std::string& dir, Lsn first);
+// The first LSNs of the files in `dir`, from their names, ascending.
+Result<std::vector<Lsn>> find_journal_files(Env& env, const std::string& dir);
+// Larger than this is no journal file.
+uint64_t journal_file_limit(const Journal::Options& options);
 
 Result<RecoveredJournal> recover_journal(Env& env, const Journal::Options& options,
                                          Lsn replay_after, Lsn durable_at_least,

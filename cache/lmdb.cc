@@ -2,7 +2,8 @@
 //
 // Every commit is synced by LMDB itself (no MDB_NOSYNC, MDB_NOMETASYNC, MDB_MAPASYNC; no
 // MDB_WRITEMAP, which would let a stray pointer reach the file). LMDB has no checksums of its
-// pages, so every value ends with a CRC32C of its key and itself.
+// pages, so every value ends with a CRC32C of its key and itself, and the file is looked through
+// before LMDB may map it (lmdb_check.h).
 // Read transactions are not bound to threads (MDB_NOTLS): they are kept reset in a pool and renewed
 // for one call each, so none lives across a wait.
 #include <fmt/format.h>
@@ -18,6 +19,7 @@
 #include "cache/base/env.h"
 #include "cache/base/log.h"
 #include "cache/base/mutex.h"
+#include "cache/lmdb_check.h"
 #include "cache/meta_store.h"
 
 namespace cairn {
@@ -66,6 +68,12 @@ std::string_view view_of(const MDB_val& in) {
 
 uint32_t row_crc(std::string_view key, std::string_view value) {
   return crc32c(as_bytes(value), crc32c(as_bytes(key)));
+}
+
+bool row_is_good(std::string_view key, std::string_view stored) {
+  if (stored.size() < kCrcBytes) return false;
+  const std::string_view value = stored.substr(0, stored.size() - kCrcBytes);
+  return get_le<uint32_t>(as_bytes(stored).data() + value.size()) == row_crc(key, value);
 }
 
 struct EnvClose {
@@ -178,10 +186,7 @@ void LmdbMetaStore::put_back(TxnPtr txn) {
 
 Result<std::string_view> LmdbMetaStore::checked(std::string_view key, const MDB_val& stored) const {
   const std::string_view all = view_of(stored);
-  if (all.size() >= kCrcBytes) {
-    const std::string_view value = all.substr(0, all.size() - kCrcBytes);
-    if (get_le<uint32_t>(as_bytes(all).data() + value.size()) == row_crc(key, value)) return value;
-  }
+  if (row_is_good(key, all)) return all.substr(0, all.size() - kCrcBytes);
   return fail(Errc::kCorruption, dir_ + ": a row's checksum is wrong");
 }
 
@@ -320,6 +325,9 @@ Status compact_when_half_free(const std::string& dir, uint64_t bytes_max) {
 Result<std::unique_ptr<MetaStore>> open_lmdb_meta_store(const std::string& dir,
                                                         uint64_t bytes_max) {
   TRY(posix_env().make_dirs(dir));
+  const std::string path = dir + "/data.mdb";
+  if (const auto info = posix_env().stat(path); info && info->size > 0)
+    TRY(check_lmdb_file(posix_env(), path, row_is_good));
   // Only to save disk: whatever fails, the file that is there still holds everything.
   if (const Status compacted = compact_when_half_free(dir, bytes_max); !compacted)
     log_warn("not compacted: {}", compacted.error().message());

@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 
+#include "cache/base/coding.h"
 #include "cache/base/failpoint.h"
 #include "cache/base/log.h"
 #include "cache/base/mutex.h"
@@ -424,6 +425,15 @@ Result<std::unique_ptr<Segments>> Segments::open(Env& env, Options options,
   auto segments = std::make_unique<DiskSegments>(env, std::move(options));
   TRY(segments->load(known_numbers_end));
   return std::unique_ptr<Segments>(std::move(segments));
+}
+
+bool holds_bytes(Segments& segments, const DataRef& ref, uint32_t length, uint32_t crc) {
+  if (ref.kind == DataRef::Kind::kJournal) return true;
+  const auto file = segments.file(ref.file);
+  if (!file) return false;
+  ByteVec bytes(length);
+  const auto n = (*file)->read_at(ref.offset, bytes);
+  return n && *n == bytes.size() && crc32c(bytes) == crc;
 }
 
 }  // namespace cairn

@@ -87,4 +87,8 @@ class Segments {
   virtual uint64_t numbers_end() const = 0;
 };
 
+// Are the bytes of a record at their place, with this checksum (CRC32C)? For those inside the
+// record itself its own checksum has spoken.
+bool holds_bytes(Segments& segments, const DataRef& ref, uint32_t length, uint32_t crc);
+
 }  // namespace cairn

@@ -28,9 +28,8 @@ Status TestMount::format(uint64_t chunk_bytes, uint64_t links_per_node) {
   return {};
 }
 
-Status TestMount::open(const std::string& cache) {
-  TRY_ASSIGN(cache_, CacheDir::open(env_, os_rng(), cache, store_.description()));
-  const MountEnvironment environment{
+MountEnvironment TestMount::environment() {
+  return {
       store_,
       env_,
       system_clock(),
@@ -38,12 +37,17 @@ Status TestMount::open(const std::string& cache) {
       work_,
       maintenance_,
       publishing_,
-      [this](const std::string& dir, uint64_t) -> Result<std::unique_ptr<MetaStore>> {
+      [this](const std::string& dir, uint64_t bytes) -> Result<std::unique_ptr<MetaStore>> {
+        if (lmdb) return open_lmdb_meta_store(dir, bytes);
         auto& kept = kept_tables_[dir];
         if (!kept) kept = make_memory_meta_store();
         return std::unique_ptr<MetaStore>(std::make_unique<KeptMetaStore>(kept, tables_faults));
       }};
-  auto opened = open_mount(*cache_, environment, options, Context());
+}
+
+Status TestMount::open(const std::string& cache) {
+  TRY_ASSIGN(cache_, CacheDir::open(env_, os_rng(), cache, store_.description(), options.recover));
+  auto opened = open_mount(*cache_, environment(), options, Context());
   if (!opened) {
     cache_.reset();
     return tl::unexpected<Error>(opened.error());

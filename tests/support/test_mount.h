@@ -66,6 +66,10 @@ class TestMount {
   Engine& engine() { return *mount_.engine; }
   bool is_open() const { return volume_ != nullptr; }
   MountOptions options;
+  bool lmdb = false;  // tables as in production; for an Env that is the real disk
+  // With the tables of this mount, for what works on a cache directory without one.
+  MountEnvironment environment();
+  const OpenedMount& opened() const { return mount_; }
   TablesFaults tables_faults;  // set while nothing runs
 
   // Runs an operation until it has an answer.

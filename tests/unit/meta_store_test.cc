@@ -153,6 +153,7 @@ TEST_CASE("a flipped byte in a row is told") {
   }
   const std::string path = scratch.dir + "/data.mdb";
   const auto bytes = read_file(posix_env(), path, 1 << 20).value();
+  const auto store = open_lmdb_meta_store(scratch.dir, 1 << 20).value();
   const auto file = posix_env().open(path, OpenMode::kReadWrite).value();
   int places = 0;
   for (size_t at = as_chars(bytes).find(value); at != std::string_view::npos;
@@ -161,7 +162,6 @@ TEST_CASE("a flipped byte in a row is told") {
     ++places;
   }
   REQUIRE(places > 0);
-  const auto store = open_lmdb_meta_store(scratch.dir, 1 << 20).value();
   CHECK(store->get(Table::kState, "k").error().code() == Errc::kCorruption);
   CHECK(store->scan(Table::kState, "", [](std::string_view, std::string_view) { return true; })
             .error()
