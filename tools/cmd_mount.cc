@@ -240,8 +240,7 @@ void add_limits(Command& command, MountArguments& a) {
                 "how often to see whether garbage is worth collecting; 0: never")
       .fallback("1h");
   command
-      .duration("gc-grace", a.gc_grace,
-                "how long what nothing needs any more stays in the store")
+      .duration("gc-grace", a.gc_grace, "how long what nothing needs any more stays in the store")
       .fallback("24h");
   command
       .duration("stall-timeout", a.stall_timeout,

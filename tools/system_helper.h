@@ -21,8 +21,8 @@ enum class HelperRole : uint8_t { kNone, kMount, kUmount };
 // By the last part of the path the program was called with.
 HelperRole helper_role(const std::string& called_as);
 
-// The words of the command line of cairn that mean the same, or nothing (a fake mount, -f), or those
-// of mount(8) where only the kernel has something to change (-o remount).
+// The words of the command line of cairn that mean the same, or nothing (a fake mount, -f), or
+// those of mount(8) where only the kernel has something to change (-o remount).
 struct MountCall {
   bool fake = false;
   bool remount = false;
