@@ -82,9 +82,25 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
     for (const PackName& pack : packs)
       core_->tails->fetch(pack, context_,
                           [self = shared_from_this(), left, then](const Result<PackTail>& tail) {
-                            if (!tail) self->note(tail.error());
+                            if (tail)
+                              self->look_in(*tail);
+                            else
+                              self->note(tail.error());
                             if (left->fetch_sub(1) == 1) then();
                           });
+  }
+
+  // Each as it comes: where the tails of a volume are larger than the memory for them, the first
+  // are gone before the last is here.
+  void look_in(const PackTail& tail) {
+    const bool leaves = going_->leaves(tail.name());
+    const std::lock_guard lock(mutex_);
+    for (size_t i = 0; i < digests_.size(); ++i) {
+      auto& place = leaves ? condemned_places_[i] : places_[i];
+      if (place) continue;
+      if (const auto entry = tail.find(digests_[i]))
+        place = BlockPlace{tail.name(), entry->offset, entry->length};
+    }
   }
 
   void tails_are_here(PackKind kind, bool last) {
@@ -122,8 +138,10 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
   }
 
   void condemned_are_here() {
-    for (size_t i = 0; i < digests_.size(); ++i)
+    for (size_t i = 0; i < digests_.size(); ++i) {
       if (!places_[i]) places_[i] = core_->tails->find(digests_[i]);
+      if (!places_[i]) places_[i] = condemned_places_[i];
+    }
     if (!all_known() && !asked_) return look_again();
     finish();
   }
@@ -156,7 +174,7 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
   const Callback<std::vector<BlockPlace>> done_;
   std::shared_ptr<const PackStoreCore::Outgoing> going_;  // of this look
   std::vector<std::optional<BlockPlace>> places_;
-  std::vector<std::optional<BlockPlace>> condemned_places_;  // by segments
+  std::vector<std::optional<BlockPlace>> condemned_places_;  // in packs that leave
   RankedMutex<Rank::kLeaf> mutex_;
   std::optional<Error> error_;  // the first of a step
   unsigned looks_ = 1;          // only one is under way

@@ -364,8 +364,7 @@ void op_fsync(fuse_req_t req, fuse_ino_t, int, fuse_file_info*) {
     return fuse_reply_err(req, EIO), void();
   }
   if (!context.remote_durability) return fuse_reply_err(req, 0), void();
-  serve(
-      req, [&engine, upto](Need& need) { return engine.stored(upto, need); }, reply_ok);
+  serve(req, [&engine, upto](Need& need) { return engine.stored(upto, need); }, reply_ok);
 }
 
 void op_fallocate(fuse_req_t req, fuse_ino_t, int mode, off_t offset, off_t length,
@@ -482,8 +481,7 @@ void op_forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
 
 void op_init(void*, fuse_conn_info* conn) {
   const unsigned wanted = FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                          FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
-                          FUSE_CAP_EXPORT_SUPPORT;
+                          FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ | FUSE_CAP_EXPORT_SUPPORT;
   conn->want |= conn->capable & wanted;
   // Lists need the umask unapplied: where a default list is inherited it does not count.
   const unsigned lists = FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
@@ -495,6 +493,9 @@ void op_init(void*, fuse_conn_info* conn) {
   // Data is read by us, not spliced: it is checked and goes on to the journal.
   conn->want &= ~unsigned{FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
                           FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE};
+  // When an asynchronous direct write ends, Linux does not drop the pages that a reader brought
+  // into its cache meanwhile: old data would be read for as long as they stay.
+  conn->want &= ~unsigned{FUSE_CAP_ASYNC_DIO};
   conn->max_write = 1U << 20;
   conn->max_readahead = 1U << 20;
   conn->max_background = 512;

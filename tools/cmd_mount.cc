@@ -95,21 +95,26 @@ Status check_mountpoint(const std::string& path, const std::string& remote) {
 // What an -o list of fstab or of another tool may hold beside our own options.
 Result<bool> take_mount_option(const std::string& option, MountArguments& arguments) {
   static const std::set<std::string, std::less<>> for_kernel{
-      "nosuid", "nodev",   "noexec",     "suid", "dev",
-      "exec",   "noatime", "nodiratime", "sync", "dirsync"};
-  // Said to mount(8) or to systemd, or what is so anyway.
+      "nosuid", "nodev", "noexec", "suid", "dev", "exec", "noatime", "sync", "dirsync"};
+  // Said to mount(8) or to systemd, or what is so anyway: reading never sets a time.
   static const std::set<std::string, std::less<>> nothing_to_do{
-      "defaults",    "rw",    "auto",       "noauto",   "nofail", "_netdev",  "default_permissions",
-      "user",        "users", "owner",      "group",    "nouser", "relatime", "norelatime",
-      "nostrictatime", "async", "nolazytime", "lazytime", "atime"};
+      "defaults",    "rw",       "auto",       "noauto",   "nofail",        "_netdev",
+      "user",        "users",    "owner",      "group",    "nouser",        "default_permissions",
+      "atime",       "relatime", "norelatime", "diratime", "nodiratime",    "async",
+      "lazytime",    "silent",   "nolazytime", "loud",     "nostrictatime"};
   if (option == "strictatime")
     return fail(Errc::kInvalid,
                 "-o strictatime cannot be had: reading changes no access time of a volume; leave "
                 "it out (relatime and noatime are accepted)");
+  // A FUSE mount is nosuid and nodev unless told, and mount(8) keeps "suid" and "dev", its own
+  // defaults, from its helpers: in fstab only these other words are seen.
+  std::string word = option;
+  if (word == "allow_suid" || word == "allow-suid") word = "suid";
+  if (word == "allow_dev" || word == "allow-dev") word = "dev";
   if (option == "ro") {
     arguments.read_only = true;
-  } else if (for_kernel.count(option) != 0) {
-    arguments.kernel_options += (arguments.kernel_options.empty() ? "" : ",") + option;
+  } else if (for_kernel.count(word) != 0) {
+    arguments.kernel_options += (arguments.kernel_options.empty() ? "" : ",") + word;
   } else {
     return nothing_to_do.count(option) != 0 || option.starts_with("x-") ||
            option.starts_with("X-") || option.starts_with("comment=");
@@ -256,8 +261,7 @@ void add_limits(Command& command, MountArguments& a) {
                 "how often to see whether garbage is worth collecting; 0: never")
       .fallback("1h");
   command
-      .duration("gc-grace", a.gc_grace,
-                "how long what nothing needs any more stays in the store")
+      .duration("gc-grace", a.gc_grace, "how long what nothing needs any more stays in the store")
       .fallback("24h");
   command
       .duration("stall-timeout", a.stall_timeout,

@@ -27,17 +27,6 @@ int run_words(const std::vector<std::string>& words) {
   return outcome.command == nullptr ? outcome.exit_code : outcome.command->run();
 }
 
-int run_mount_helper(const std::vector<std::string>& arguments) {
-  const MountCall call = translate_mount_call(arguments);
-  if (!call.error.empty()) {
-    std::cerr << "mount.cairn: " << call.error << "\n";
-    return kHelperUsage;
-  }
-  if (call.fake) return kExitOk;
-  const int status = run_words(call.words);
-  return status == kExitOk ? kExitOk : status == kExitUsage ? kHelperUsage : kHelperFailed;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -50,7 +39,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> words{argv + 1, argv + argc};
   switch (helper_role(argv[0])) {
     case HelperRole::kMount:
-      return run_mount_helper(words);
+      return run_mount_helper(words, run_words);
     case HelperRole::kUmount:
       return run_umount_helper(words);
     case HelperRole::kNone:

@@ -2,9 +2,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
+#include <set>
 
 #include "tools/client.h"
+#include "tools/command_line.h"
 #include "tools/commands.h"
 #include "tools/mount_table.h"
 #include "tools/umount.h"
@@ -20,15 +23,49 @@ bool is_letters(const std::string& word) {
   return word.size() > 1 && word[0] == '-' && word[1] != '-';
 }
 
-[[noreturn]] void pass_on(const UmountCall& call) {
-  Words words{"umount", "-i"};
-  words.insert(words.end(), call.arguments.begin(), call.arguments.end());
+// Becomes another program.
+[[noreturn]] void become(Words words) {
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
-  ::execvp("umount", argv.data());
-  std::cerr << "umount.fuse: cannot run umount\n";
+  ::execvp(argv[0], argv.data());
+  std::cerr << "cairn: cannot run " << words[0] << "\n";
   ::_exit(kHelperFailed);
+}
+
+[[noreturn]] void pass_on(const UmountCall& call) {
+  Words words{"umount", "-i"};
+  words.insert(words.end(), call.arguments.begin(), call.arguments.end());
+  become(std::move(words));
+}
+
+Words split_words(const std::string& list) {
+  Words words{""};
+  bool quoted = false;
+  for (const char c : list) {
+    if (c == '"') quoted = !quoted;
+    if (c == ',' && !quoted)
+      words.emplace_back();
+    else
+      words.back() += c;
+  }
+  return words;
+}
+
+// What of a list the kernel takes in a remount; nosuid and nodev are added unless allowed, as in a
+// first mount, whatever fstab says to mount(8).
+std::string remount_list(const Words& options) {
+  static const std::set<std::string, std::less<>> for_kernel{
+      "ro",      "rw",         "nosuid",   "nodev",       "noexec", "exec", "noatime",
+      "dirsync", "nodiratime", "relatime", "strictatime", "sync",   "async"};
+  bool suid = false, dev = false;
+  std::string list = "remount";
+  for (const std::string& option : options) {
+    suid = suid || option == "allow_suid" || option == "allow-suid";
+    dev = dev || option == "allow_dev" || option == "allow-dev";
+    if (for_kernel.count(option) != 0) list += "," + option;
+  }
+  return list + (suid ? "" : ",nosuid") + (dev ? "" : ",nodev");
 }
 
 }  // namespace
@@ -69,7 +106,14 @@ MountCall translate_mount_call(const Words& arguments) {
     return call;
   }
   call.words = {"mount"};
-  for (const std::string& list : lists) call.words.insert(call.words.end(), {"-o", list});
+  Words options;
+  for (const std::string& list : lists)
+    for (std::string& option : split_words(list)) options.push_back(std::move(option));
+  call.remount = std::find(options.begin(), options.end(), "remount") != options.end();
+  if (call.remount)
+    call.words.insert(call.words.end(), {"-i", "-o", remount_list(options)});
+  else
+    for (const std::string& list : lists) call.words.insert(call.words.end(), {"-o", list});
   call.words.insert(call.words.end(), {"--", places[0], places[1]});
   return call;
 }
@@ -99,6 +143,18 @@ UmountCall translate_umount_call(const Words& arguments) {
   }
   if (call.mountpoint.empty()) call.error = "usage: umount.fuse MOUNTPOINT [-flnrv]";
   return call;
+}
+
+int run_mount_helper(const Words& arguments, const std::function<int(const Words&)>& run) {
+  const MountCall call = translate_mount_call(arguments);
+  if (!call.error.empty()) {
+    std::cerr << "mount.cairn: " << call.error << "\n";
+    return kHelperUsage;
+  }
+  if (call.fake) return kExitOk;
+  if (call.remount) become(call.words);
+  const int status = run(call.words);
+  return status == kExitOk ? kExitOk : status == kExitUsage ? kHelperUsage : kHelperFailed;
 }
 
 int run_umount_helper(const Words& arguments) {

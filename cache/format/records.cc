@@ -79,7 +79,8 @@ std::string xattr_key(Ino ino, std::string_view name) {
 }
 
 std::string prefix_end(std::string prefix) {
-  ++prefix.back();  // '/' is followed by '0': nothing here ends in 0xff
+  while (!prefix.empty() && static_cast<unsigned char>(prefix.back()) == 0xff) prefix.pop_back();
+  if (!prefix.empty()) ++prefix.back();
   return prefix;
 }
 

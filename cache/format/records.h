@@ -66,7 +66,8 @@ std::string xattr_key(Ino ino, std::string_view name);
 std::string ino_prefix(Ino ino);
 std::string dirent_prefix(Ino dir);
 std::string xattr_prefix(Ino ino);
-// The first key after every key that begins with `prefix`. Requires a prefix from above.
+// The first key after every key that begins with `prefix`, whatever bytes it has; empty when there
+// is none.
 std::string prefix_end(std::string prefix);
 
 Result<RecordKey> parse_key(std::string_view key);

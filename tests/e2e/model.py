@@ -153,14 +153,14 @@ class Side:
 
 
 def any_name(r):
-    return "/".join(f"d{r.randrange(3)}" for _ in range(r.choice((0, 0, 1, 1, 2)))
-                    ) + f"/n{r.randrange(8)}"
+    return "/".join(f"d{r.randrange(3)}" for _ in range(r.choice((0, 0, 0, 1, 1, 2)))
+                    ) + f"/n{r.randrange(5)}"
 
 
 def make_op(r):
     """One operation: its words, and what to do on a side."""
     a, b = any_name(r).lstrip("/"), any_name(r).lstrip("/")
-    if r.random() < 0.2:
+    if r.random() < 0.15:
         a = a.rsplit("/", 1)[0] if "/" in a else f"d{r.randrange(3)}"
     f = r.randrange(4) if r.random() < 0.25 else a  # a held file, or a name
     g = r.randrange(4) if r.random() < 0.25 else b
@@ -174,10 +174,10 @@ def make_op(r):
     mode = r.choice((0, KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE, ZERO_RANGE, ZERO_RANGE | KEEP_SIZE))
     mask = r.choice((0o644, 0o4755, 0o600, 0o2775, 0o1777))
     when = r.randrange(-10**18, 4 * 10**18)
-    name, value = f"user.a{r.randrange(3)}", r.randbytes(r.choice((0, 10, 200, 3000)))
+    name, value = f"user.a{r.randrange(3)}", r.randbytes(r.choice((0, 10, 200, 1000)))
     ops = [
-        (6, "mkdir", a, lambda s: os.mkdir(s.path(a))),
-        (6, "create", a, lambda s: s.with_file(a, lambda fd: None, os.O_CREAT | os.O_EXCL)),
+        (5, "mkdir", a, lambda s: os.mkdir(s.path(a))),
+        (16, "create", a, lambda s: s.with_file(a, lambda fd: None, os.O_CREAT | os.O_EXCL)),
         (2, "symlink", a, lambda s: os.symlink(b, s.path(a))),
         (2, "mkfifo", a, lambda s: os.mkfifo(s.path(a))),
         (3, "link", (a, b), lambda s: os.link(s.path(a), s.path(b), follow_symlinks=False)),
@@ -185,7 +185,7 @@ def make_op(r):
         (1, "noreplace", (a, b), lambda s: renameat2(s.path(a), s.path(b), 1)),
         (2, "exchange", (a, b), lambda s: renameat2(s.path(a), s.path(b), 2)),
         (5, "unlink", a, lambda s: os.unlink(s.path(a))),
-        (2, "rmdir", a, lambda s: os.rmdir(s.path(a))),
+        (5, "rmdir", a, lambda s: os.rmdir(s.path(a))),
         (16, "write", (f, offset, length),
          lambda s: s.with_file(f, lambda fd: os.pwrite(fd, data, offset))),
         (5, "append", (a, length),

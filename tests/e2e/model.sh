@@ -5,7 +5,7 @@
 e2e_begin model
 
 rounds=2 steps=2500
-[ "$profile" = quick ] || rounds=40 steps=25000
+[ "$profile" = quick ] || rounds=${MODEL_ROUNDS:-40} steps=25000
 first=${MODEL_SEED:-1}
 
 play() { timeout 3000 python3 "$repo/tests/e2e/model.py" "$T/mnt" "$T/plain" "$@"; }

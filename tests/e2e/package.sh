@@ -97,10 +97,13 @@ try manual-is-there sh -c 'test -s /usr/share/man/man1/cairn-mount.1.gz && test 
 # fstab, with the option names of the command line and underscores; the cache in a place of its own.
 mkdir -p /store /mnt/data /mnt/other
 try format cairn format /store/volume || exit 1
-echo "/store/volume /mnt/data cairn noauto,nofail,_netdev,noatime,x-systemd.mount-timeout=60,cache_dir=/store/cache,cache-reserve=64M,commit-interval=1h 0 0" >>/etc/fstab
+echo "/store/volume /mnt/data cairn noauto,nofail,_netdev,noatime,nodiratime,relatime,allow_dev,x-systemd.mount-timeout=60,cache_dir=/store/cache,cache-reserve=64M,commit-interval=1h 0 0" >>/etc/fstab
 try fstab-mount mount /mnt/data || exit 1
 try fstab-type sh -c '[ "$(findmnt -n -o FSTYPE,SOURCE --mountpoint /mnt/data | tr -s " ")" = "fuse.cairn file:///store/volume" ]'
 try fstab-noatime sh -c 'findmnt -n -o OPTIONS --mountpoint /mnt/data | grep -q noatime'
+try fstab-nosuid-and-dev sh -c 'o=$(findmnt -n -o OPTIONS --mountpoint /mnt/data); case $o in *nodev*) false ;; *nosuid*) ;; *) false ;; esac'
+try remount-read-only sh -c 'mount -o remount,ro /mnt/data && ! touch /mnt/data/file 2>/dev/null'
+try remount-read-write sh -c 'mount -o remount,rw /mnt/data && touch /mnt/data/file && findmnt -n -o OPTIONS /mnt/data | grep -q nosuid'
 head -c 3000000 /dev/urandom >/mnt/data/file && cp -a /etc/fstab /mnt/data/
 sum=$(sha256sum </mnt/data/file)
 # With that commit interval nothing is in the store unless umount waited for it.
@@ -243,7 +246,7 @@ if [ "$(id -u)" != 0 ]; then skip overlay "needs root"
 elif dpkg-query -W -f '${db:Status-Status}' cairn 2>/dev/null | grep -qx installed; then
   skip overlay "the package is installed on this machine"
 else
-  run_inside overlay unshare -m --propagation private "$T/overlay.sh" "$T"
+  run_inside overlay unshare -m --propagation slave "$T/overlay.sh" "$T"
 fi
 
 # --- a machine that has never seen a compiler
@@ -255,7 +258,7 @@ fresh_debian() {
 if [ "$profile" = full ]; then
   if ! command -v debootstrap >/dev/null; then skip fresh "debootstrap is not installed"
   elif LIMIT=1800 check fresh-debian fresh_debian; then
-    run_inside fresh unshare -m --propagation private "$T/enter.sh" "$T" fresh "$T/fresh"
+    run_inside fresh unshare -m --propagation slave "$T/enter.sh" "$T" fresh "$T/fresh"
   fi
 fi
 e2e_end

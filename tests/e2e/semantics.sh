@@ -19,7 +19,7 @@ rule() {
 
 check format cairn format "$store" || e2e_end
 check mount cairn_mount "$T/cache" "$store" "$mnt" -o allow_other || e2e_end
-for name in acl suid setgid xattr times names rename removed special tmpfile locks; do
+for name in acl suid setgid xattr times names rename removed special tmpfile locks direct; do
   rule "$name"
 done
 rules=content

@@ -104,6 +104,16 @@ TEST_CASE("neighbours in a pack come with one request, a tail is read once") {
   CHECK(world.requests_of({7}) == 1 + 1);  // metadata is looked at when no data pack has it
 }
 
+TEST_CASE("a block is found when there is no memory for the tails of all packs") {
+  World world;
+  PackStore::Options options;
+  options.tail_bytes = 1;  // one tail
+  world.reader = PackStore::make(world.store, world.executor, world.clock, options);
+  world.reader->set_published(world.writer->packs(), {});
+  for (const size_t i : {0, 3, 6, 1, 4, 7}) CHECK(world.right({i}, world.read({i})));
+  CHECK(world.right({0, 5, 2, 7}, world.read({0, 5, 2, 7})));
+}
+
 TEST_CASE("a block on its way is waited for") {
   World world;
   REQUIRE(world.right({0}, world.read({0})));
@@ -198,7 +208,8 @@ TEST_CASE("a wrong hint costs a request and no more") {
   std::optional<Result<std::vector<Buffer>>> answer;
   const Digest elsewhere = world.writer->packs()[1].digest;
   world.reader->read_blocks({{world.digests[1], BlockPlace{elsewhere, 100, 5001}}}, PackKind::kData,
-                            {}, {}, [&](Result<std::vector<Buffer>> got) { answer = std::move(got); });
+                            {}, {},
+                            [&](Result<std::vector<Buffer>> got) { answer = std::move(got); });
   REQUIRE(run_until(world.executor, world.clock, [&] { return answer.has_value(); }));
   CHECK(world.right({1}, *answer));
   CHECK(world.store.requests() - before == 2);

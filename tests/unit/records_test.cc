@@ -70,6 +70,9 @@ TEST_CASE("keys are built and parsed, and an inode's keys lie together") {
   }
   CHECK(dirent_key(7, name) < prefix_end(dirent_prefix(7)));
   CHECK(prefix_end(dirent_prefix(7)) < inode_key(7));
+  CHECK(prefix_end(std::string("\0\xff", 2)) == "\1");  // the key of a table may end in any byte
+  CHECK(prefix_end("a\xff\xff") == "b");
+  CHECK(prefix_end("\xff").empty());
   for (const std::string& bad :
        {std::string(), std::string("0000000000000000/i"), std::string("0000000000000001"),
         std::string("0000000000000001/"), std::string("0000000000000001/s"),

@@ -59,6 +59,19 @@ TEST_CASE("helper: what mount(8) says becomes words of the command line") {
   CHECK(translate_mount_call({"a", "/mnt", "-s", "-t", "fuse.cairn", "-oro"}).words ==
         Words{"mount", "-o", "ro", "--", "a", "/mnt"});
   CHECK(translate_mount_call({"a", "/mnt", "-f"}).fake);
+  CHECK_FALSE(call.remount);
+  const auto again = [](const char* list) {
+    const MountCall told = translate_mount_call({"a", "/mnt", "-o", list});
+    CHECK(told.remount);
+    CHECK(told.words.size() == 7);
+    return told.words[2] + " " + told.words[3];
+  };
+  // Only what the kernel takes, and never less safe than the first mount.
+  CHECK(again("ro,remount,allow_other,cache_dir=/c") == "-o remount,ro,nosuid,nodev");
+  CHECK(again("rw,noatime,allow_dev,remount") == "-o remount,rw,noatime,nosuid");
+  CHECK(translate_mount_call({"a", "/mnt", "-o", "remount"}).words[1] == "-i");
+  CHECK_FALSE(translate_mount_call({"a", "/mnt", "-o", "profile=\"a,remount\""}).remount);
+  CHECK_FALSE(translate_mount_call({"a", "/mnt", "-o", "profile=remount"}).remount);
   CHECK_FALSE(translate_mount_call({"a"}).error.empty());
   CHECK_FALSE(translate_mount_call({"a", "b", "c"}).error.empty());
   CHECK_FALSE(translate_mount_call({"a", "/mnt", "-z"}).error.empty());
