@@ -72,7 +72,7 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
 
   void ask_tails(PackKind kind, bool last) {
     if (all_known()) return finish();
-    fetch_tails(core_->packs_without_tail(kind),
+    fetch_tails(core_->packs_of(kind),
                 [self = shared_from_this(), kind, last] { self->tails_are_here(kind, last); });
   }
 
@@ -189,7 +189,7 @@ void PackStoreCore::locate(std::vector<Digest> digests, PackKind kind, Context c
       ->start();
 }
 
-std::vector<PackName> PackStoreCore::packs_without_tail(PackKind kind) const {
+std::vector<PackName> PackStoreCore::packs_of(PackKind kind) const {
   std::vector<PackName> candidates;
   {
     const std::lock_guard lock(mutex);
@@ -197,7 +197,6 @@ std::vector<PackName> PackStoreCore::packs_without_tail(PackKind kind) const {
       for (auto it = list->rbegin(); it != list->rend(); ++it)
         if (it->kind == kind) candidates.push_back(*it);
   }
-  std::erase_if(candidates, [&](const PackName& pack) { return tails->has(pack.digest); });
   return candidates;
 }
 

@@ -56,8 +56,10 @@ ByteRange PackWindows::widen(const Digest& pack, ByteRange range) {
   // On a grid, so that windows of one size meet without a gap or an overlap.
   const uint64_t start = range.offset / window * window;
   const uint64_t end = std::max(start + window, range.end());
-  coming_.push_back({pack, {start, end - start}, {}});
-  return coming_.back().range;
+  const ByteRange wide{start, end - start};
+  if (wide == range) return range;  // no window: nobody will say that it arrived
+  coming_.push_back({pack, wide, {}});
+  return wide;
 }
 
 void PackWindows::arrived(const Digest& pack, ByteRange range, const std::optional<Buffer>& bytes) {

@@ -34,7 +34,7 @@ Result<Buffer> Volume::read(HandleId handle, uint64_t offset, uint64_t length, N
 
 void Volume::read_ahead(HandleId handle, const OpenFile& file, uint64_t size, uint64_t offset,
                         uint64_t length, const std::optional<ContentBase>& pinned) {
-  const uint64_t end = offset + length;
+  const uint64_t end = std::min(offset + length, size);
   // A read that begins where the last one ended, or a little behind it (the kernel's own
   // read-ahead may come out of order), goes on with the stream.
   const bool goes_on = file.next_offset > 0 && offset <= file.next_offset + length &&

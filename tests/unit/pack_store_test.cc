@@ -6,6 +6,7 @@
 
 #include "cache/format/index.h"
 #include "cache/pack_store.h"
+#include "cache/pack_windows.h"
 #include "cache/store_keys.h"
 #include "s3/memory_store.h"
 #include "s3/metered_store.h"
@@ -330,5 +331,20 @@ TEST_CASE("wrong bytes in a window cost a request and are not kept") {
   world.store.add({.kind = FaultKind::kFlipByte, .ops = StoreOp::kGet, .prefix = "p/"});
   for (unsigned n = 8; n < 28; ++n) CHECK(world.right({n}, world.read({n})));
   CHECK(world.store.hits() == 1);
+}
+
+TEST_CASE("a window that is no larger than what was asked for is none") {
+  PackWindows windows(4ULL << 20);
+  const Digest pack = sha256(as_bytes("pack"));
+  for (int i = 0; i < 3; ++i) {  // until it is as small as it gets
+    const ByteRange window = windows.widen(pack, {1U << 20, 100});
+    REQUIRE(window.length > 100);
+    windows.arrived(pack, window, std::nullopt);
+  }
+  const ByteRange range{PackWindows::kLeastBytes, PackWindows::kLeastBytes + 10};
+  CHECK(windows.widen(pack, range) == range);
+  // Nobody says that it arrived, so nobody may wait for it.
+  Buffer bytes;
+  CHECK(windows.look({pack, range.offset, 10}, bytes, [](bool) {}) == PackWindows::Look::kMiss);
 }
 }  // namespace cairn::test
