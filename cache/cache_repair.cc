@@ -412,9 +412,9 @@ class Repair {
       state.put_state(Engine::kBookmarkKey, to_string(base_.commit));
       TRY(tables->checkpoint());
     }
-    for (const char* name : {"/lock.mdb", "/data.mdb"})
-      if (e_.env.stat(dir_.sub("meta") + name)) TRY(e_.env.remove(dir_.sub("meta") + name));
-    TRY(e_.env.sync_dir(dir_.sub("meta")));
+    // The old tables are there until the new ones take their name.
+    const std::string lock = dir_.sub("meta") + "/lock.mdb";
+    if (e_.env.stat(lock)) TRY(e_.env.remove(lock));
     if (e_.env.stat(anew + "/data.mdb")) TRY(e_.env.rename(anew + "/data.mdb", table_file()));
     TRY(e_.env.sync_dir(dir_.sub("meta")));
     if (e_.env.stat(anew + "/lock.mdb")) TRY(e_.env.remove(anew + "/lock.mdb"));

@@ -50,6 +50,13 @@ Errc kind_of(int rc) {
       return Errc::kPermission;
     case MDB_BAD_VALSIZE:
       return Errc::kInvalid;
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+    case EAGAIN:
+    case ENOLCK:
+    case MDB_READERS_FULL:
+      return Errc::kTransient;  // this process lacks something; the file is as good as it was
     default:
       return Errc::kIo;
   }

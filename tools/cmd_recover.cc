@@ -108,7 +108,7 @@ class Recover {
               << ") with unpublished changes are in " << target << "\n";
     if (report.nameless > 0)
       std::cout << report.nameless << " of them have lost their names; they are in " << target
-                << "/lost+found\n";
+                << report.nameless_dir << "\n";
     if (report.failed > 0)
       std::cerr << "cairn: " << report.failed << " could not be recovered whole, see above\n";
     complete_ = complete_ && report.failed == 0 && mount.damage.empty();

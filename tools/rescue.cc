@@ -58,6 +58,14 @@ class Rescuer {
     return run(volume_, op);
   }
   std::string full(const std::string& path) const { return target_ + path; }
+  // A name that nothing has, not even a link that leads elsewhere.
+  std::string free_name(const std::string& wanted) const {
+    std::string path = wanted;
+    struct stat there {};
+    for (unsigned n = 1; ::lstat(full(path).c_str(), &there) == 0; ++n)
+      path = wanted + "-" + std::to_string(n);
+    return path;
+  }
 
   Status directory(Ino ino, const std::string& path) {
     TRY_ASSIGN(const HandleId handle,
@@ -227,7 +235,8 @@ class Rescuer {
             seen_.contains(key->ino))
           continue;
         ++report_.nameless;
-        entry(key->ino, "/lost+found/" + std::to_string(key->ino));
+        if (report_.nameless_dir.empty()) report_.nameless_dir = free_name("/lost+found");
+        entry(key->ino, report_.nameless_dir + "/" + std::to_string(key->ino));
       }
       if (rows.size() < kPage) return {};
       from = rows.back().key + '\0';

@@ -11,8 +11,9 @@ namespace cairn {
 struct RescueReport {
   uint64_t files = 0;  // everything that is no directory
   uint64_t bytes = 0;
-  uint64_t nameless = 0;  // in lost+found: their names are lost
-  uint64_t failed = 0;    // not there, or not whole; named in the log
+  uint64_t nameless = 0;     // their names are lost
+  std::string nameless_dir;  // in the target: where they are
+  uint64_t failed = 0;       // not there, or not whole; named in the log
 };
 
 // Walks the tree from its root; what has unpublished changes is made below `target` (which must be
