@@ -82,7 +82,7 @@ Result<std::optional<BucketEntry>> BucketLister::look_up(uint64_t dir, std::stri
   TRY_ASSIGN(const auto entry, tree_->entry(dir, name));
   if (entry && (all || fresh(entry->seen_ns)) && entry->seen_ns > 0) return entry;
   if (all && !entry) return std::optional<BucketEntry>();
-  {
+  if (!entry) {
     const std::lock_guard lock(mutex_);
     const auto absent = absent_.find(Key(dir, name));
     if (absent != absent_.end() && fresh(absent->second)) return std::optional<BucketEntry>();
@@ -139,8 +139,10 @@ Result<BucketLister::Question> BucketLister::what_to_ask(const Missing::Name& wa
   const Key whole(wanted.dir, "");
   if (wanted.name.empty() || !options_.probe_names) return Question{whole, true};
   using Kind = NameMeaning::Kind;
-  const Kind kind = meaning_of(wanted.name).kind;
-  if (kind != Kind::kPart && kind != Kind::kBeside) return Question{whole, true};
+  const NameMeaning meaning = meaning_of(wanted.name);
+  const bool one_key = meaning.kind == Kind::kPart || meaning.kind == Kind::kBeside;
+  // Without a part of its own (keys that begin with '/') a name cannot be asked for alone.
+  if (!one_key || meaning.part.empty()) return Question{whole, true};
   TRY_ASSIGN(const auto listing, tree_->listing(wanted.dir));
   if (!listing || (listing->complete && listing->pages <= 1)) return Question{whole, false};
   const std::lock_guard lock(mutex_);
@@ -172,9 +174,11 @@ void BucketLister::join(const Missing::Name& wanted, const Context& context,
     if (!stopping_) {
       auto& there = flights_[question->key];
       is_new = !there;
-      if (is_new) there = std::make_shared<Flight>();
+      if (is_new) {
+        there = std::make_shared<Flight>();
+        there->key = question->key;
+      }
       flight = there;
-      flight->key = question->key;
       flight->all |= question->all;
       flight->waiters.push_back(waiter);
       waiter->pages_seen = flight->pages;
@@ -206,7 +210,6 @@ void BucketLister::watch(const std::weak_ptr<Flight>& flight,
 void BucketLister::answer(const std::shared_ptr<Waiter>& waiter, Status status) {
   if (waiter->answered.exchange(true)) return;
   parts_.executor.submit([waiter, status = std::move(status)] {
-    waiter->listener.reset();
     std::exchange(waiter->done, nullptr)(status);
   });
 }

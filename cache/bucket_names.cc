@@ -98,7 +98,8 @@ NameMeaning meaning_of(std::string_view name) {
   if (!looks_like_a_form(name)) return {Kind::kPart, std::string(name)};
   const bool beside = name.starts_with(kFile);
   const auto part = decode(name.substr(beside ? kFile.size() : kKey.size()));
-  if (!part) return {};
+  // A part ends at the first '/': with one in it, it is no name of this directory.
+  if (!part || part->find('/') != std::string::npos) return {};
   // One part has one name.
   if (name != (beside ? shown_beside(*part) : shown_name(*part))) return {};
   return {beside ? Kind::kBeside : Kind::kPart, *part};

@@ -206,7 +206,8 @@ Result<BucketTree::Keys> BucketTree::note_page(uint64_t dir, const std::string& 
     return std::string_view(key).substr(std::min(prefix.size(), key.size()));
   };
   for (const ObjectInfo& object : page.objects) {
-    if (!usable(object.key, object.size)) continue;
+    const bool below = part_of(object.key).find('/') != std::string_view::npos;
+    if (below || !usable(object.key, object.size)) continue;
     const std::lock_guard lock(mutex_);
     TRY(note_object(dir, part_of(object.key), object, keys));
   }

@@ -210,7 +210,16 @@ class Opening {
   Status open_bucket() {
     const uint64_t share = Space::metadata_pack_share(options_.cache_bytes_max);
     TRY(e_.env.make_dirs(dir_.sub("names")));
-    TRY_ASSIGN(auto names, e_.open_meta_store(dir_.sub("names"), share));
+    auto names = e_.open_meta_store(dir_.sub("names"), share);
+    if (!names && names.error().code() == Errc::kCorruption) {
+      // Losing them costs requests and nothing else.
+      log_warn("the known names of the bucket are damaged and will be listed anew: {}",
+               names.error().message());
+      for (const char* file : {"/data.mdb", "/lock.mdb"})
+        (void)e_.env.remove(dir_.sub("names") + file);
+      names = e_.open_meta_store(dir_.sub("names"), share);
+    }
+    if (!names) return tl::unexpected<Error>(std::move(names).error());
     BucketRemote::Options options;
     options.view = *options_.objects;
     options.read_memory_bytes = memory_.read_bytes;
@@ -218,7 +227,7 @@ class Opening {
     options.io_timeout = options_.engine.io_timeout;
     TRY_ASSIGN(owned_remote_,
                BucketRemote::open({e_.store, e_.clock, e_.executor, e_.publishing},
-                                  std::move(names), options));
+                                  *std::move(names), options));
     return {};
   }
 

@@ -95,6 +95,7 @@ class Parked : public std::enable_shared_from_this<Parked> {
   // What the store lacks is no name that does not exist, and what it refuses us is not what the
   // caller may not do: only what the wait itself ended with is said as it is.
   static Error for_caller(const Error& error) {
+    if (error.sys_errno() == ESTALE) return error;  // what was opened is another version now
     switch (error.code()) {
       case Errc::kCancelled:
       case Errc::kNoSpace:

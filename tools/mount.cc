@@ -196,6 +196,12 @@ class Mount {
       case Identity::Kind::kVolume:
         return true;
       case Identity::Kind::kOther:
+        if (has_cache())
+          return fail(Errc::kCorruption,
+                      url + " was a volume (the cache " + cache_folder_path() +
+                          " is of it), but its cairn.json is gone; take out what only the cache "
+                          "has with 'cairn recover', or remove that cache to see the objects as "
+                          "files");
         if (!settings_.create) {
           shows_objects_ = true;
           return true;
