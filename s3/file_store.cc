@@ -127,6 +127,7 @@ class FileStore::Directory {
 
   RankedMutex<Rank::kStore> mutex_;
   std::set<std::string> durable_dirs_;  // relative to the root; protected by mutex_
+  std::once_flag swept_;
 };
 
 Status FileStore::Directory::check_file_key(const std::string& key) const {
@@ -156,7 +157,6 @@ Status FileStore::Directory::prepare(Create create) {
     return tl::unexpected<Error>(std::move(info).error());
   }
   if (!info->is_directory) return fail(Errc::kInvalid, root_ + " is not a directory", ENOTDIR);
-  sweep();
   return {};
 }
 
@@ -261,6 +261,8 @@ Result<std::string> FileStore::Directory::write_temporary(const std::string& pat
 Result<std::string> FileStore::Directory::put(const std::string& key, const Body& body,
                                               PutCondition condition, const Context& context) {
   TRY(check_file_key(key));
+  // Not before: who only looks at a directory takes nothing out of it.
+  std::call_once(swept_, [this] { sweep(); });
   const std::string what = say("put", key);
   Temporary temporary;
   temporary.path = fmt::format("{}/{}/{}", root_, kTemporaryDir, uuid_text(make_uuid(rng_)));

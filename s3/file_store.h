@@ -4,7 +4,7 @@
 // `.tmp` below the root, syncs it, and gives it its name by rename(2), or by link(2) for
 // kIfAbsent, which exactly one of many can win, also over NFS; then it syncs the directories that
 // changed. So a completed put or remove survives power loss, and what a crash leaves behind is a
-// temporary, removed by a later open when it is a day old.
+// temporary, which the first put of a later store removes when it is a day old.
 //
 // Threads: thread-safe, also between processes that use the same directory. Requests are blocking
 // file I/O in tasks of the executor; deadline and cancellation are looked at between pieces of

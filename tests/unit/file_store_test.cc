@@ -115,6 +115,9 @@ TEST_CASE("a file store hides its temporaries and sweeps only those that are a d
   CHECK(list_sync(*fixture.store, ".tmp/", "", 10, {})->objects.empty());
   CHECK(fixture.temporaries() == 3);
   const auto again = fixture.open();
+  CHECK(get_sync(*again, "k", GetRange::all(), {}));
+  CHECK(fixture.temporaries() == 3);  // who only reads takes nothing away
+  CHECK(put_sync(*again, "k", Body(), PutCondition::kAlways, {}));
   CHECK(fixture.temporaries() == 2);
   CHECK(fs::exists(fixture.dir / young));
   CHECK(fs::exists(fixture.dir / foreign));
