@@ -71,7 +71,7 @@ class Mount {
     std::string line = settings_.remote.text() + " is mounted at " + settings_.mountpoint;
     if (shows_objects_)
       line += ": the objects there as files, read-only (it holds no volume)";
-    if (offline_)
+    if (is_offline())
       line +=
           shows_objects_
               ? "\nthe store cannot be reached: what the cache has is shown"
@@ -93,6 +93,12 @@ class Mount {
   static constexpr Duration kPatience = std::chrono::seconds(30);
 
   Engine& engine() { return *mount_.engine; }
+  // Opened without the store, and it has answered nothing since.
+  bool is_offline() {
+    if (mount_.remote != nullptr) return mount_.remote->state().offline;
+    const RequestCounts requests = store_.store->counts();
+    return offline_ && requests.total() == requests.failed + requests.in_flight;
+  }
   std::string cache_folder_path() const {
     return cache_folder(settings_.cache_base, settings_.remote,
                         shows_objects_ ? kAtObjects : settings_.at_text);
@@ -123,7 +129,7 @@ class Mount {
         *store_.store, posix_env(),          system_clock(),      os_rng(),
         runtime_.work, runtime_.maintenance, runtime_.publishing, open_lmdb_meta_store};
     TRY_ASSIGN(mount_, open_mount(*cache_, environment, options, Context()));
-    offline_ = mount_.remote != nullptr ? mount_.remote->state().offline : !reached;
+    offline_ = !reached;
     if (mount_.replayed > 0)
       log_info("{} changes of an earlier mount are not in the store yet; they are sent now",
                mount_.replayed);
@@ -318,7 +324,7 @@ class Mount {
         {"commit_interval_ms", engine().commit_interval().count() / 1'000'000},
         {"collection", last_collection()},
         {"fenced", health.fenced},
-        {"offline", offline_},
+        {"offline", is_offline()},
         {"store_error", health.last_error},
         {"local_error", local ? std::string() : local.error().message()},
     };

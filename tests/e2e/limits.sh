@@ -113,7 +113,7 @@ check umount-small cairn_umount "$mnt"
 check mount-small mount_it --memory-limit 64M || e2e_end
 check small-limit-is-taken test "$(status "$mnt" .memory.limit)" = $((64 << 20))
 watch small
-head -c $((small << 20)) "$T/big" >"$T/less"
+seeded "$T/less" $((small << 20)) 2
 LIMIT=300 check small-write timeout 300 cp "$T/less" "$mnt/less"
 LIMIT=300 check small-flush cairn flush "$mnt"
 same_less() { [ "$(read_sum "$mnt/less")" = "$(sha256sum <"$T/less")" ]; }
