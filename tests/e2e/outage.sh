@@ -65,7 +65,7 @@ ends() {
   cat "$mnt/cold" >/dev/null 2>&1 &
   reader=$!
   pids+=("$reader")
-  sleep 1
+  sleep 0.4  # a store that is known to be silent is waited for for a second
   kill -0 "$reader" || { echo "it did not wait"; return 1; }
   before=$(now_ms)
   kill "-$1" "$reader"
@@ -80,7 +80,7 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execvp('cat', ['cat', sys.argv[1]])" "$mnt/cold" >/dev/null 2>&1 &
   reader=$!
   pids+=("$reader")
-  sleep 1
+  sleep 0.7
   kill -0 "$reader" || { echo "it did not wait"; return 1; }
   before=$(now_ms)
   kill -INT "$reader"
