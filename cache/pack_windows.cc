@@ -23,6 +23,7 @@ PackWindows::Look PackWindows::look(const BlockPlace& place, Buffer& bytes, Wait
   if (here != windows_.end()) {
     windows_.splice(windows_.begin(), windows_, here);
     bytes = here->bytes.slice(static_cast<size_t>(place.offset - here->start), place.length);
+    here->wanted_bytes += place.length;
     ++habits_[place.pack].finds;
     return Look::kHere;
   }
@@ -45,7 +46,14 @@ uint64_t PackWindows::next_window_bytes(const Digest& pack) {
   else if (!is_new && habit.finds == 0 && !waits)
     habit.window_bytes = std::max(habit.window_bytes / kGrowth, kLeastBytes);
   habit.finds = 0;
-  return std::min(habit.window_bytes, bytes_max_ / 2);
+  return std::min({habit.window_bytes, paying_bytes_, bytes_max_ / 2});
+}
+
+void PackWindows::note_end(const Window& window) {
+  if (window.wanted_bytes * 4 >= window.bytes.size())
+    paying_bytes_ = std::min(paying_bytes_ * 2, kMostBytes);
+  else if (window.wanted_bytes * 8 < window.bytes.size())
+    paying_bytes_ = std::max(paying_bytes_ / 2, kFirstBytes);
 }
 
 ByteRange PackWindows::widen(const Digest& pack, ByteRange range) {
@@ -58,7 +66,7 @@ ByteRange PackWindows::widen(const Digest& pack, ByteRange range) {
   const uint64_t end = std::max(start + window, range.end());
   const ByteRange wide{start, end - start};
   if (wide == range) return range;  // no window: nobody will say that it arrived
-  coming_.push_back({pack, wide, {}});
+  coming_.push_back({pack, wide, range.length, {}});
   return wide;
 }
 
@@ -71,6 +79,7 @@ void PackWindows::arrived(const Digest& pack, ByteRange range, const std::option
     });
     if (it == coming_.end()) return;
     waiters = std::move(it->waiters);
+    const uint64_t wanted = it->wanted_bytes;
     coming_.erase(it);
     if (bytes) {
       // A smaller one inside this one says nothing more.
@@ -80,10 +89,11 @@ void PackWindows::arrived(const Digest& pack, ByteRange range, const std::option
         if (inside) bytes_ -= window.bytes.size();
         return inside;
       });
-      windows_.push_front({pack, range.offset, *bytes});
+      windows_.push_front({pack, range.offset, *bytes, wanted});
       bytes_ += bytes->size();
       while (bytes_ > bytes_max_) {
         bytes_ -= windows_.back().bytes.size();
+        note_end(windows_.back());
         windows_.pop_back();
       }
     }

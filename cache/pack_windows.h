@@ -3,7 +3,8 @@
 // Files that were written together lie together, and whoever reads one small file mostly reads its
 // neighbours next; so a small block is asked for with a window around it, and the neighbours find
 // theirs here instead of costing a request each. How large the window is follows what was found in
-// the last one of the same pack: it grows fourfold after two finds, shrinks fourfold after none.
+// the last one of the same pack: fourfold after two finds, a quarter after none. And none is larger
+// than what paid lately: each window that has to go tells how much of it was wanted.
 //
 // Windows are raw bytes of packs: whoever takes a block out verifies it. Owner: PackStore, shared
 // with the reads under way. Thread-safe; no lock is held across a callback. Memory: windows in one
@@ -56,11 +57,13 @@ class PackWindows {
     Digest pack;
     uint64_t start;
     Buffer bytes;
+    uint64_t wanted_bytes;
     ByteRange range() const { return {start, bytes.size()}; }
   };
   struct Coming {
     Digest pack;
     ByteRange range;
+    uint64_t wanted_bytes;
     std::vector<Waiter> waiters;
   };
   struct Habit {  // of the reads in one pack
@@ -68,11 +71,13 @@ class PackWindows {
     uint64_t finds = 0;  // since the last window was asked for
   };
   uint64_t next_window_bytes(const Digest& pack);
+  void note_end(const Window& window);
 
   const uint64_t bytes_max_;
   RankedMutex<Rank::kBlockCache> mutex_;
   std::list<Window> windows_;  // the last used first
   uint64_t bytes_ = 0;
+  uint64_t paying_bytes_ = kMostBytes;  // no larger window now
   std::list<Coming> coming_;
   std::unordered_map<Digest, Habit> habits_;
 };

@@ -347,4 +347,27 @@ TEST_CASE("a window that is no larger than what was asked for is none") {
   Buffer bytes;
   CHECK(windows.look({pack, range.offset, 10}, bytes, [](bool) {}) == PackWindows::Look::kMiss);
 }
+
+TEST_CASE("windows are no larger than what lately paid") {
+  for (const bool pays : {false, true}) {
+    PackWindows windows(8ULL << 20);
+    const Digest pack = sha256(as_bytes("pack"));
+    uint64_t largest = 0, last = 0;
+    for (uint64_t at = 0; at < 40; ++at) {
+      const ByteRange window = windows.widen(pack, {at << 23, 100});
+      windows.arrived(pack, window, Buffer(ByteVec(window.length)));
+      largest = std::max(largest, window.length);
+      last = window.length;
+      // Two neighbours are wanted, small ones or half of all.
+      const auto length = static_cast<uint32_t>(pays ? window.length / 4 : 100);
+      for (const uint64_t part : {0, 1}) {
+        Buffer bytes;
+        const BlockPlace place{pack, window.offset + part * length, length};
+        CHECK(windows.look(place, bytes, [](bool) {}) == PackWindows::Look::kHere);
+      }
+    }
+    CHECK(largest == PackWindows::kMostBytes);
+    CHECK(last == (pays ? PackWindows::kMostBytes : PackWindows::kFirstBytes));
+  }
+}
 }  // namespace cairn::test
