@@ -16,8 +16,8 @@ constexpr unsigned kEmptyPagesMax = 64;  // in a row, with more to come
 constexpr size_t kAbsentMax = 16'384;
 constexpr size_t kProbesMax = 16'384;
 constexpr size_t kChangesMax = 65'536;
-constexpr Duration kPatience = std::chrono::seconds(5);         // of who waits for a long listing
-constexpr Duration kAwayTerm = std::chrono::seconds(10);    // between two tries while it is away
+constexpr Duration kPatience = std::chrono::seconds(5);   // of who waits for a long listing
+constexpr Duration kAwayTerm = std::chrono::seconds(10);  // between two tries while it is away
 constexpr Duration kAwayPatience = std::chrono::seconds(10);
 
 }  // namespace
@@ -66,7 +66,7 @@ void BucketLister::stop() {
 // ---- what is known
 
 bool BucketLister::fresh(int64_t seen_ns) const {
-  const int64_t age = parts_.clock.wall_ns() - seen_ns;
+  const int64_t age = tree_->now_ns() - seen_ns;
   if (seen_ns > 0 && age >= 0 && age < options_.ttl.count()) return true;
   return seen_ns > 0 && parts_.clock.now() < away_until_.load();
 }
@@ -232,7 +232,7 @@ void BucketLister::start(const std::shared_ptr<Flight>& flight) {
   auto prefix = tree_->prefix_of(flight->key.first);
   if (!prefix) return finish(flight, tl::unexpected<Error>(std::move(prefix).error()));
   flight->prefix = *std::move(prefix);
-  flight->started_ns = parts_.clock.wall_ns();
+  flight->started_ns = tree_->now_ns();
   if (!flight->key.second.empty()) return probe(flight);
   list_next(flight);
 }
@@ -345,7 +345,7 @@ void BucketLister::probed(const std::shared_ptr<Flight>& flight) {
   if (there && !*there) {
     const std::lock_guard lock(mutex_);
     if (absent_.size() >= kAbsentMax) absent_.clear();
-    absent_[flight->key] = parts_.clock.wall_ns();
+    absent_[flight->key] = tree_->now_ns();
   }
   done_with(flight);
 }

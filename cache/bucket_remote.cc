@@ -356,7 +356,7 @@ void BucketRemote::get(const Run& run, const std::shared_ptr<Fetch>& fetch,
                for (const size_t place : run.places) {
                  const size_t length = fetch->leaves[place].length;
                  fetch->out[place] = bytes->slice(at, length);
-                if (fetch->each) fetch->each(place, fetch->out[place]);
+                 if (fetch->each) fetch->each(place, fetch->out[place]);
                  at += length;
                }
                finish(*fetch, {});

@@ -111,7 +111,14 @@ bool usable(const std::string& key, uint64_t size) {
 }  // namespace
 
 BucketTree::BucketTree(std::unique_ptr<MetaStore> store, Clock& clock)
-    : clock_(clock), tables_(std::move(store)) {}
+    : clock_(clock),
+      begun_wall_ns_(clock.wall_ns()),
+      begun_(clock.now()),
+      tables_(std::move(store)) {}
+
+int64_t BucketTree::now_ns() const {
+  return begun_wall_ns_ + Duration(clock_.now() - begun_).count();
+}
 
 // ---- reading
 
@@ -241,7 +248,7 @@ Status BucketTree::note_object(uint64_t dir, std::string_view part, const Object
 }
 
 Status BucketTree::put_file(uint64_t dir, const std::string& name, BucketNode node, Keys& keys) {
-  const int64_t now = clock_.wall_ns();
+  const int64_t now = now_ns();
   TRY_ASSIGN(const auto there, entry(dir, name));
   if (there && !there->is_dir) {
     TRY_ASSIGN(const auto known, this->node(there->ino));
@@ -262,7 +269,7 @@ Status BucketTree::put_file(uint64_t dir, const std::string& name, BucketNode no
 
 Status BucketTree::note_dir(uint64_t dir, std::string_view part, Keys& keys) {
   const std::string name = shown_name(part);
-  const int64_t now = clock_.wall_ns();
+  const int64_t now = now_ns();
   TRY_ASSIGN(const auto there, entry(dir, name));
   if (there && there->is_dir) {
     put_entry(dir, name, {there->ino, true, now});
@@ -327,7 +334,7 @@ Status BucketTree::remove_below(uint64_t dir) {
 Result<BucketTree::Keys> BucketTree::finish_listing(uint64_t dir, int64_t started_ns,
                                                     uint64_t pages) {
   Keys keys;
-  const int64_t now = clock_.wall_ns();
+  const int64_t now = now_ns();
   std::string from;
   for (bool more = true; more;) {
     TRY_ASSIGN(const auto names, entries(dir, from, kNamesAtOnce));
@@ -350,7 +357,7 @@ Result<BucketTree::Keys> BucketTree::finish_listing(uint64_t dir, int64_t starte
 }
 
 void BucketTree::leave_listing(uint64_t dir) {
-  const BucketListing left{false, clock_.wall_ns(), 1};
+  const BucketListing left{false, now_ns(), 1};
   tables_.apply({{kTable, row_key(kListingRow, dir), encode_listing(left)}});
 }
 

@@ -37,7 +37,7 @@ struct BucketNode {
 struct BucketEntry {
   uint64_t ino = 0;
   bool is_dir = false;
-  int64_t seen_ns = 0;  // by the wall clock
+  int64_t seen_ns = 0;  // as BucketTree::now_ns
 };
 
 struct BucketListing {
@@ -51,6 +51,10 @@ class BucketTree {
   static constexpr uint64_t kRoot = 1;
 
   BucketTree(std::unique_ptr<MetaStore> store, Clock& clock);
+
+  // The wall clock as it was at the beginning, and the time since: what is compared with stamps of
+  // this mount must not step.
+  int64_t now_ns() const;
 
   // Forgets all names when they fill more than half of the place. Only while nobody uses them.
   Status thin_out();
@@ -101,6 +105,8 @@ class BucketTree {
   void put_node(uint64_t ino, const BucketNode& node);
 
   Clock& clock_;
+  const int64_t begun_wall_ns_;
+  const MonotonicTime begun_;
   LiveTables tables_;
   RankedMutex<Rank::kNames> mutex_;
   uint64_t next_ino_ = 0;  // 0: not looked up yet

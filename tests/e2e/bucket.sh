@@ -64,8 +64,22 @@ check read-after-evict cmp "$T/plain/photos/2026/one.jpg" "$mnt/photos/2026/one.
 check directory-umounts cairn_umount "$mnt"
 check directory-untouched test "$before" = "$(manifest "$T/plain")"
 rmdir "$T/plain/empty"
+# What was known of it is damaged: listed anew.
+names=$(find "$T/c1" -path '*/names/data.mdb')
+check names-are-kept test -s "$names"
+dd if=/dev/zero of="$names" bs=64 count=1 conv=notrunc status=none
+check damaged-names-mount view c1 "file://$T/plain"
+check damaged-names-same-tree same_tree "$T/plain" "$mnt"
+check damaged-names-umount cairn_umount "$mnt"
 check takeover-is-for-volumes refuses 'are for volumes' \
   cairn mount --cache-dir "$T/c1" --takeover "file://$T/plain" "$mnt"
+
+# --- a volume that lost its first object is not taken for a bucket where its cache is
+check lost-format cairn format "file://$T/lost"
+check lost-mounts view c8 "file://$T/lost"
+check lost-umounts cairn_umount "$mnt"
+rm "$T/lost/cairn.json"
+check lost-is-refused refuses 'was a volume' cairn mount --cache-dir "$T/c8" "file://$T/lost" "$mnt"
 
 # --- replaced under a reader
 mkdir "$T/live"

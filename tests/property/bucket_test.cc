@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 
+#include "cache/bucket_tree.h"
 #include "cache/wait.h"
 #include "s3/memory_store.h"
 #include "s3/metered_store.h"
@@ -280,4 +281,29 @@ TEST_CASE("what the store refuses is said, and asked for again next time") {
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code() == Errc::kPermission);
   CHECK(w.list("d").size() == 3);
+}
+
+TEST_CASE("a clock that is set back during a listing takes no name away") {
+  struct SteppingClock final : Clock {
+    MonotonicTime now() override { return MonotonicTime(Duration(++ticks)); }
+    int64_t wall_ns() override { return wall + ticks; }
+    int64_t ticks = 0;
+    int64_t wall = 1'700'000'000'000'000'000;
+  } clock;
+  BucketTree tree(make_memory_meta_store(), clock);
+  const auto list = [&](const std::vector<std::string>& keys) {
+    const int64_t started = tree.now_ns();
+    ListPage page;
+    for (const std::string& key : keys) page.objects.push_back({key, 1, "etag", 1});
+    REQUIRE(tree.note_page(BucketTree::kRoot, "", page));
+    clock.wall -= 3'600'000'000'000;
+    REQUIRE(tree.finish_listing(BucketTree::kRoot, started, 1));
+    std::vector<std::string> names;
+    const auto entries = tree.entries(BucketTree::kRoot, "", 10);
+    REQUIRE(entries);
+    for (const auto& each : *entries) names.push_back(each.name);
+    return names;
+  };
+  CHECK(list({"a", "b"}) == std::vector<std::string>{"a", "b"});
+  CHECK(list({"b", "c"}) == std::vector<std::string>{"b", "c"});
 }
