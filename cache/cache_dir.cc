@@ -176,13 +176,7 @@ class Opening {
     return mount;
   }
 
-  Journal::Options journal_options() const {
-    Journal::Options options;
-    options.dir = dir_.sub("journal");
-    options.cache_id = dir_.identity().cache_id;
-    options.file_bytes_max = options_.journal_file_bytes;
-    return options;
-  }
+  Journal::Options journal_options() const { return journal_options_of(dir_, options_); }
 
   std::unique_ptr<Space> make_space() const {
     return std::make_unique<Space>(
@@ -195,14 +189,10 @@ class Opening {
   }
 
   Status open_tables(const std::string& where) {
-    const uint64_t bytes_max = Space::meta_store_share(options_.cache_bytes_max);
-    TRY(e_.env.make_dirs(where));
-    TRY_ASSIGN(auto store, e_.open_meta_store(where, bytes_max));
-    tables_ = std::make_unique<LiveTables>(std::move(store));
-    LiveState state(*tables_, 4096);  // the chunk size does not matter for these rows
-    TRY_ASSIGN(marks_, state.checkpoint_marks());
-    TRY_ASSIGN(const auto commit, state.state(Engine::kBookmarkKey));
-    if (commit) last_commit_ = Buffer::copy(*commit);
+    TRY_ASSIGN(CacheTables found, open_cache_tables(e_, options_, where));
+    tables_ = std::move(found.tables);
+    marks_ = found.marks;
+    last_commit_ = std::move(found.last_commit);
     return {};
   }
 
@@ -425,6 +415,28 @@ class Opening {
 };
 
 }  // namespace
+
+Result<CacheTables> open_cache_tables(const MountEnvironment& environment,
+                                      const MountOptions& options, const std::string& where) {
+  TRY(environment.env.make_dirs(where));
+  TRY_ASSIGN(auto store, environment.open_meta_store(
+                             where, Space::meta_store_share(options.cache_bytes_max)));
+  CacheTables found;
+  found.tables = std::make_unique<LiveTables>(std::move(store));
+  LiveState state(*found.tables, 4096);  // the chunk size does not matter for these rows
+  TRY_ASSIGN(found.marks, state.checkpoint_marks());
+  TRY_ASSIGN(const auto commit, state.state(Engine::kBookmarkKey));
+  if (commit) found.last_commit = Buffer::copy(*commit);
+  return found;
+}
+
+Journal::Options journal_options_of(const CacheDir& dir, const MountOptions& options) {
+  Journal::Options out;
+  out.dir = dir.sub("journal");
+  out.cache_id = dir.identity().cache_id;
+  out.file_bytes_max = options.journal_file_bytes;
+  return out;
+}
 
 Result<OpenedMount> open_mount(CacheDir& dir, const MountEnvironment& environment,
                                const MountOptions& options, Context context) {

@@ -92,6 +92,16 @@ struct MountEnvironment {
       open_meta_store;
 };
 
+// The live tables of a cache as a mount begins with them, and a repair.
+struct CacheTables {
+  std::unique_ptr<LiveTables> tables;
+  LiveState::CheckpointMarks marks;
+  Buffer last_commit;  // empty: this cache has seen none
+};
+Result<CacheTables> open_cache_tables(const MountEnvironment& environment,
+                                      const MountOptions& options, const std::string& where);
+Journal::Options journal_options_of(const CacheDir& dir, const MountOptions& options);
+
 struct OpenedMount {
   std::unique_ptr<Engine> engine;
   TreeRemote* remote = nullptr;  // owned by the engine; of a volume

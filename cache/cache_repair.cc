@@ -29,8 +29,8 @@ struct KeptPiece {
 // Records in a row, from the one that was wanted on.
 struct Chain {
   std::vector<KeptPiece> pieces;
-  Lsn last = 0;      // the one before the wanted one when there is none
-  std::string why;   // it ends here, when that is the data's fault
+  Lsn last = 0;     // the one before the wanted one when there is none
+  std::string why;  // it ends here, when that is the data's fault
   // Its files can stay as they are, so that places in them stay right.
   bool keeps_places() const {
     return pieces.empty() || pieces.front().run.begin == kJournalHeaderBytes;
@@ -80,14 +80,17 @@ class Repair {
   Status look() {
     if (!dir_.identity_damage().empty()) report_.damage.push_back(dir_.identity_damage());
     TRY_ASSIGN(survey_, survey_journal(e_.env, journal_options()));
-    TRY(e_.env.make_dirs(dir_.sub("meta")));
     TRY(e_.env.make_dirs(dir_.sub("journal")));
     TRY(e_.env.make_dirs(dir_.sub("segments")));
     Buffer last_commit;
-    const Status tables = look_at_tables(last_commit);
-    tables_good_ = tables.has_value();
-    if (!tables_good_ && !is_damage(tables.error())) return tables;
-    if (!tables_good_) report_.damage.push_back(tables.error().message());
+    {
+      auto found = open_cache_tables(e_, options_, dir_.sub("meta"));
+      tables_good_ = found.has_value();
+      if (!found && !is_damage(found.error())) return tl::unexpected<Error>(found.error());
+      if (!found) report_.damage.push_back(found.error().message());
+      if (found) marks_ = found->marks;
+      if (found) last_commit = std::move(found->last_commit);
+    }
     TRY_ASSIGN(base_, find_stored_base(dir_, e_, survey_, last_commit, context_));
     if (tables_good_ && marks_.published >= base_.published) {
       base_.published = marks_.published;
@@ -101,27 +104,11 @@ class Repair {
   }
 
   Result<std::unique_ptr<LiveTables>> open_tables(const std::string& where) const {
-    TRY_ASSIGN(auto store,
-               e_.open_meta_store(where, Space::meta_store_share(options_.cache_bytes_max)));
-    return std::make_unique<LiveTables>(std::move(store));
+    TRY_ASSIGN(CacheTables found, open_cache_tables(e_, options_, where));
+    return std::move(found.tables);
   }
 
-  Status look_at_tables(Buffer& last_commit) {
-    TRY_ASSIGN(const auto tables, open_tables(dir_.sub("meta")));
-    LiveState state(*tables, 4096);  // the chunk size does not matter for these rows
-    TRY_ASSIGN(marks_, state.checkpoint_marks());
-    TRY_ASSIGN(const auto commit, state.state(Engine::kBookmarkKey));
-    if (commit) last_commit = Buffer::copy(*commit);
-    return {};
-  }
-
-  Journal::Options journal_options() const {
-    Journal::Options options;
-    options.dir = dir_.sub("journal");
-    options.cache_id = dir_.identity().cache_id;
-    options.file_bytes_max = options_.journal_file_bytes;
-    return options;
-  }
+  Journal::Options journal_options() const { return journal_options_of(dir_, options_); }
 
   // ---- what can be kept
 
@@ -394,7 +381,6 @@ class Repair {
     const std::string anew = dir_.sub("meta.new");
     for (const char* name : {"/data.mdb", "/lock.mdb"})  // of a repair that was cut short
       if (e_.env.stat(anew + name)) TRY(e_.env.remove(anew + name));
-    TRY(e_.env.make_dirs(anew));
     {
       TRY_ASSIGN(const auto tables, open_tables(anew));
       LiveState state(*tables, 4096);

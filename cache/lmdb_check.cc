@@ -125,8 +125,9 @@ class LmdbCheck {
     return found;
   }
 
-  // Reads `count` pages that nothing else has named.
-  Result<ByteVec> take(uint64_t number, uint64_t count, uint16_t flags) {
+  // `count` pages are used, by nothing else.
+  Status mark(uint64_t number, uint64_t count) {
+    if (count == 0) return {};
     if (number < 2 || number > last_page_ || count > used_.size() ||
         number > used_.size() - count)
       return bad(number, "it lies outside of the file");
@@ -134,6 +135,12 @@ class LmdbCheck {
       if (used_[i]) return bad(i, "it is used twice");
       used_[i] = true;
     }
+    return {};
+  }
+
+  // Reads `count` pages that nothing else has named.
+  Result<ByteVec> take(uint64_t number, uint64_t count, uint16_t flags) {
+    TRY(mark(number, count));
     ByteVec page(static_cast<size_t>(count * page_bytes_));
     TRY_ASSIGN(const size_t got, file_.read_at(number * page_bytes_, page));
     if (got < page.size()) return bad(number, "it is cut off");
@@ -209,14 +216,6 @@ class LmdbCheck {
     return out;
   }
 
-  Result<uint64_t> pages_of_long_row(uint64_t first) {
-    std::array<std::byte, kPageHeader> header{};
-    if (first > last_page_) return bad(first, "a long row lies behind the end");
-    TRY_ASSIGN(const size_t got, file_.read_at(first * page_bytes_, header));
-    if (got < header.size()) return bad(first, "it is cut off");
-    return at<uint32_t>(Bytes(header), 12);
-  }
-
   Status entry(uint64_t number, const Node& node, Walk& walk) {
     std::string key = order_of(node.key, walk.holds);
     if (key.empty() || key < walk.floor || (walk.last && key <= *walk.last))
@@ -230,10 +229,11 @@ class LmdbCheck {
     if ((node.flags & kBigData) != 0) {
       const uint64_t first = at<uint64_t>(node.data, 0);
       // LMDB leaves a row that became shorter in the same transaction all the pages it had.
-      TRY_ASSIGN(const uint64_t pages, pages_of_long_row(first));
-      if (pages < (kPageHeader - 1 + node.size) / page_bytes_ + 1)
-        return bad(first, "a long row has a wrong length");
-      TRY_ASSIGN(large, take(first, pages, kOverflow));
+      const uint64_t needed = (kPageHeader - 1 + node.size) / page_bytes_ + 1;
+      TRY_ASSIGN(large, take(first, needed, kOverflow));
+      const uint64_t pages = at<uint32_t>(large, 12);
+      if (pages < needed) return bad(first, "a long row has a wrong length");
+      TRY(mark(first + needed, pages - needed));
       walk.counted.overflows += pages;
       data = Bytes(large).subspan(kPageHeader, node.size);
     }
