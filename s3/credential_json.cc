@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "s3/s3_error.h"
 #include "s3/s3_xml.h"
 #include "s3/sigv4.h"
 
@@ -15,7 +16,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kMaxJsonBytes = 256 << 10;
 constexpr size_t kMaxTextBytes = 64 << 10;
-constexpr size_t kMaxWords = 200;
 constexpr int64_t kSecond = 1'000'000'000;
 constexpr int64_t kMaxLifetimeSeconds = 10LL * 366 * 86400;
 
@@ -45,13 +45,6 @@ Result<std::string> header_text(const Json& json, const char* name, std::string_
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
       return unusable(what, fmt::format("{} has control characters in it", name));
   return text;
-}
-
-std::string printable_words(std::string_view text) {
-  std::string out(text.substr(0, kMaxWords));
-  for (char& c : out)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
-  return out;
 }
 
 struct KeyNames {
@@ -129,8 +122,8 @@ Result<Credentials> parse_metadata_credentials(Bytes json) {
   TRY_ASSIGN(const Json doc, load(json, kWhat));
   const std::string code = text_of(doc, "Code");
   if (!code.empty() && code != "Success")
-    return fail(Errc::kPermission, fmt::format("it refuses ({}: {})", printable_words(code),
-                                               printable_words(text_of(doc, "Message"))));
+    return fail(Errc::kPermission, fmt::format("it refuses ({}: {})", printable(code),
+                                               printable(text_of(doc, "Message"))));
   TRY_ASSIGN(Credentials out, keys_of(doc, {"AccessKeyId", "SecretAccessKey", "Token"}, kWhat));
   if (doc.contains("Expiration") && !doc.at("Expiration").is_null()) {
     TRY_ASSIGN(out.expires_wall_ns, time_of(doc, "Expiration", kWhat));
@@ -214,7 +207,7 @@ std::string json_refusal(Bytes json) {
     out += (out.empty() ? "" : ": ") + words;
     break;
   }
-  return printable_words(out);
+  return printable(out);
 }
 
 }  // namespace cairn

@@ -16,16 +16,6 @@ namespace cairn {
 namespace {
 
 constexpr int64_t kMaxRetryAfterSeconds = 120;
-constexpr size_t kMaxServerText = 200;
-
-// The server's words, fit for one line of a terminal.
-std::string printable(std::string_view text) {
-  std::string out(text.substr(0, kMaxServerText));
-  for (char& c : out)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
-  return out;
-}
-
 struct Meaning {
   Errc code;
   std::string sentence;
@@ -185,6 +175,14 @@ std::chrono::nanoseconds retry_after(const HttpResponse& response, const S3Error
 }
 
 }  // namespace
+
+std::string printable(std::string_view text) {
+  constexpr size_t kMost = 200;
+  std::string out(text.substr(0, kMost));
+  for (char& c : out)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  return out;
+}
 
 int64_t parse_http_date(const std::string& text) {
   std::tm tm{};

@@ -28,6 +28,9 @@ struct S3ErrorContext {
 // Requires a status other than 2xx, or an Error document with status 200.
 Error s3_error(const HttpResponse& response, const S3ErrorContext& context);
 
+// Words of a server, fit for one line of a terminal: at most 200 bytes.
+std::string printable(std::string_view text);
+
 // The region the answer sends us to; empty when it says none.
 std::string region_hint(const HttpResponse& response);
 

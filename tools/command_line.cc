@@ -73,25 +73,6 @@ tl::unexpected<Error> at(const std::string& where, const Error& error) {
   return fail(Errc::kInvalid, where + ": " + error.message());
 }
 
-// "a,b="c,d",e": commas between quotes belong to the value, as mount(8) has it.
-Strings split_list(const std::string& list) {
-  Strings items;
-  std::string item;
-  bool quoted = false;
-  for (const char c : list) {
-    if (c == '"') {
-      quoted = !quoted;
-    } else if (c == ',' && !quoted) {
-      items.push_back(std::exchange(item, {}));
-    } else {
-      item.push_back(c);
-    }
-  }
-  items.push_back(item);
-  std::erase(items, "");
-  return items;
-}
-
 std::string dashed(std::string name) {
   std::replace(name.begin(), name.end(), '_', '-');
   return name;
@@ -110,6 +91,24 @@ Strings long_names(const Command& command) {
 }
 
 }  // namespace
+
+Strings split_list(const std::string& list) {
+  Strings items;
+  std::string item;
+  bool quoted = false;
+  for (const char c : list) {
+    if (c == '"') {
+      quoted = !quoted;
+    } else if (c == ',' && !quoted) {
+      items.push_back(std::exchange(item, {}));
+    } else {
+      item.push_back(c);
+    }
+  }
+  items.push_back(item);
+  std::erase(items, "");
+  return items;
+}
 
 CommandLine::CommandLine(std::string name, std::string version, std::string summary)
     : name_(std::move(name)), version_(std::move(version)), summary_(std::move(summary)) {}

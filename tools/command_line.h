@@ -20,6 +20,10 @@ inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitNotStored = 3;  // status: something is not in the store yet
 
+// Items of an -o list, without the empty ones. "a,b="c,d",e": commas between quotes belong to the
+// value, as mount(8) has it.
+std::vector<std::string> split_list(const std::string& list);
+
 class CommandLine {
  public:
   struct Surroundings {

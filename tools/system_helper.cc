@@ -39,19 +39,6 @@ bool is_letters(const std::string& word) {
   become(std::move(words));
 }
 
-Words split_words(const std::string& list) {
-  Words words{""};
-  bool quoted = false;
-  for (const char c : list) {
-    if (c == '"') quoted = !quoted;
-    if (c == ',' && !quoted)
-      words.emplace_back();
-    else
-      words.back() += c;
-  }
-  return words;
-}
-
 // What of a list the kernel takes in a remount; nosuid and nodev are added unless allowed, as in a
 // first mount, whatever fstab says to mount(8).
 std::string remount_list(const Words& options) {
@@ -108,7 +95,7 @@ MountCall translate_mount_call(const Words& arguments) {
   call.words = {"mount"};
   Words options;
   for (const std::string& list : lists)
-    for (std::string& option : split_words(list)) options.push_back(std::move(option));
+    for (std::string& option : split_list(list)) options.push_back(std::move(option));
   call.remount = std::find(options.begin(), options.end(), "remount") != options.end();
   if (call.remount)
     call.words.insert(call.words.end(), {"-i", "-o", remount_list(options)});

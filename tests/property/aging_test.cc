@@ -15,15 +15,11 @@
 #include "s3/memory_store.h"
 #include "s3/metered_store.h"
 #include "tests/support/memory_env.h"
+#include "tests/support/sanitizer.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/test_mount.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define __SANITIZE_ADDRESS__ 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef CAIRN_ASAN
 #include <sanitizer/allocator_interface.h>
 #endif
 
@@ -138,7 +134,7 @@ TEST_CASE("aging: after thousands of one-file commits ls -lR on a cold mount is 
 
 // Resident memory; with the address sanitizer what is allocated, because it keeps what was freed.
 uint64_t memory_bytes() {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef CAIRN_ASAN
   return __sanitizer_get_current_allocated_bytes();
 #else
   std::ifstream status("/proc/self/status");

@@ -9,15 +9,10 @@
 #include <cstdlib>
 
 #include "cache/base/mutex.h"
+#include "tests/support/sanitizer.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define __SANITIZE_ADDRESS__ 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef CAIRN_ASAN
 #include <sanitizer/common_interface_defs.h>
-#define SIM_ASAN 1
 #endif
 
 namespace cairn::sim {
@@ -64,7 +59,7 @@ struct Scheduler::Fiber {
 };
 
 namespace {
-#ifdef SIM_ASAN
+#ifdef CAIRN_ASAN
 void start_switch(void** save, const void* bottom, size_t size) {
   __sanitizer_start_switch_fiber(save, bottom, size);
 }
