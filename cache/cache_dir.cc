@@ -230,6 +230,8 @@ class Opening {
     options.cache_id = dir_.identity().cache_id;
     options.host = options_.host;
     options.index = options_.index;
+    options.metadata = options_.metadata;
+    options.pack_bytes = options_.pack_bytes;
     options.metadata_dir = dir_.sub("packs");
     constexpr uint64_t kMetadataPerIndexByte = 16;
     options.metadata_cache_bytes = std::min(Space::metadata_pack_share(options_.cache_bytes_max),

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "cache/base/failpoint.h"
 #include "cache/base/log.h"
 #include "cache/collector.h"
 #include "cache/commit_parts.h"
@@ -48,9 +49,11 @@ Status Collector::move() {
     TRY_ASSIGN(const auto waited_for_publish, remote_.hold_still(context_));
     TRY(settle_commit(remote_, context_));
   }
+  CAIRN_FAILPOINT("collect.condemning");
   TRY(read_leaving());
   TRY(mark_leaving());
   TRY(find_elsewhere());
+  CAIRN_FAILPOINT("collect.marked");
   std::erase_if(blocks_, [](const Block& block) { return !block.live || block.elsewhere; });
   std::sort(blocks_.begin(), blocks_.end(), [](const Block& a, const Block& b) {
     return a.pack != b.pack ? a.pack < b.pack : a.offset < b.offset;
@@ -79,6 +82,7 @@ Status Collector::move() {
       return commit(std::move(last));
     }
     TRY(commit(std::move(round)));
+    CAIRN_FAILPOINT("collect.round_committed");
   }
   TRY(put(open, first.moved));
   last.moved = std::move(first.moved);
@@ -193,6 +197,7 @@ Status Collector::put(OpenPack& pack, std::vector<PackName>& moved) {
                       PackUploader::Options{}.slowest_bytes_per_second);
   TRY(put_sync(remote_.parts.store, pack_key(name.digest), std::move(sealed.body),
                PutCondition::kAlways, request));
+  CAIRN_FAILPOINT("collect.copy_sent");
   host_.progressed();
   moved.push_back(name);
   return {};
@@ -201,6 +206,7 @@ Status Collector::put(OpenPack& pack, std::vector<PackName>& moved) {
 Status Collector::commit(CollectionStep step_made) {
   step("committing");
   TRY(commit_collection(remote_, port_, host_, step_made, context_));
+  CAIRN_FAILPOINT("collect.committed");
   return {};
 }
 

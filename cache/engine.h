@@ -376,6 +376,8 @@ class Engine final : private PublishHost {
   Status checkpoint_when_large();
   tl::unexpected<Error> no_room(uint64_t bytes, Need& need) const;
   std::vector<SegmentInfo> eviction_order() const;
+  Status drop_unused_segments();
+  void tidy_up();
   bool keep_what_is_wanted(const SegmentInfo& segment, const std::set<uint64_t>& pins);
   void load_pins();
   bool is_pinned(uint64_t inode) const;

@@ -419,6 +419,22 @@ Result<std::vector<LiveState::InSegment>> LiveState::in_segment(uint64_t segment
   return out;
 }
 
+Result<bool> LiveState::is_in_use(uint64_t segment) const {
+  std::string from = in_segment_begin(segment);
+  const std::string end = in_segment_begin(segment + 1);
+  while (true) {
+    TRY_ASSIGN(const auto rows, tables_.scan(Table::kInSegment, from, end, kScanStep));
+    for (const auto& row : rows) {
+      TRY_ASSIGN(const auto resident, tables_.get(Table::kResident, row.value));
+      if (!resident) continue;
+      TRY_ASSIGN(const ResidentRow decoded, decode_resident(*resident));
+      if (decoded.ref.file == segment) return true;
+    }
+    if (rows.size() < kScanStep) return false;
+    from = rows.back().key + '\0';
+  }
+}
+
 Status LiveState::drop_residents(uint64_t inode) {
   std::string from = chunk_key(inode, 0);
   const std::string end = prefix_end(file_key(inode));

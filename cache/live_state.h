@@ -90,6 +90,8 @@ class LiveState {
   };
   // The resident rows that lie in a segment.
   Result<std::vector<InSegment>> in_segment(uint64_t segment) const;
+  // Are there any?
+  Result<bool> is_in_use(uint64_t segment) const;
   // Forgets the clean content of a file that is here.
   Status drop_residents(uint64_t inode);
   // Bytes of clean content of a file that are here.

@@ -163,6 +163,25 @@ TEST_CASE("collector: a snapshot keeps its files until it is deleted") {
   CHECK(world.bytes_under("p/") <= world.file_bytes() * 12 / 10 + (96 << 10));
 }
 
+TEST_CASE("collector: a mount that never saw a snapshot's tree reads it from the store") {
+  World world;
+  age(world);
+  REQUIRE(world.snapshot("kept"));
+  const Files then = world.files;
+  for (const auto& [name, bytes] : then) world.remove(name);
+  world.write("new", World::bytes_of("new", 1, 3 * kChunk));
+  world.publish();
+  REQUIRE(world.writer.close());
+  REQUIRE(world.writer.open("/other"));
+  for (int i = 0; i < 3; ++i) {
+    world.collect();
+    world.wait_for_grace();
+  }
+  world.check_clean();
+  CHECK(world.shown(HistoryPoint(std::string("kept"))) == then);
+  CHECK(world.shown() == world.files);
+}
+
 TEST_CASE("collector: a snapshot made while packs were condemned already keeps them") {
   World world;
   age(world);

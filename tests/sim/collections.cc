@@ -34,7 +34,8 @@ void Collections::collect() {
     w_.scheduler.note(name + " collected: " + (report ? "" : report.error().message()));
     if (!report) {
       w_.happened("collections that failed");
-      if (report.error().code() == Errc::kCorruption && !w_.trouble)
+      const Errc code = report.error().code();
+      if ((code == Errc::kCorruption || code == Errc::kNotFound) && !w_.trouble)
         w_.scheduler.give_up("a collection: " + report.error().message());
       return;
     }

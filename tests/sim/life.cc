@@ -4,6 +4,7 @@
 
 #include "cache/volume_format.h"
 #include "tests/sim/collections.h"
+#include "tests/sim/leftovers.h"
 #include "tests/sim/operations.h"
 #include "tests/sim/world.h"
 
@@ -48,10 +49,12 @@ class Life {
   void follow();
   void verify();
   void finish();
+  void collect_everything();
 
   World w_;
   std::unique_ptr<Operations> operations_;
   Collections collections_{w_};
+  Leftovers leftovers_{w_};
   bool client_wanted_ = false;
   bool client_runs_ = false;
   unsigned deaths_one_in_ = 2;  // a process is planned to die
@@ -81,11 +84,23 @@ Death Life::some_death() {
       "segment.made",      "segment.appended",    "segment.evicted",    "commit.journalled",
       "publish.folded",    "publish.sent",        "publish.kept",       "publish.dropped",
       "checkpoint.frozen", "checkpoint.synced",   "checkpoint.written", "remote.packs_sent",
-      "remote.intended",   "remote.created",      "open.replayed",      "open.writing"};
+      "remote.intended",   "remote.created",      "open.replayed",      "open.writing",
+      "tiers.planned",     "tiers.fetched",       "tiers.merged"};
+  static const std::vector<std::string> kRare{
+      "index.planned",           "index.merging",           "index.file_made",
+      "index.built",             "index.sent",              "collect.clock_set",
+      "collect.boundary_raised", "collect.looked",          "collect.counted",
+      "collect.condemning",      "collect.marked",          "collect.copy_sent",
+      "collect.round_committed", "collect.committed",       "collect.deleting",
+      "collect.object_deleted",  "collect.packs_deleted",   "collect.segments_deleted",
+      "collect.commits_deleted"};
   death.power_cut = chance(2);
   if (chance(3)) {
     death.at_failpoint = kNamed[below(kNamed.size())];
     death.nth = 1 + below(below(2) == 0 ? 3 : 30);
+  } else if (chance(3)) {
+    death.at_failpoint = kRare[below(kRare.size())];
+    death.nth = 1 + below(2);
   } else {
     death.at_point = 1 + below(uint64_t{1} << (3 + below(11)));
   }
@@ -181,6 +196,8 @@ void Life::stop_client() {
 void Life::lay_down(Machine& machine) {
   if (&machine == w_.writer) stop_client();
   if (machine.mount == nullptr) return;
+  if (const std::string& where = machine.mount->died_where(); !where.empty())
+    w_.happened("died at " + where);
   machine.timeline.answered = survives(machine);
   machine.mount->bury();
   machine.cache_ids.push_back(machine.mount->cache_id());
@@ -304,7 +321,10 @@ void Life::close_and_reopen() {
   if (writer().mount->alive() && !failed_before && !writer().mount->disk_failed()) {
     // Whatever the store says: what was answered survives.
     w_.happened(closed ? "clean closes" : "closes with work left");
-    if (closed) timeline.flushed = target;
+    if (closed) {
+      timeline.flushed = target;
+      leftovers_.judge_cache(writer());
+    }
   }
   const bool alive = writer().mount->alive();
   // Nothing runs any more: a power cut must not matter.
@@ -476,6 +496,9 @@ void Life::event() {
     after_death();
     return;
   }
+  // Collections are rare: who is to die in one gets it soon.
+  if (writer().mount->planned_death().at_failpoint.starts_with("collect.") && chance(8))
+    collections_.collect();
   const uint64_t kind = below(205);
   if (kind < 160) {
     operations_->step();
@@ -505,6 +528,8 @@ void Life::event() {
     collections_.collect();
   } else if (kind < 201) {
     collections_.snapshot();
+  } else if (kind < 202) {
+    leftovers_.plant();
   } else {
     w_.look_at_commits();
   }
@@ -530,13 +555,32 @@ void Life::finish() {
   }
   lay_down(writer());
   w_.look_at_commits();
-  collections_.look_at_snapshots();
-  w_.check_bucket(w_.bucket.copy(), "the bucket in the end");
   if (w_.c.mount) lay_down(w_.c);
   if (other().mount) lay_down(other());
   w_.scheduler.sleep(std::chrono::hours(2));  // what is under way ends
-  w_.shells.clear();                          // waits for the threads of the dead
+  collect_everything();
+  collections_.look_at_snapshots();
+  w_.check_bucket(w_.bucket.copy(), "the bucket in the end");
+  w_.shells.clear();  // waits for the threads of the dead
   collections_.end();
+  w_.scheduler.sleep(std::chrono::seconds(1));  // the store's own threads
+}
+
+// The whole volume, once more, without what nobody needs.
+void Life::collect_everything() {
+  Mount::Plan well;
+  well.options = w_.options;
+  if (const Status open = try_open(writer(), std::move(well)); !open)
+    w_.scheduler.give_up("the mount that is to collect: " + open.error().message());
+  opened(writer());
+  leftovers_.collect_all(*writer().mount);
+  verify();
+  if (const Status closed = writer().mount->close(std::chrono::hours(1)); !closed)
+    w_.scheduler.give_up("the close after the collection: " + closed.error().message());
+  w_.look_at_commits();
+  leftovers_.judge_cache(writer());
+  lay_down(writer());
+  leftovers_.judge_store();
 }
 
 Outcome Life::run() {

@@ -72,7 +72,7 @@ int usage() {
   std::fputs(
       "usage: sim --seed N | --seeds A..B | --seconds S | --forever  [--jobs J] [--verbose]\n"
       "           [--canary journal-sync|segment-sync|meta-commit|dir-sync|torn-record|\n"
-      "                     store-forgets|store-answers-early]\n"
+      "                     segment-remove|store-forgets|store-answers-early|store-keeps]\n"
       "           [--failpoints README]\n",
       stderr);
   return 2;
@@ -84,9 +84,14 @@ bool set_canary(const std::string& name, Wish& wish) {
                                                {"segment-sync", Lie::kSegmentSync},
                                                {"meta-commit", Lie::kMetaCommit},
                                                {"dir-sync", Lie::kDirSync},
+                                               {"segment-remove", Lie::kSegmentRemove},
                                                {"torn-record", Lie::kTornRecord}};
-  if (name == "store-forgets" || name == "store-answers-early") {
-    wish.bucket_lie = name == "store-forgets" ? BucketLie::kForgets : BucketLie::kAnswersEarly;
+  static const std::map<std::string, BucketLie> bucket_lies{
+      {"store-forgets", BucketLie::kForgets},
+      {"store-answers-early", BucketLie::kAnswersEarly},
+      {"store-keeps", BucketLie::kKeeps}};
+  if (const auto lie = bucket_lies.find(name); lie != bucket_lies.end()) {
+    wish.bucket_lie = lie->second;
     return true;
   }
   const auto it = lies.find(name);
@@ -241,7 +246,9 @@ bool Runs::judge_failpoints() const {
     good = false;
   }
   for (const auto& [name, count] : reached_) {
-    if (name.find('.') == std::string::npos || listed.contains(name)) continue;
+    if (name.find('.') == std::string::npos || name.find(' ') != std::string::npos ||
+        listed.contains(name))
+      continue;
     std::fputs(fmt::format("FAIL failpoint-{}: not in {}\n", name, arguments_.failpoints).c_str(),
                stdout);
     good = false;

@@ -22,8 +22,8 @@ count() {  # COMMAND...: adds what it counted
   passed=$((passed + p)) failed=$((failed + f))
 }
 
-for canary in journal-sync segment-sync meta-commit dir-sync torn-record store-forgets \
-  store-answers-early; do
+for canary in journal-sync segment-sync meta-commit dir-sync torn-record segment-remove \
+  store-forgets store-answers-early store-keeps; do
   count timeout 600 "$sim" --canary "$canary" --seeds 1..400 --jobs "$jobs"
 done
 count timeout 9000 "$sim" --seeds "1..$seeds" --jobs "$jobs" --failpoints tests/sim/README.md

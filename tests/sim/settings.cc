@@ -28,6 +28,12 @@ void World::choose_settings() {
     options.index.segments_a_tier = 2 + below(3);
     options.index.deleted_packs_max = 1 + below(6);
   }
+  if (chance(2)) options.pack_bytes = 5'000 + below(60'000);
+  if (chance(2)) {
+    options.metadata.first_tier_bytes = 300 << below(5);
+    options.metadata.pack_bytes = 1'000 << below(6);
+    options.metadata.rewrite_bytes_min = 1'000 + below(20'000);
+  }
   static constexpr unsigned kSwitch[] = {0, 2, 5, 20};
   scheduler.set_switch_rate(kSwitch[below(4)]);
 }
