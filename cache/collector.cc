@@ -250,6 +250,7 @@ Status Collector::walk(const Digest& root, const LiveWalk::Visit& visit) {
   LiveWalk walk(remote_, context_);
   TRY(walk.tree(root, visit));
   metadata_live_bytes_ = walk.metadata_bytes();
+  metadata_live_blocks_ = walk.metadata_blocks();
   for (const Snapshot& snapshot : snapshots_) {
     auto walked = walk.beyond(root, snapshot.commit.record->root.digest(), visit);
     if (!walked)
@@ -351,11 +352,17 @@ void Collector::choose() {
   }
 }
 
+// When a quarter is dead. What is small is measured by what it would be, or it would be written
+// anew by every collection.
 bool Collector::metadata_is_worth_rewriting() const {
   uint64_t bytes = 0;
   const auto shown = remote_.snapshot();
   for (const CommitPack& pack : shown->commit.record->metadata_packs) bytes += pack.size;
-  return bytes > remote_.options.metadata.rewrite_bytes_min && bytes - bytes / 6 > metadata_live_bytes_ * 11 / 10;
+  const MetadataLimits& limits = remote_.options.metadata;
+  const uint64_t packs = 1 + metadata_live_bytes_ / limits.pack_bytes;
+  const uint64_t needed =
+      metadata_live_bytes_ + metadata_live_blocks_ * kBlockOverhead + packs * kPackOverhead;
+  return bytes > limits.rewrite_bytes_min && bytes - bytes / 4 > needed;
 }
 
 }  // namespace cairn

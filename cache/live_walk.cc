@@ -39,6 +39,7 @@ Result<Buffer> LiveWalk::Blocks::get(const Digest& digest) {
   TRY_ASSIGN(Buffer block, remote_.with_fetch(context_, [&](Missing& missing) {
     return remote_.blocks->get(digest, missing);
   }));
+  ++count;
   bytes += block.size();
   return block;
 }

@@ -28,7 +28,8 @@ class LiveWalk {
   Status beyond(const Digest& base, const Digest& root, const Visit& visit);
   Status content(const UnixfsRoot& file, const Visit& visit);
 
-  // Bytes of the metadata blocks read, with repetition.
+  // The metadata blocks read, with repetition, and their bytes.
+  uint64_t metadata_blocks() const { return blocks_.count; }
   uint64_t metadata_bytes() const { return blocks_.bytes; }
 
  private:
@@ -36,6 +37,7 @@ class LiveWalk {
    public:
     Blocks(TreeRemote::Impl& remote, const Context& context) : remote_(remote), context_(context) {}
     Result<Buffer> get(const Digest& digest) override;
+    uint64_t count = 0;
     uint64_t bytes = 0;
 
    private:
