@@ -344,7 +344,9 @@ class Opening {
     }
     Lsn done = std::max(published, journal->trimmed());
     if (options_.discard_local) done = journal->appended();
-    if (options_.discard_local) TRY(engine.forget_changes());
+    // Another node wrote since: what the rows say (where numbering goes on in a directory, sums) is
+    // of a tree that is no more.
+    if (!ours || options_.discard_local) TRY(engine.forget_changes());
     TRY(engine.drop_leftovers(done));
     engine.attach(std::move(journal), marks_.checkpointed, done);
     is_of_store_ = true;
@@ -360,6 +362,7 @@ class Opening {
     // A commit that the process before had sent may have arrived since the head was looked for.
     TRY(engine.found_published(remote_->published().lsn));
     TRY(engine.checkpoint());
+    engine.tidy_up();
     engine.start();
     return mount;
   }

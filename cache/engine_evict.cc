@@ -183,6 +183,12 @@ Status Engine::drop_unused_segments() {
   const Lsn settled = settled_;
   const std::set<uint64_t> orphaned = orphan_segments();
   const std::lock_guard lock(eviction_mutex_);
+  // Segments are not synced for clean content: a power cut may take one and leave its rows.
+  TRY_ASSIGN(const std::vector<uint64_t> named, live_.named_segments());
+  std::set<uint64_t> there;
+  for (const SegmentInfo& segment : segments_->list()) there.insert(segment.number);
+  for (const uint64_t segment : named)
+    if (!there.contains(segment)) TRY(live_.drop_segment(segment));
   for (const SegmentInfo& segment : segments_->list()) {
     if (!may_go(segment, settled, orphaned)) continue;
     TRY_ASSIGN(const bool in_use, live_.is_in_use(segment.number));

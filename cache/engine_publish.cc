@@ -288,7 +288,6 @@ Status Engine::close(Context context, const std::function<void(PendingStatus)>& 
   return flushed;
 }
 
-// Whoever opens this cache next, perhaps never, finds nothing that is of no use.
 void Engine::tidy_up() {
   Status tidied = segments_->seal();
   if (tidied) tidied = drop_unused_segments();

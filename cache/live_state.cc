@@ -435,6 +435,19 @@ Result<bool> LiveState::is_in_use(uint64_t segment) const {
   }
 }
 
+Result<std::vector<uint64_t>> LiveState::named_segments() const {
+  std::vector<uint64_t> segments;
+  std::string from;
+  while (true) {
+    TRY_ASSIGN(const auto next, tables_.scan(Table::kInSegment, from, "", 1));
+    if (next.empty()) return segments;
+    if (next[0].key.size() < 8) return fail(Errc::kCorruption, "a damaged row of cached chunks");
+    segments.push_back(get_be64(as_bytes(next[0].key).data()));
+    if (segments.back() == UINT64_MAX) return segments;
+    from = in_segment_begin(segments.back() + 1);
+  }
+}
+
 Status LiveState::drop_residents(uint64_t inode) {
   std::string from = chunk_key(inode, 0);
   const std::string end = prefix_end(file_key(inode));
