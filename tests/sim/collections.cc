@@ -25,7 +25,7 @@ Collections::~Collections() = default;
 void Collections::collect() {
   CollectOptions how;
   how.grace = std::chrono::milliseconds(w_.below(w_.chance(2) ? 3'000 : 1'500'000));
-  if (w_.chance(2)) how.round_bytes = 1 + w_.below(100'000);
+  if (w_.chance(2)) how.round_bytes = 1 + w_.below(w_.chance(2) ? 2'000 : 100'000);
   if (w_.chance(2)) how.digests_at_once = 1 + w_.below(40);
   how.pinned = w_.writer->mount->volume().open_removed();
   ++w_.collections;

@@ -22,7 +22,7 @@ namespace {
 
 constexpr Duration kGrace = std::chrono::seconds(1);
 constexpr Duration kCommitsStay = std::chrono::minutes(10);  // however short the grace period is
-constexpr int kRoundsMax = 12;
+constexpr int kRoundsMax = 16;
 // What a block and a pack cost besides the contents, about.
 constexpr uint64_t kBlockOverhead = 90;
 constexpr uint64_t kPackOverhead = 250;
@@ -61,18 +61,28 @@ CollectReport Leftovers::collect(Mount& mount) {
 void Leftovers::collect_all(Mount& mount) {
   ++w_.collections;
   bool commits_are_old = false;
+  std::string found;
+  uint64_t head = 0;
   for (int round = 0; round < kRoundsMax; ++round) {
     w_.scheduler.sleep(2 * kGrace);
     const CollectReport report = collect(mount);
-    if (report.condemned_packs + report.moved_bytes + report.waiting_packs + report.deleted_packs +
-            report.deleted_segments + report.deleted_commits >
-        0)
+    const bool committed = std::exchange(head, report.head) != report.head;
+    if (committed || report.deleted_packs + report.deleted_segments + report.deleted_commits +
+                             report.waiting_packs >
+                         0) {
+      found += fmt::format(
+          "\n  condemned {} packs, moved {} bytes; {} wait; deleted {} packs, {} segments, {} "
+          "commits",
+          report.condemned_packs, report.moved_bytes, report.waiting_packs, report.deleted_packs,
+          report.deleted_segments, report.deleted_commits);
+      commits_are_old = commits_are_old && !committed;
       continue;
+    }
     if (commits_are_old) return;
     w_.scheduler.sleep(kCommitsStay);
     commits_are_old = true;
   }
-  w_.scheduler.give_up("every collection finds more to do");
+  w_.scheduler.give_up("every collection finds more to do" + found);
 }
 
 void Leftovers::name_parts(const CommitRecord& record, ObjectStore& store, Named& named) {
@@ -96,9 +106,8 @@ void Leftovers::name_parts(const CommitRecord& record, ObjectStore& store, Named
 void Leftovers::judge_store() {
   const std::shared_ptr<MemoryStore> store = w_.bucket.copy();
   std::map<std::string, uint64_t> objects;
-  const Status listed = list_all(*store, "", Context(), [&](const ObjectInfo& object) {
-    objects[object.key] = object.size;
-  });
+  const Status listed = list_all(
+      *store, "", Context(), [&](const ObjectInfo& object) { objects[object.key] = object.size; });
   if (!listed) w_.scheduler.give_up("leftovers: " + listed.error().message());
 
   Named named;
@@ -110,8 +119,8 @@ void Leftovers::judge_store() {
   // The commit that made the last collection useless, and what closed the volume.
   constexpr uint64_t kHistoryMax = 3;
   if (*oldest + kHistoryMax < w_.last_seq)
-    w_.scheduler.give_up(fmt::format("after collections the history is kept from {} to {}",
-                                     *oldest, w_.last_seq));
+    w_.scheduler.give_up(
+        fmt::format("after collections the history is kept from {} to {}", *oldest, w_.last_seq));
   for (uint64_t seq = *oldest; seq <= w_.last_seq; ++seq) {
     const auto bytes = get_sync(*store, commit_key(seq), GetRange::from(0, 1 << 20), {});
     const auto record = bytes ? CommitRecord::decode(bytes->bytes)

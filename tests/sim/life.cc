@@ -98,7 +98,7 @@ Death Life::some_death() {
   if (chance(3)) {
     death.at_failpoint = kNamed[below(kNamed.size())];
     death.nth = 1 + below(below(2) == 0 ? 3 : 30);
-  } else if (chance(3)) {
+  } else if (chance(2)) {
     death.at_failpoint = kRare[below(kRare.size())];
     death.nth = 1 + below(2);
   } else {
@@ -497,7 +497,7 @@ void Life::event() {
     return;
   }
   // Collections are rare: who is to die in one gets it soon.
-  if (writer().mount->planned_death().at_failpoint.starts_with("collect.") && chance(8))
+  if (writer().mount->planned_death().at_failpoint.starts_with("collect.") && chance(5))
     collections_.collect();
   const uint64_t kind = below(205);
   if (kind < 160) {

@@ -31,7 +31,7 @@ void World::choose_settings() {
   if (chance(2)) options.pack_bytes = 5'000 + below(60'000);
   if (chance(2)) {
     options.metadata.first_tier_bytes = 300 << below(5);
-    options.metadata.pack_bytes = 1'000 << below(6);
+    options.metadata.pack_bytes = 4'000 << below(4);
     options.metadata.rewrite_bytes_min = 1'000 + below(20'000);
   }
   static constexpr unsigned kSwitch[] = {0, 2, 5, 20};
