@@ -250,7 +250,9 @@ Status Collector::walk(const Digest& root, const LiveWalk::Visit& visit) {
   LiveWalk walk(remote_, context_);
   TRY(walk.tree(root, visit));
   metadata_live_bytes_ = walk.metadata_bytes();
-  metadata_live_blocks_ = walk.metadata_blocks();
+  // Of a file's node a pack also says where each child was, which is no longer than the node.
+  metadata_needed_bytes_ = walk.metadata_bytes() + walk.metadata_blocks() * kBlockOverhead +
+                           walk.content_node_bytes();
   for (const Snapshot& snapshot : snapshots_) {
     auto walked = walk.beyond(root, snapshot.commit.record->root.digest(), visit);
     if (!walked)
@@ -360,8 +362,7 @@ bool Collector::metadata_is_worth_rewriting() const {
   for (const CommitPack& pack : shown->commit.record->metadata_packs) bytes += pack.size;
   const MetadataLimits& limits = remote_.options.metadata;
   const uint64_t packs = 1 + metadata_live_bytes_ / limits.pack_bytes;
-  const uint64_t needed =
-      metadata_live_bytes_ + metadata_live_blocks_ * kBlockOverhead + packs * kPackOverhead;
+  const uint64_t needed = metadata_needed_bytes_ + packs * kPackOverhead;
   return bytes > limits.rewrite_bytes_min && bytes - bytes / 4 > needed;
 }
 

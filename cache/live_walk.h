@@ -31,6 +31,7 @@ class LiveWalk {
   // The metadata blocks read, with repetition, and their bytes.
   uint64_t metadata_blocks() const { return blocks_.count; }
   uint64_t metadata_bytes() const { return blocks_.bytes; }
+  uint64_t content_node_bytes() const { return content_bytes_; }  // of these, of nodes of files
 
  private:
   class Blocks final : public BlockReader {
@@ -50,6 +51,7 @@ class LiveWalk {
   TreeRemote::Impl& remote_;
   const Context context_;
   Blocks blocks_;
+  uint64_t content_bytes_ = 0;
   MstBlockNodeReader nodes_;
 };
 

@@ -80,26 +80,40 @@ Death Life::some_death() {
   Death death;
   if (!chance(deaths_one_in_)) return death;
   static const std::vector<std::string> kNamed{
-      "journal.appended",  "journal.data_synced", "journal.file_made",  "journal.trimmed",
-      "segment.made",      "segment.appended",    "segment.evicted",    "commit.journalled",
-      "publish.folded",    "publish.sent",        "publish.kept",       "publish.dropped",
-      "checkpoint.frozen", "checkpoint.synced",   "checkpoint.written", "remote.packs_sent",
-      "remote.intended",   "remote.created",      "open.replayed",      "open.writing",
-      "tiers.planned",     "tiers.fetched",       "tiers.merged"};
-  static const std::vector<std::string> kRare{
-      "index.planned",           "index.merging",           "index.file_made",
-      "index.built",             "index.sent",              "collect.clock_set",
-      "collect.boundary_raised", "collect.looked",          "collect.counted",
-      "collect.condemning",      "collect.marked",          "collect.copy_sent",
-      "collect.round_committed", "collect.committed",       "collect.deleting",
-      "collect.object_deleted",  "collect.packs_deleted",   "collect.segments_deleted",
-      "collect.commits_deleted"};
+      "journal.appended",  "journal.data_synced", "segment.made",      "segment.appended",
+      "commit.journalled", "publish.folded",      "publish.sent",      "publish.kept",
+      "publish.dropped",   "checkpoint.frozen",   "checkpoint.synced", "checkpoint.written",
+      "remote.packs_sent", "remote.intended",     "remote.created",    "open.replayed",
+      "open.writing",      "tiers.planned",       "tiers.fetched",     "tiers.merged"};
+  static const std::vector<std::string> kRare{"journal.file_made",
+                                              "journal.trimmed",
+                                              "segment.evicted",
+                                              "index.planned",
+                                              "index.merging",
+                                              "index.file_made",
+                                              "index.built",
+                                              "index.sent",
+                                              "collect.clock_set",
+                                              "collect.boundary_raised",
+                                              "collect.looked",
+                                              "collect.counted",
+                                              "collect.condemning",
+                                              "collect.marked",
+                                              "collect.copy_sent",
+                                              "collect.round_committed",
+                                              "collect.committed",
+                                              "collect.deleting",
+                                              "collect.object_deleted",
+                                              "collect.packs_deleted",
+                                              "collect.segments_deleted",
+                                              "collect.commits_deleted"};
   death.power_cut = chance(2);
-  if (chance(3)) {
+  if (chance(4)) {
     death.at_failpoint = kNamed[below(kNamed.size())];
     death.nth = 1 + below(below(2) == 0 ? 3 : 30);
   } else if (chance(2)) {
-    death.at_failpoint = kRare[below(kRare.size())];
+    // Most of them at the one that is this life's.
+    death.at_failpoint = kRare[(chance(4) ? below(kRare.size()) : w_.wish.seed) % kRare.size()];
     death.nth = 1 + below(2);
   } else {
     death.at_point = 1 + below(uint64_t{1} << (3 + below(11)));
@@ -497,8 +511,10 @@ void Life::event() {
     return;
   }
   // Collections are rare: who is to die in one gets it soon.
-  if (writer().mount->planned_death().at_failpoint.starts_with("collect.") && chance(5))
+  if (writer().mount->planned_death().at_failpoint.starts_with("collect.") && chance(5)) {
+    if (chance(5)) w_.scheduler.sleep(std::chrono::minutes(11));  // commits stay for ten
     collections_.collect();
+  }
   const uint64_t kind = below(205);
   if (kind < 160) {
     operations_->step();

@@ -23,7 +23,7 @@ void World::choose_settings() {
   options.disk_reserve_bytes = 0;
   if (chance(2)) options.journal_file_bytes = 4096 + below(100'000);
   options.host = "sim";
-  if (chance(2)) {
+  if (!chance(4)) {
     options.index.young_packs_max = 2 + below(8);
     options.index.segments_a_tier = 2 + below(3);
     options.index.deleted_packs_max = 1 + below(6);
