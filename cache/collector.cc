@@ -251,8 +251,8 @@ Status Collector::walk(const Digest& root, const LiveWalk::Visit& visit) {
   TRY(walk.tree(root, visit));
   metadata_live_bytes_ = walk.metadata_bytes();
   // Of a file's node a pack also says where each child was, which is no longer than the node.
-  metadata_needed_bytes_ = walk.metadata_bytes() + walk.metadata_blocks() * kBlockOverhead +
-                           walk.content_node_bytes();
+  metadata_needed_bytes_ =
+      walk.metadata_bytes() + walk.metadata_blocks() * kBlockOverhead + walk.content_node_bytes();
   for (const Snapshot& snapshot : snapshots_) {
     auto walked = walk.beyond(root, snapshot.commit.record->root.digest(), visit);
     if (!walked)

@@ -149,14 +149,13 @@ Status Collector::find_elsewhere() {
   index->set_segments(index_segments(*shown->commit.record));
   const std::span<Block* const> all(live);
   for (size_t from = 0; from < all.size(); from += kLocateAtOnce)
-    TRY(find_elsewhere(all.subspan(from, std::min(all.size() - from, kLocateAtOnce)), *index,
-                       young, leaving));
+    TRY(find_elsewhere(all.subspan(from, std::min(all.size() - from, kLocateAtOnce)), *index, young,
+                       leaving));
   return {};
 }
 
 Status Collector::find_elsewhere(std::span<Block* const> live, SegmentIndex& index,
-                                 const std::set<Digest>& young,
-                                 const std::set<Digest>& leaving) {
+                                 const std::set<Digest>& young, const std::set<Digest>& leaving) {
   std::vector<Digest> digests;
   for (const Block* block : live) digests.push_back(block->digest);
   TRY_ASSIGN(const auto places,

@@ -17,7 +17,8 @@ constexpr int kContentDepthMax = 64;
 
 uint8_t tier_of(uint64_t bytes, const MetadataLimits& limits) {
   uint8_t tier = 0;
-  for (uint64_t most = limits.first_tier_bytes; bytes >= most && tier < kTiersMax; most *= kTierGrowth)
+  for (uint64_t most = limits.first_tier_bytes; bytes >= most && tier < kTiersMax;
+       most *= kTierGrowth)
     ++tier;
   return tier;
 }
@@ -62,7 +63,8 @@ MetadataPlan plan_metadata(const MetadataState& state) {
     if (small <= allowed) break;
     while (plan.keep > from) bytes += state.packs[--plan.keep].name.size;
     const auto above = static_cast<uint8_t>(plan.tier + (allowed > 1 ? 1 : 0));
-    plan.tier = std::min<uint8_t>(kTiersMax, std::max<uint8_t>(above, tier_of(bytes, state.limits)));
+    plan.tier =
+        std::min<uint8_t>(kTiersMax, std::max<uint8_t>(above, tier_of(bytes, state.limits)));
   }
   return plan;
 }

@@ -33,8 +33,8 @@ namespace cairn {
 
 // When metadata packs are merged; others than these are for tests.
 struct MetadataLimits {
-  uint64_t pack_bytes = 8ULL << 20;        // of a full pack
-  uint64_t first_tier_bytes = 64ULL << 10; // the next tiers are each eight times as large
+  uint64_t pack_bytes = 8ULL << 20;         // of a full pack
+  uint64_t first_tier_bytes = 64ULL << 10;  // the next tiers are each eight times as large
   // Below this, dead bytes cost nothing that anybody would notice.
   uint64_t rewrite_bytes_min = 1ULL << 20;
 };

@@ -65,8 +65,8 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
 
   // Condemned packs and suspects that are there and whose tails are not here.
   std::vector<PackName> condemned_without_tail() const;
-  // Named and own packs, the newest first, then the others. Also those whose tails are here: by the time one is
-  // looked into it may be gone again.
+  // Named and own packs, the newest first, then the others. Also those whose tails are here: by the
+  // time one is looked into it may be gone again.
   std::vector<PackName> packs_of(PackKind kind) const;
 
   ObjectStore& store;

@@ -198,9 +198,9 @@ std::vector<PackName> PackStoreCore::packs_of(PackKind kind) const {
       for (auto it = list->rbegin(); it != list->rend(); ++it)
         if (it->kind == kind) candidates.push_back(*it);
     for (const PackName& pack : others) {
-      const bool there = std::any_of(candidates.begin(), candidates.end(), [&](const PackName& one) {
-        return one.digest == pack.digest;
-      });
+      const bool there =
+          std::any_of(candidates.begin(), candidates.end(),
+                      [&](const PackName& one) { return one.digest == pack.digest; });
       if (pack.kind == kind && !there) candidates.push_back(pack);
     }
   }

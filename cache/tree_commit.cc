@@ -124,8 +124,7 @@ Status TreePublisher::write_index() {
   if (anew) step = {young.size(), 0};
   if (step.packs == 0 && !anew) return {};
   IndexWriter writer(remote_.parts.store, *remote_.packs, remote_.parts.env, remote_.parts.clock,
-                     {remote_.options.metadata_dir, remote_.options.io_timeout},
-                     context_);
+                     {remote_.options.metadata_dir, remote_.options.io_timeout}, context_);
   auto written = writer.write(
       young, std::span(segments_).subspan(step.segments_from), [&](const Digest& pack) {
         return !condemned.contains(pack);

@@ -19,12 +19,12 @@ namespace cairn::sim {
 
 enum class Lie : uint8_t {
   kNone,
-  kJournalSync,  // the journal's fdatasync does nothing
-  kSegmentSync,  // that of the data segments
-  kMetaCommit,   // a MetaStore's transaction is lost at a power cut
-  kDirSync,      // sync of a directory does nothing
+  kJournalSync,    // the journal's fdatasync does nothing
+  kSegmentSync,    // that of the data segments
+  kMetaCommit,     // a MetaStore's transaction is lost at a power cut
+  kDirSync,        // sync of a directory does nothing
   kSegmentRemove,  // a data segment that is removed stays
-  kTornRecord,   // replay does not see that the last record of the journal is torn
+  kTornRecord,     // replay does not see that the last record of the journal is torn
 };
 
 struct DiskFaults {

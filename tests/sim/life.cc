@@ -31,7 +31,6 @@ class Life {
   void change_disk();
   void heal();
   Mount::Plan plan();
-  Death some_death();
   void start_client();
   void stop_client();
   void lay_down(Machine& machine);  // ends its process, however it ended
@@ -76,55 +75,10 @@ void Life::format() {
   w_.a.timeline.moments.push_back({*w_.last_model, w_.scheduler.now()});
 }
 
-Death Life::some_death() {
-  Death death;
-  if (!chance(deaths_one_in_)) return death;
-  static const std::vector<std::string> kNamed{
-      "journal.appended",  "journal.data_synced", "segment.made",      "segment.appended",
-      "commit.journalled", "publish.folded",      "publish.sent",      "publish.kept",
-      "publish.dropped",   "checkpoint.frozen",   "checkpoint.synced", "checkpoint.written",
-      "remote.packs_sent", "remote.intended",     "remote.created",    "open.replayed",
-      "open.writing",      "tiers.planned",       "tiers.fetched",     "tiers.merged"};
-  static const std::vector<std::string> kRare{"journal.file_made",
-                                              "journal.trimmed",
-                                              "segment.evicted",
-                                              "index.planned",
-                                              "index.merging",
-                                              "index.file_made",
-                                              "index.built",
-                                              "index.sent",
-                                              "collect.clock_set",
-                                              "collect.boundary_raised",
-                                              "collect.looked",
-                                              "collect.counted",
-                                              "collect.condemning",
-                                              "collect.marked",
-                                              "collect.copy_sent",
-                                              "collect.round_committed",
-                                              "collect.committed",
-                                              "collect.deleting",
-                                              "collect.object_deleted",
-                                              "collect.packs_deleted",
-                                              "collect.segments_deleted",
-                                              "collect.commits_deleted"};
-  death.power_cut = chance(2);
-  if (chance(4)) {
-    death.at_failpoint = kNamed[below(kNamed.size())];
-    death.nth = 1 + below(below(2) == 0 ? 3 : 30);
-  } else if (chance(2)) {
-    // Most of them at the one that is this life's.
-    death.at_failpoint = kRare[(chance(4) ? below(kRare.size()) : w_.wish.seed) % kRare.size()];
-    death.nth = 1 + below(2);
-  } else {
-    death.at_point = 1 + below(uint64_t{1} << (3 + below(11)));
-  }
-  return death;
-}
-
 Mount::Plan Life::plan() {
   Mount::Plan plan;
   plan.options = w_.options;
-  plan.death = some_death();
+  plan.death = w_.some_death(deaths_one_in_);
   if (chance(3)) plan.disk.slow_sync_one_in = 2 + static_cast<unsigned>(below(20));
   if (chance(12)) plan.disk.fail_sync_at = 1 + below(60);
   if (chance(12)) plan.disk.fail_write_at = 1 + below(200);

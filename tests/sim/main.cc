@@ -5,7 +5,8 @@
 //   sim --seconds S [--jobs J]    new seeds until the time is over
 //   sim --forever [--jobs J]      new seeds until one fails
 //   sim --canary NAME --seeds A..B   succeeds when the bug NAME is noticed in one of them
-//   sim --failpoints FILE --seeds A..B   fails unless FILE names exactly the failpoints reached, and
+//   sim --failpoints FILE --seeds A..B   fails unless FILE names exactly the failpoints reached,
+//   and
 //                                        a process died at each that is no call to disk or store
 //
 // Exit status 0: all lives were good; 1: one was not (its seed is printed); 2: usage.
