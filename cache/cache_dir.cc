@@ -230,6 +230,8 @@ class Opening {
     options.cache_id = dir_.identity().cache_id;
     options.host = options_.host;
     options.index = options_.index;
+    options.metadata = options_.metadata;
+    options.pack_bytes = options_.pack_bytes;
     options.metadata_dir = dir_.sub("packs");
     constexpr uint64_t kMetadataPerIndexByte = 16;
     options.metadata_cache_bytes = std::min(Space::metadata_pack_share(options_.cache_bytes_max),
@@ -342,7 +344,9 @@ class Opening {
     }
     Lsn done = std::max(published, journal->trimmed());
     if (options_.discard_local) done = journal->appended();
-    if (options_.discard_local) TRY(engine.forget_changes());
+    // Another node wrote since: what the rows say (where numbering goes on in a directory, sums) is
+    // of a tree that is no more.
+    if (!ours || options_.discard_local) TRY(engine.forget_changes());
     TRY(engine.drop_leftovers(done));
     engine.attach(std::move(journal), marks_.checkpointed, done);
     is_of_store_ = true;
@@ -358,6 +362,7 @@ class Opening {
     // A commit that the process before had sent may have arrived since the head was looked for.
     TRY(engine.found_published(remote_->published().lsn));
     TRY(engine.checkpoint());
+    engine.tidy_up();
     engine.start();
     return mount;
   }

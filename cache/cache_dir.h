@@ -64,6 +64,8 @@ struct MountOptions {
   uint64_t journal_file_bytes = 8ULL << 20;  // a new file is begun behind this size
   std::string host;                          // for people, in the commits
   IndexLimits index;
+  MetadataLimits metadata;
+  uint64_t pack_bytes = 32ULL << 20;  // of a full data pack
   bool takeover = false;
   bool discard_local = false;  // throw unpublished work of this cache away
   // Show this point of the volume's history and never move. Needs engine.read_only.

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "cache/base/failpoint.h"
 #include "cache/base/log.h"
 #include "cache/commit_parts.h"
 #include "cache/format/commit.h"
@@ -25,7 +26,6 @@ constexpr uint64_t kBlockOverhead = 90;
 constexpr uint64_t kPackOverhead = 250;
 // So many condemned packs fit a commit, which every commit repeats.
 constexpr size_t kCondemnedMax = 8192;
-constexpr uint64_t kMetadataBytesMin = 1 << 20;
 
 }  // namespace
 
@@ -39,6 +39,7 @@ Collector::Collector(TreeRemote::Impl& remote, Remote& port, PublishHost& host,
 
 Collector::~Collector() {
   remote_.packs->set_suspects({});
+  remote_.packs->also_look_in({});
 }
 
 void Collector::step(std::string_view name) {
@@ -47,7 +48,9 @@ void Collector::step(std::string_view name) {
 
 Result<CollectReport> Collector::run() {
   TRY(look());
+  CAIRN_FAILPOINT("collect.looked");
   TRY(count_uses());
+  CAIRN_FAILPOINT("collect.counted");
   choose();
   if (!options_.dry_run) {
     TRY(move());
@@ -99,6 +102,7 @@ Status Collector::read_clock() {
   TRY(put_sync(remote_.parts.store, std::string(kClockKey),
                Body(Buffer::copy(number_text(remote_.snapshot()->state.epoch))),
                PutCondition::kAlways, context_));
+  CAIRN_FAILPOINT("collect.clock_set");
   std::optional<int64_t> changed_ns;
   TRY(list_all(remote_.parts.store, kClockKey, context_, [&](const ObjectInfo& object) {
     if (object.key == kClockKey) changed_ns = object.mtime_ns;
@@ -128,6 +132,7 @@ Status Collector::read_history() {
   if (options_.dry_run) return {};
   step("boundary");
   TRY(remote_.log->raise_oldest(kept_from_, context_));
+  CAIRN_FAILPOINT("collect.boundary_raised");
   // It may have taken long: another writer may have gone on with a boundary of its own.
   return check_writer();
 }
@@ -150,6 +155,13 @@ Status Collector::add_snapshots() {
     });
     if (!known) snapshots_.push_back(std::move(snapshot));
   }
+  // The head names other metadata packs by now, or some of these.
+  std::vector<PackName> trees;
+  std::set<Digest> seen;
+  for (const Snapshot& snapshot : snapshots_)
+    for (const PackName& pack : metadata_packs(*snapshot.commit.record))
+      if (seen.insert(pack.digest).second) trees.push_back(pack);
+  remote_.packs->also_look_in(std::move(trees));
   return {};
 }
 
@@ -238,6 +250,9 @@ Status Collector::walk(const Digest& root, const LiveWalk::Visit& visit) {
   LiveWalk walk(remote_, context_);
   TRY(walk.tree(root, visit));
   metadata_live_bytes_ = walk.metadata_bytes();
+  // Of a file's node a pack also says where each child was, which is no longer than the node.
+  metadata_needed_bytes_ =
+      walk.metadata_bytes() + walk.metadata_blocks() * kBlockOverhead + walk.content_node_bytes();
   for (const Snapshot& snapshot : snapshots_) {
     auto walked = walk.beyond(root, snapshot.commit.record->root.digest(), visit);
     if (!walked)
@@ -339,11 +354,16 @@ void Collector::choose() {
   }
 }
 
+// When a quarter is dead. What is small is measured by what it would be, or it would be written
+// anew by every collection.
 bool Collector::metadata_is_worth_rewriting() const {
   uint64_t bytes = 0;
   const auto shown = remote_.snapshot();
   for (const CommitPack& pack : shown->commit.record->metadata_packs) bytes += pack.size;
-  return bytes > kMetadataBytesMin && bytes - bytes / 6 > metadata_live_bytes_ * 11 / 10;
+  const MetadataLimits& limits = remote_.options.metadata;
+  const uint64_t packs = 1 + metadata_live_bytes_ / limits.pack_bytes;
+  const uint64_t needed = metadata_needed_bytes_ + packs * kPackOverhead;
+  return bytes > limits.rewrite_bytes_min && bytes - bytes / 4 > needed;
 }
 
 }  // namespace cairn

@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -27,6 +28,8 @@
 #include "cache/tree_remote.h"
 
 namespace cairn {
+
+class SegmentIndex;
 
 class Collector {
  public:
@@ -70,6 +73,8 @@ class Collector {
   Status read_leaving();
   Status mark_leaving();
   Status find_elsewhere();
+  Status find_elsewhere(std::span<Block* const> live, SegmentIndex& index,
+                        const std::set<Digest>& young, const std::set<Digest>& leaving);
   Status copy(size_t from, size_t to, OpenPack& pack, std::vector<PackName>& moved);
   Status put(OpenPack& pack, std::vector<PackName>& moved);
   Status commit(CollectionStep step);
@@ -103,6 +108,7 @@ class Collector {
   std::set<Digest> covered_;                             // all packs of these
   std::unordered_map<Digest, PackUse> uses_;
   uint64_t metadata_live_bytes_ = 0;
+  uint64_t metadata_needed_bytes_ = 0;  // for these, written anew
 
   std::vector<Digest> victims_;  // packs to condemn
   std::vector<Digest> due_;      // condemned for long enough: to be deleted

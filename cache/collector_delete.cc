@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "cache/base/failpoint.h"
 #include "cache/base/log.h"
 #include "cache/collector.h"
 #include "cache/format/commit.h"
@@ -26,10 +27,12 @@ Status Collector::remove() {
   TRY(add_snapshots());
   TRY_ASSIGN(const std::vector<std::string> packs, packs_to_remove());
   const std::vector<std::string> commits = commits_to_remove();
+  CAIRN_FAILPOINT("collect.deleting");
   if (!packs.empty()) {
     step("deleting packs");
     TRY(remove_all(remote_.parts.store, packs, context_));
     report_.deleted_packs = packs.size();
+    CAIRN_FAILPOINT("collect.packs_deleted");
   }
   step("deleting index segments");
   TRY(remove_segments());
@@ -37,6 +40,7 @@ Status Collector::remove() {
     step("deleting commits");
     TRY(remove_all(remote_.parts.store, commits, context_));
     report_.deleted_commits = commits.size();
+    CAIRN_FAILPOINT("collect.commits_deleted");
   }
   return {};
 }
@@ -98,6 +102,7 @@ Status Collector::remove_segments() {
   if (keys.empty()) return {};
   TRY(remove_all(remote_.parts.store, keys, context_));
   report_.deleted_segments = keys.size();
+  CAIRN_FAILPOINT("collect.segments_deleted");
   return {};
 }
 

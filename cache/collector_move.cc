@@ -5,9 +5,12 @@
 #include <string>
 #include <utility>
 
+#include "cache/base/failpoint.h"
 #include "cache/base/log.h"
 #include "cache/collector.h"
 #include "cache/commit_parts.h"
+#include "cache/get_limiter.h"
+#include "cache/segment_index.h"
 #include "cache/store_keys.h"
 
 namespace cairn {
@@ -15,6 +18,9 @@ namespace {
 constexpr uint64_t kReadBytes = 4 << 20;  // of blocks at once
 constexpr size_t kReadBlocks = 512;
 constexpr size_t kLocateAtOnce = 1024;
+constexpr uint32_t kIndexReads = 8;  // under way at once
+constexpr uint64_t kIndexReadBytes = 4 << 20;
+constexpr uint64_t kIndexPagesBytes = 4 << 20;  // kept
 }  // namespace
 
 Status Collector::move() {
@@ -48,9 +54,11 @@ Status Collector::move() {
     TRY_ASSIGN(const auto waited_for_publish, remote_.hold_still(context_));
     TRY(settle_commit(remote_, context_));
   }
+  CAIRN_FAILPOINT("collect.condemning");
   TRY(read_leaving());
   TRY(mark_leaving());
   TRY(find_elsewhere());
+  CAIRN_FAILPOINT("collect.marked");
   std::erase_if(blocks_, [](const Block& block) { return !block.live || block.elsewhere; });
   std::sort(blocks_.begin(), blocks_.end(), [](const Block& a, const Block& b) {
     return a.pack != b.pack ? a.pack < b.pack : a.offset < b.offset;
@@ -79,6 +87,7 @@ Status Collector::move() {
       return commit(std::move(last));
     }
     TRY(commit(std::move(round)));
+    CAIRN_FAILPOINT("collect.round_committed");
   }
   TRY(put(open, first.moved));
   last.moved = std::move(first.moved);
@@ -119,34 +128,55 @@ Status Collector::mark_leaving() {
   });
 }
 
-// Blocks that a young pack which stays has as well need not be moved. Its own tail must say so.
-// What a segment covers does not count: where a block is twice it may list only what is to go.
+// Blocks that another pack has, which stays, need not be moved. Its own tail must say so, and a
+// reader must be led to it: it is young, or it is the one that the index names. (Where a block is
+// twice the index may name only what is to go.)
 Status Collector::find_elsewhere() {
   const auto shown = remote_.snapshot();
-  std::set<Digest> stays;
-  for (const CommitPack& pack : shown->commit.record->young_packs) stays.insert(pack.digest);
-  for (const CondemnedPack& pack : shown->commit.record->condemned_packs) stays.erase(pack.digest);
-  for (const Digest& pack : leaving_) stays.erase(pack);
+  std::set<Digest> leaving(leaving_.begin(), leaving_.end());
+  for (const CondemnedPack& pack : shown->commit.record->condemned_packs)
+    leaving.insert(pack.digest);
+  std::set<Digest> young;
+  for (const CommitPack& pack : shown->commit.record->young_packs)
+    if (!leaving.contains(pack.digest)) young.insert(pack.digest);
   std::vector<Block*> live;
   for (Block& block : blocks_)
     if (block.live) live.push_back(&block);
-  for (size_t from = 0; from < live.size(); from += kLocateAtOnce) {
-    const size_t to = std::min(live.size(), from + kLocateAtOnce);
-    std::vector<Digest> digests;
-    for (size_t i = from; i < to; ++i) digests.push_back(live[i]->digest);
-    TRY_ASSIGN(const auto places,
-               await<std::vector<BlockPlace>>([&](Callback<std::vector<BlockPlace>> done) {
-                 remote_.packs->locate(std::move(digests), PackKind::kData, context_,
-                                       std::move(done));
-               }));
-    for (size_t i = from; i < to; ++i) {
-      const Digest& pack = places[i - from].pack;
-      if (!stays.contains(pack) || !packs_.contains(pack)) continue;
-      TRY_ASSIGN(const PackTail tail, await<PackTail>([&](Callback<PackTail> done) {
-                   remote_.packs->read_tail({.digest = pack}, context_, std::move(done));
-                 }));
-      live[i]->elsewhere = tail.kind() == PackKind::kData && tail.find(live[i]->digest).has_value();
+  // The index as the head names it, and not what this mount knows besides.
+  const auto index = SegmentIndex::make(
+      std::make_shared<GetLimiter>(remote_.parts.store, kIndexReads, kIndexReadBytes),
+      kIndexPagesBytes);
+  index->set_segments(index_segments(*shown->commit.record));
+  const std::span<Block* const> all(live);
+  for (size_t from = 0; from < all.size(); from += kLocateAtOnce)
+    TRY(find_elsewhere(all.subspan(from, std::min(all.size() - from, kLocateAtOnce)), *index, young,
+                       leaving));
+  return {};
+}
+
+Status Collector::find_elsewhere(std::span<Block* const> live, SegmentIndex& index,
+                                 const std::set<Digest>& young, const std::set<Digest>& leaving) {
+  std::vector<Digest> digests;
+  for (const Block* block : live) digests.push_back(block->digest);
+  TRY_ASSIGN(const auto places,
+             await<std::vector<BlockPlace>>([&](Callback<std::vector<BlockPlace>> done) {
+               remote_.packs->locate(digests, PackKind::kData, context_, std::move(done));
+             }));
+  using Indexed = std::vector<std::optional<BlockPlace>>;
+  TRY_ASSIGN(const auto indexed, await<Indexed>([&](Callback<Indexed> done) {
+               index.find(digests, context_, std::move(done));
+             }));
+  for (size_t i = 0; i < live.size(); ++i) {
+    Digest pack = places[i].pack;
+    if (!young.contains(pack)) {
+      if (!indexed[i] || leaving.contains(indexed[i]->pack)) continue;
+      pack = indexed[i]->pack;
     }
+    if (!packs_.contains(pack)) continue;
+    TRY_ASSIGN(const PackTail tail, await<PackTail>([&](Callback<PackTail> done) {
+                 remote_.packs->read_tail({.digest = pack}, context_, std::move(done));
+               }));
+    live[i]->elsewhere = tail.kind() == PackKind::kData && tail.find(live[i]->digest).has_value();
   }
   return {};
 }
@@ -193,6 +223,7 @@ Status Collector::put(OpenPack& pack, std::vector<PackName>& moved) {
                       PackUploader::Options{}.slowest_bytes_per_second);
   TRY(put_sync(remote_.parts.store, pack_key(name.digest), std::move(sealed.body),
                PutCondition::kAlways, request));
+  CAIRN_FAILPOINT("collect.copy_sent");
   host_.progressed();
   moved.push_back(name);
   return {};
@@ -201,6 +232,7 @@ Status Collector::put(OpenPack& pack, std::vector<PackName>& moved) {
 Status Collector::commit(CollectionStep step_made) {
   step("committing");
   TRY(commit_collection(remote_, port_, host_, step_made, context_));
+  CAIRN_FAILPOINT("collect.committed");
   return {};
 }
 

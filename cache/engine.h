@@ -250,6 +250,9 @@ class Engine final : private PublishHost {
   void unpin(uint64_t inode);
   // Lets the file's clean content go.
   Status evict(uint64_t inode);
+  // Drops what an earlier life or this one left in the cache and nobody can ask for: segments
+  // without rows, rows without segments. Before `start`, and at the end.
+  void tidy_up();
   // kStored unless something of the inode, or a name in the directory, waits.
   Result<FileStatus> file_status(uint64_t inode) const;
   uint64_t pinnable_bytes() const { return space_->data_limit() / 4; }
@@ -376,6 +379,7 @@ class Engine final : private PublishHost {
   Status checkpoint_when_large();
   tl::unexpected<Error> no_room(uint64_t bytes, Need& need) const;
   std::vector<SegmentInfo> eviction_order() const;
+  Status drop_unused_segments();
   bool keep_what_is_wanted(const SegmentInfo& segment, const std::set<uint64_t>& pins);
   void load_pins();
   bool is_pinned(uint64_t inode) const;

@@ -174,13 +174,25 @@ Status Engine::evict(uint64_t inode) {
   if (is_pinned(inode))
     return fail(Errc::kInvalid, "it is pinned; 'cairn unpin' lets it go", EBUSY);
   TRY(live_.drop_residents(inode));
+  return drop_unused_segments();
+}
+
+// Those in which nothing is that anybody could still ask for: what was in them is overwritten,
+// removed or evicted, or the process that made them died before it said what is in them.
+Status Engine::drop_unused_segments() {
   const Lsn settled = settled_;
   const std::set<uint64_t> orphaned = orphan_segments();
   const std::lock_guard lock(eviction_mutex_);
+  // Segments are not synced for clean content: a power cut may take one and leave its rows.
+  TRY_ASSIGN(const std::vector<uint64_t> named, live_.named_segments());
+  std::set<uint64_t> there;
+  for (const SegmentInfo& segment : segments_->list()) there.insert(segment.number);
+  for (const uint64_t segment : named)
+    if (!there.contains(segment)) TRY(live_.drop_segment(segment));
   for (const SegmentInfo& segment : segments_->list()) {
     if (!may_go(segment, settled, orphaned)) continue;
-    TRY_ASSIGN(const auto rows, live_.in_segment(segment.number));
-    if (!rows.empty()) continue;
+    TRY_ASSIGN(const bool in_use, live_.is_in_use(segment.number));
+    if (in_use) continue;
     TRY(live_.drop_segment(segment.number));
     TRY(segments_->remove(segment.number));
   }

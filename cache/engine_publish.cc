@@ -271,7 +271,9 @@ Status Engine::flush(Context context, const std::function<void(PendingStatus)>& 
 Status Engine::close(Context context, const std::function<void(PendingStatus)>& progress) {
   if (settings_.read_only) {
     abandon();
-    return journal_ ? Status() : tables_->checkpoint();
+    if (journal_) return {};
+    tidy_up();
+    return tables_->checkpoint();
   }
   Status flushed = flush(context, progress);
   abandon();
@@ -281,8 +283,15 @@ Status Engine::close(Context context, const std::function<void(PendingStatus)>& 
   }
   // Whatever happened in the store, what is here must survive.
   TRY(journal_->sync(journal_->appended()));
+  tidy_up();
   TRY(checkpoint());
   return flushed;
+}
+
+void Engine::tidy_up() {
+  Status tidied = segments_->seal();
+  if (tidied) tidied = drop_unused_segments();
+  if (!tidied) log_warn("unused segments stay in the cache: {}", tidied.error().message());
 }
 
 }  // namespace cairn

@@ -36,8 +36,7 @@ Result<std::vector<Digest>> IndexRebuild::list_packs() {
 Status IndexRebuild::write_segment() {
   if (batch_.empty()) return {};
   IndexWriter writer(remote_.parts.store, *remote_.packs, remote_.parts.env, remote_.parts.clock,
-                     {remote_.options.metadata_dir + "/index", remote_.options.io_timeout},
-                     context_);
+                     {remote_.options.metadata_dir, remote_.options.io_timeout}, context_);
   TRY_ASSIGN(const SegmentName written,
              writer.write(batch_, {}, [](const Digest&) { return true; }));
   segments_.push_back(written);

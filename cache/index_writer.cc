@@ -5,7 +5,9 @@
 #include <utility>
 
 #include "cache/await.h"
+#include "cache/base/failpoint.h"
 #include "cache/format/index.h"
+#include "cache/meta_files.h"
 #include "cache/pack_uploader.h"
 #include "cache/store_keys.h"
 
@@ -109,6 +111,7 @@ Context IndexWriter::request(uint64_t bytes) const {
 Result<SegmentName> IndexWriter::write(std::span<const PackName> packs,
                                        std::span<const SegmentName> segments,
                                        const std::function<bool(const Digest& pack)>& keep) {
+  CAIRN_FAILPOINT("index.planned");
   std::vector<std::unique_ptr<IndexSource>> sources;  // the newest first
   for (auto pack = packs.rbegin(); pack != packs.rend(); ++pack) {
     TRY_ASSIGN(auto tail, await<PackTail>([&](Callback<PackTail> done) {
@@ -126,21 +129,26 @@ Result<SegmentName> IndexWriter::write(std::span<const PackName> packs,
     views.push_back(std::make_unique<IndexSegmentView>(view));
     sources.push_back(make_index_source(*views.back()));
   }
+  if (!segments.empty()) CAIRN_FAILPOINT("index.merging");
 
   TRY(env_.make_dirs(options_.dir));
-  const std::string path = options_.dir + "/new-segment.idx";
+  // A name that MetaFiles removes when it finds it: the process may die before it has none.
+  const std::string path = options_.dir + "/index-segment" + std::string(MetaFiles::kPartSuffix);
   TRY_ASSIGN(std::shared_ptr<File> file, env_.open(path, OpenMode::kCreate));
+  CAIRN_FAILPOINT("index.file_made");
   TRY(file->truncate(0));
   // From here on the file has no name; it goes with its last reader.
   TRY(env_.remove(path));
   FileSink sink(*file);
   TRY_ASSIGN(const IndexSegmentInfo info, merge_index(sources, keep, sink));
   const SegmentName name{info.name, info.size, info.entries};
+  CAIRN_FAILPOINT("index.built");
   Body body;
   body.add(file, {0, info.size});
   TRY(await<void>([&](Callback<void> done) {
     packs_.put_segment(name, std::move(body), request(info.size), std::move(done));
   }));
+  CAIRN_FAILPOINT("index.sent");
   return name;
 }
 

@@ -26,7 +26,7 @@ struct IndexLimits {
 class IndexWriter {
  public:
   struct Options {
-    std::string dir;  // for the file
+    std::string dir;  // for the file: that of MetaFiles, which clears away what is left of it
     Duration io_timeout = std::chrono::seconds(60);
   };
   // Everything must outlive it.

@@ -419,6 +419,35 @@ Result<std::vector<LiveState::InSegment>> LiveState::in_segment(uint64_t segment
   return out;
 }
 
+Result<bool> LiveState::is_in_use(uint64_t segment) const {
+  std::string from = in_segment_begin(segment);
+  const std::string end = in_segment_begin(segment + 1);
+  while (true) {
+    TRY_ASSIGN(const auto rows, tables_.scan(Table::kInSegment, from, end, kScanStep));
+    for (const auto& row : rows) {
+      TRY_ASSIGN(const auto resident, tables_.get(Table::kResident, row.value));
+      if (!resident) continue;
+      TRY_ASSIGN(const ResidentRow decoded, decode_resident(*resident));
+      if (decoded.ref.file == segment) return true;
+    }
+    if (rows.size() < kScanStep) return false;
+    from = rows.back().key + '\0';
+  }
+}
+
+Result<std::vector<uint64_t>> LiveState::named_segments() const {
+  std::vector<uint64_t> segments;
+  std::string from;
+  while (true) {
+    TRY_ASSIGN(const auto next, tables_.scan(Table::kInSegment, from, "", 1));
+    if (next.empty()) return segments;
+    if (next[0].key.size() < 8) return fail(Errc::kCorruption, "a damaged row of cached chunks");
+    segments.push_back(get_be64(as_bytes(next[0].key).data()));
+    if (segments.back() == UINT64_MAX) return segments;
+    from = in_segment_begin(segments.back() + 1);
+  }
+}
+
 Status LiveState::drop_residents(uint64_t inode) {
   std::string from = chunk_key(inode, 0);
   const std::string end = prefix_end(file_key(inode));

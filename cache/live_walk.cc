@@ -39,6 +39,7 @@ Result<Buffer> LiveWalk::Blocks::get(const Digest& digest) {
   TRY_ASSIGN(Buffer block, remote_.with_fetch(context_, [&](Missing& missing) {
     return remote_.blocks->get(digest, missing);
   }));
+  ++count;
   bytes += block.size();
   return block;
 }
@@ -73,21 +74,35 @@ Status LiveWalk::content(const UnixfsRoot& file, const Visit& visit) {
   const uint64_t chunks = remote_.shape->chunk_count(file.size);
   if (chunks == 0) return {};
   LeafVisitor visitor(*remote_.shape, visit);
-  return walk_unixfs(*remote_.shape, file, 0, chunks - 1, blocks_, visitor);
+  const uint64_t before = blocks_.bytes;
+  TRY(walk_unixfs(*remote_.shape, file, 0, chunks - 1, blocks_, visitor));
+  content_bytes_ += blocks_.bytes - before;
+  return {};
 }
 
 Status LiveWalk::entry(std::string_view key, const Cid& value, const Visit& visit) {
   TRY_ASSIGN(const RecordKey parsed, parse_key(key));
-  if (parsed.kind != KeyKind::kInode) return {};
+  if (parsed.kind != KeyKind::kInode && parsed.kind != KeyKind::kXattr) return {};
   Buffer bytes;
   if (value.is_identity()) {
     bytes = Buffer::copy(value.payload());
   } else {
     TRY_ASSIGN(bytes, blocks_.get(value.digest()));
   }
+  // The values of large attributes and the targets of long links are metadata, and count as such.
+  if (parsed.kind == KeyKind::kXattr) {
+    TRY_ASSIGN(const XattrValue xattr, XattrValue::decode(bytes));
+    const auto* block = std::get_if<Cid>(&xattr.value);
+    if (block != nullptr && !block->is_identity()) TRY(blocks_.get(block->digest()));
+    return {};
+  }
   TRY_ASSIGN(const InodeRecord record, InodeRecord::decode(bytes));
   const auto* cid = std::get_if<Cid>(&record.body);
-  if (cid == nullptr || record.type() != FileType::kRegular) return {};
+  if (cid == nullptr) return {};
+  if (record.type() != FileType::kRegular) {
+    if (!cid->is_identity()) TRY(blocks_.get(cid->digest()));
+    return {};
+  }
   auto walked = content({*cid, record.size}, visit);
   if (!walked)
     return tl::unexpected<Error>(

@@ -28,14 +28,17 @@ class LiveWalk {
   Status beyond(const Digest& base, const Digest& root, const Visit& visit);
   Status content(const UnixfsRoot& file, const Visit& visit);
 
-  // Bytes of the metadata blocks read, with repetition.
+  // The metadata blocks read, with repetition, and their bytes.
+  uint64_t metadata_blocks() const { return blocks_.count; }
   uint64_t metadata_bytes() const { return blocks_.bytes; }
+  uint64_t content_node_bytes() const { return content_bytes_; }  // of these, of nodes of files
 
  private:
   class Blocks final : public BlockReader {
    public:
     Blocks(TreeRemote::Impl& remote, const Context& context) : remote_(remote), context_(context) {}
     Result<Buffer> get(const Digest& digest) override;
+    uint64_t count = 0;
     uint64_t bytes = 0;
 
    private:
@@ -48,6 +51,7 @@ class LiveWalk {
   TreeRemote::Impl& remote_;
   const Context context_;
   Blocks blocks_;
+  uint64_t content_bytes_ = 0;
   MstBlockNodeReader nodes_;
 };
 

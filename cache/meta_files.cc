@@ -14,7 +14,6 @@ namespace {
 constexpr size_t kOpenFilesMax = 64;
 constexpr std::string_view kPackSuffix = ".car";
 constexpr std::string_view kWindowSuffix = ".win";
-constexpr std::string_view kPartSuffix = ".part";  // being written
 
 std::string unit_name(const MetaUnit& unit) {
   if (unit.window == MetaUnit::kWhole) return unit.pack.hex() + std::string(kPackSuffix);

@@ -37,12 +37,17 @@ struct MetaUnit {
 
 class MetaFiles {
  public:
+  // Of a file that is being written; `open` removes what an earlier life left of these.
+  static constexpr std::string_view kPartSuffix = ".part";
+
   MetaFiles(Env& env, std::string dir, uint64_t disk_bytes_max, uint64_t memory_bytes_max)
       : env_(env),
         dir_(std::move(dir)),
         disk_bytes_max_(disk_bytes_max),
         memory_bytes_max_(memory_bytes_max) {}
 
+  // What the file of that name holds; nullopt: it is none of ours.
+  static std::optional<MetaUnit> parse_name(std::string_view name);
   // Takes over the files that are there, oldest use first; removes what is none of ours.
   Status open();
   // The block, verified; nullopt when it is not here. A file that turns out damaged is removed.
@@ -71,7 +76,6 @@ class MetaFiles {
   };
 
   std::string path(const MetaUnit& unit) const;
-  static std::optional<MetaUnit> parse_name(std::string_view name);
   Status adopt(const MetaUnit& unit, uint64_t bytes);
   std::vector<Place> places(const Digest& digest);
   Result<Buffer> read(const Place& place, const Digest& digest);

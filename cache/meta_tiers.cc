@@ -12,31 +12,29 @@ namespace {
 
 constexpr size_t kPacksATier = 8;
 constexpr uint64_t kTierGrowth = 8;
-constexpr uint64_t kFirstTierBytes = 64 << 10;
 constexpr uint8_t kTiersMax = CommitRecord::kMaxTier;
 constexpr int kContentDepthMax = 64;
-// Below this, dead bytes cost nothing that anybody would notice.
-constexpr uint64_t kRewriteBytesMin = 1 << 20;
 
-uint8_t tier_of(uint64_t bytes) {
+uint8_t tier_of(uint64_t bytes, const MetadataLimits& limits) {
   uint8_t tier = 0;
-  for (uint64_t most = kFirstTierBytes; bytes >= most && tier < kTiersMax; most *= kTierGrowth)
+  for (uint64_t most = limits.first_tier_bytes; bytes >= most && tier < kTiersMax;
+       most *= kTierGrowth)
     ++tier;
   return tier;
 }
 
 // How many small packs a tier may have. Where a whole tier fits one pack it is one pack: a cold
 // mount pays a request for each, and rewriting so little costs none.
-size_t packs_a_tier(uint8_t tier, uint64_t pack_bytes) {
-  uint64_t most = kFirstTierBytes;
-  for (uint8_t i = 0; i < tier && most <= pack_bytes; ++i) most *= kTierGrowth;
-  return most <= pack_bytes ? 1 : kPacksATier;
+size_t packs_a_tier(uint8_t tier, const MetadataLimits& limits) {
+  uint64_t most = limits.first_tier_bytes;
+  for (uint8_t i = 0; i < tier && most <= limits.pack_bytes; ++i) most *= kTierGrowth;
+  return most <= limits.pack_bytes ? 1 : kPacksATier;
 }
 
 }  // namespace
 
 MetadataPlan plan_rewrite(const MetadataState& state) {
-  return {0, tier_of(state.live_bytes)};
+  return {0, tier_of(state.live_bytes, state.limits)};
 }
 
 MetadataPlan plan_metadata(const MetadataState& state) {
@@ -44,10 +42,11 @@ MetadataPlan plan_metadata(const MetadataState& state) {
   plan.keep = state.packs.size();
   uint64_t total = state.fresh_bytes;
   for (const TieredPack& pack : state.packs) total += pack.name.size;
-  if (state.live_bytes != 0 && total > kRewriteBytesMin && total / 2 > state.live_bytes)
+  if (state.live_bytes != 0 && total > state.limits.rewrite_bytes_min &&
+      total / 2 > state.live_bytes)
     return plan_rewrite(state);
   uint64_t bytes = state.fresh_bytes;
-  plan.tier = tier_of(bytes);
+  plan.tier = tier_of(bytes, state.limits);
   while (plan.keep > 0) {
     // What is newer and in a lower tier goes along: tiers fall from old to new.
     const TieredPack& last = state.packs[plan.keep - 1];
@@ -59,12 +58,13 @@ MetadataPlan plan_metadata(const MetadataState& state) {
     size_t small = 1;  // what this commit writes
     size_t from = plan.keep;
     for (; from > 0 && state.packs[from - 1].tier == plan.tier; --from)
-      small += state.packs[from - 1].name.size < state.pack_bytes / 2 ? 1 : 0;
-    const size_t allowed = packs_a_tier(plan.tier, state.pack_bytes);
+      small += state.packs[from - 1].name.size < state.limits.pack_bytes / 2 ? 1 : 0;
+    const size_t allowed = packs_a_tier(plan.tier, state.limits);
     if (small <= allowed) break;
     while (plan.keep > from) bytes += state.packs[--plan.keep].name.size;
     const auto above = static_cast<uint8_t>(plan.tier + (allowed > 1 ? 1 : 0));
-    plan.tier = std::min<uint8_t>(kTiersMax, std::max<uint8_t>(above, tier_of(bytes)));
+    plan.tier =
+        std::min<uint8_t>(kTiersMax, std::max<uint8_t>(above, tier_of(bytes, state.limits)));
   }
   return plan;
 }

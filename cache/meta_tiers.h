@@ -31,6 +31,14 @@
 
 namespace cairn {
 
+// When metadata packs are merged; others than these are for tests.
+struct MetadataLimits {
+  uint64_t pack_bytes = 8ULL << 20;         // of a full pack
+  uint64_t first_tier_bytes = 64ULL << 10;  // the next tiers are each eight times as large
+  // Below this, dead bytes cost nothing that anybody would notice.
+  uint64_t rewrite_bytes_min = 1ULL << 20;
+};
+
 struct TieredPack {
   PackName name;
   uint8_t tier = 0;
@@ -45,7 +53,7 @@ struct MetadataState {
   std::span<const TieredPack> packs;  // of the head, oldest first
   uint64_t fresh_bytes = 0;           // that the commit itself adds
   uint64_t live_bytes = 0;            // about, of all blocks in the new tree; 0: not known
-  uint64_t pack_bytes = 0;            // size of a full pack
+  MetadataLimits limits;
 };
 MetadataPlan plan_metadata(const MetadataState& state);
 // Everything that lives is written anew.

@@ -117,6 +117,11 @@ class PackStoreImpl final : public PackStore {
     core_->outgoing = std::move(next);
   }
 
+  void also_look_in(std::vector<PackName> packs) override {
+    const std::lock_guard lock(core_->mutex);
+    core_->others = std::move(packs);
+  }
+
   void on_lost(std::function<void(Callback<void>)> ask) override {
     const std::lock_guard lock(core_->mutex);
     core_->ask = std::move(ask);

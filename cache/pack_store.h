@@ -93,6 +93,9 @@ class PackStore {
   virtual void set_condemned(std::vector<CondemnedName> packs) = 0;
   // Packs that a collection is about to condemn: nothing is deduplicated against them from now on.
   virtual void set_suspects(std::vector<Digest> packs) = 0;
+  // Packs that the head does not name and that are there: blocks that no other pack has are looked
+  // for in these. A collection reads the trees of snapshots with it.
+  virtual void also_look_in(std::vector<PackName> packs) = 0;
   // `ask` finds out what the newest commit names and calls set_published and set_condemned. It is
   // called when a block is not where this mount knows it to be: the collector may have moved it.
   virtual void on_lost(std::function<void(Callback<void>)> ask) = 0;

@@ -65,8 +65,8 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
 
   // Condemned packs and suspects that are there and whose tails are not here.
   std::vector<PackName> condemned_without_tail() const;
-  // Named and own packs, the newest first. Also those whose tails are here: by the time one is
-  // looked into it may be gone again.
+  // Named and own packs, the newest first, then the others. Also those whose tails are here: by the
+  // time one is looked into it may be gone again.
   std::vector<PackName> packs_of(PackKind kind) const;
 
   ObjectStore& store;
@@ -81,6 +81,7 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
   mutable RankedMutex<Rank::kBlockCache> mutex;
   std::vector<PackName> named;  // by the head, oldest first
   std::vector<PackName> own;    // put since and not named yet, oldest first
+  std::vector<PackName> others;  // of also_look_in
   // Data packs of these that no segment can have taken in: named, or put since that was said.
   std::shared_ptr<const std::set<Digest>> listed = std::make_shared<std::set<Digest>>();
   // Packs that a segment may have taken in since something was last condemned. Of a block that is

@@ -1,6 +1,7 @@
 // Finding blocks: tails that are here, index segments, then tails that are not here yet.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "cache/pack_store_core.h"
@@ -196,6 +197,12 @@ std::vector<PackName> PackStoreCore::packs_of(PackKind kind) const {
     for (const auto* list : {&own, &named})
       for (auto it = list->rbegin(); it != list->rend(); ++it)
         if (it->kind == kind) candidates.push_back(*it);
+    for (const PackName& pack : others) {
+      const bool there =
+          std::any_of(candidates.begin(), candidates.end(),
+                      [&](const PackName& one) { return one.digest == pack.digest; });
+      if (pack.kind == kind && !there) candidates.push_back(pack);
+    }
   }
   return candidates;
 }

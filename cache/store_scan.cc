@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "cache/await.h"
+#include "cache/base/failpoint.h"
 
 namespace cairn {
 namespace {
@@ -44,6 +45,7 @@ Status remove_all(ObjectStore& store, const std::vector<std::string>& keys,
     for (auto& answer : answers) {
       Status done = answer.get();
       if (!done && first) first = std::move(done);
+      CAIRN_FAILPOINT("collect.object_deleted");
     }
   }
   return first;

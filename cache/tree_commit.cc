@@ -35,7 +35,7 @@ Status TreePublisher::write_metadata() {
   state.packs = old;
   for (const PackName& pack : meta_.packs()) state.fresh_bytes += pack.size;
   state.fresh_bytes += meta_.open_bytes();
-  state.pack_bytes = remote_.options.metadata_pack_bytes;
+  state.limits = remote_.options.metadata;
   const CommitRecord::Totals& totals = before_->commit.record->totals;
   const uint64_t inodes = shifted(totals.inodes, inodes_change_);
   // Known since the tree was last rewritten in this life; else guessed, on the large side.
@@ -60,6 +60,7 @@ Status TreePublisher::rewrite_metadata() {
   MetadataState state;
   state.packs = old;
   state.live_bytes = std::max<uint64_t>(1, collection_->metadata_live_bytes);
+  state.limits = remote_.options.metadata;
   metadata_ = plan_rewrite(state);
   TRY(merge_metadata(old));
   return meta_.flush();
@@ -67,11 +68,13 @@ Status TreePublisher::rewrite_metadata() {
 
 Status TreePublisher::merge_metadata(const std::vector<TieredPack>& old) {
   const bool everything = metadata_.keep == 0;
+  CAIRN_FAILPOINT("tiers.planned");
   std::vector<PackName> merged;
   for (size_t i = metadata_.keep; i < old.size(); ++i) merged.push_back(old[i].name);
   TRY(await<void>([&](Callback<void> done) {
     remote_.blocks->prefetch(merged, UINT64_MAX, context_, std::move(done));
   }));
+  CAIRN_FAILPOINT("tiers.fetched");
   std::vector<PackTail> tails;
   for (const PackName& pack : merged) {
     if (everything) break;
@@ -91,6 +94,7 @@ Status TreePublisher::merge_metadata(const std::vector<TieredPack>& old) {
                     });
   TRY(merger.run(root_));
   if (everything) live_metadata_bytes_ = merger.bytes();
+  CAIRN_FAILPOINT("tiers.merged");
   return {};
 }
 
@@ -120,8 +124,7 @@ Status TreePublisher::write_index() {
   if (anew) step = {young.size(), 0};
   if (step.packs == 0 && !anew) return {};
   IndexWriter writer(remote_.parts.store, *remote_.packs, remote_.parts.env, remote_.parts.clock,
-                     {remote_.options.metadata_dir + "/index", remote_.options.io_timeout},
-                     context_);
+                     {remote_.options.metadata_dir, remote_.options.io_timeout}, context_);
   auto written = writer.write(
       young, std::span(segments_).subspan(step.segments_from), [&](const Digest& pack) {
         return !condemned.contains(pack);

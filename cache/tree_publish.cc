@@ -64,7 +64,7 @@ TreePublisher::TreePublisher(TreeRemote::Impl& remote, Remote& port, const Publi
       context_(std::move(context)),
       before_(remote.snapshot()),
       uploader_(*remote.packs, host, remote.parts.clock, upload_options(remote.options), context_),
-      meta_(*remote.blocks, uploader_, remote.options.metadata_pack_bytes, remote.unnamed_packs,
+      meta_(*remote.blocks, uploader_, remote.options.metadata.pack_bytes, remote.unnamed_packs,
             remote.pack_salt),
       chunks_({*remote.shape, port, *remote.packs, uploader_, remote.parts.executor, host},
               stage_options(remote.options, remote.pack_salt), context_),

@@ -27,6 +27,7 @@
 #include "cache/base/random.h"
 #include "cache/collect.h"
 #include "cache/index_writer.h"
+#include "cache/meta_tiers.h"
 #include "cache/object_store.h"
 #include "cache/remote.h"
 #include "cache/snapshots.h"
@@ -71,8 +72,8 @@ class TreeRemote final : public Remote {
     // read from the newest commit.
     std::optional<HistoryPoint> at;
     IndexLimits index;
+    MetadataLimits metadata;
     uint64_t pack_bytes = 32ULL << 20;
-    uint64_t metadata_pack_bytes = 8ULL << 20;
     unsigned packs_in_flight = 3;
     unsigned hash_threads = 2;
     uint64_t publish_memory_bytes = 48ULL << 20;     // assembled chunks, whatever the batch's size

@@ -14,7 +14,7 @@ seeded "$T/file" 3000000 1 && cp "$T/file" "$mnt/file" && mkdir "$mnt/dir" && ec
 check umount cairn_umount "$mnt"
 
 without_keys() { (unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; "$@"); }
-with_wrong_keys() { (export AWS_ACCESS_KEY_ID=nobody AWS_SECRET_ACCESS_KEY=nothing; "$@"); }
+with_wrong_keys() { (export AWS_ACCESS_KEY_ID=nobody AWS_SECRET_ACCESS_KEY=secret-of-nobody; "$@"); }
 says() {  # PATTERN COMMAND...: fails, and says so
   local pattern=$1 out
   shift

@@ -152,7 +152,7 @@ python3 "$repo/tests/support/any_key_s3.py" >"$T/port" 2>"$T/any_key.log" </dev/
 pids+=("$!")
 wait_until 20 test -s "$T/port"
 export AWS_ENDPOINT_URL=http://127.0.0.1:$(cat "$T/port") AWS_REGION=us-east-1
-export AWS_ACCESS_KEY_ID=key AWS_SECRET_ACCESS_KEY=secret
+export AWS_ACCESS_KEY_ID=key AWS_SECRET_ACCESS_KEY=secret-of-bucket-test
 cat >"$T/keys.py" <<'END'
 """keys.py put|compare [MOUNT]: objects with awkward keys, and whether the mount shows each of them."""
 import os, sys, urllib.parse, urllib.request

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Keys that change under a running mount, on a store with a real STS; and that no key, token or
-# signature shows anywhere.
+# Keys that change under a running mount, on a store with a real STS. That none of them shows
+# anywhere is looked at in the end, as for every script.
 # needs: servers
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/stores.sh"
@@ -38,9 +38,9 @@ check role-umounts cairn_umount "$mnt"
 mfa() { ! cairn mount --cache-dir "$T/cache-mfa" --profile mfa "$STORE" "$mnt" 2>"$T/mfa.out" && grep -q 'MFA code' "$T/mfa.out"; }
 check mfa-is-refused-by-a-sentence mfa
 
-# --- keys of eight seconds, from a process; everything that is said about them, at trace level
+# --- keys of eight seconds, from a process
 check process-mounts cairn_mount "$T/cache-process" "$STORE" "$mnt" --profile process \
-  --log-level trace --commit-interval 1s
+  --commit-interval 1s
 touch "$T/sts/issued"
 issued() { [ "$(wc -l <"$T/sts/issued")" -ge "$1" ]; }
 writes_until_third_keys() {
@@ -61,13 +61,9 @@ ps -o args= -p "$pid" >>"$T/cmdline"
 check core-dumps-are-off grep -qE '^Max core file size +0 +0 ' "/proc/$pid/limits"
 check process-umounts cairn_umount "$mnt"
 
-find "$T/cache-process" -name log -exec cat {} + >"$T/all.log"
-cat "$T"/*.log "$T/status.json" "$T/cmdline" >"$T/said"
-{ printf '%s\n' "$secret"; awk '{print $2; print $3}' "$T/sts/issued"; } >"$T/secrets"
-no_secret() { [ -s "$T/all.log" ] && [ "$(wc -l <"$T/secrets")" -ge 7 ] && ! grep -qFf "$T/secrets" "$T/said"; }
-check no-secret-or-token-is-shown no_secret
-no_signature() { ! grep -qiE 'signature=|aws4-hmac|x-amz-security-token|x-amz-signature' "$T/said"; }
-check no-signature-is-shown no_signature
+# In the end these are looked for in all that was said.
+check keys-that-were-handed-out-are-secrets test "$(awk '{print $2; print $3}' "$T/sts/issued" |
+  tee -a "$T/secrets" | awk 'length > 10' | wc -l)" -ge 6
 
 # --- keys that turn wrong and right again: never a remount
 check profile-mounts cairn_mount "$T/cache-base" "$STORE" "$mnt" --profile base --commit-interval 1s
@@ -87,7 +83,8 @@ mkdir -p "$own/cache" "$own/mnt" && cp "$CAIRN" "$own/cairn" && chown -R 65534:6
 python3 "$repo/tests/e2e/answers.py" silent >"$T/silent.port" 2>/dev/null </dev/null &
 pids+=($!)
 wait_until 20 test -s "$T/silent.port"
-HOME=$own AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=y \
+secret key-of-the-own-process
+HOME=$own AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=key-of-the-own-process \
   setpriv --reuid=65534 --regid=65534 --clear-groups "$own/cairn" mount -f --cache-dir "$own/cache" \
   --endpoint-url "http://127.0.0.1:$(cat "$T/silent.port")" s3://bucket "$own/mnt" >"$T/own.log" 2>&1 &
 pids+=($!)

@@ -21,7 +21,7 @@ set_store() { mount -o "remount,$1" "$away"; }
 # The cache may be as large as the disk, and the disk keeps nothing free: what is hit is the disk.
 mount_it() {
   mounts+=("$mnt")
-  timeout 60 "$CAIRN" mount --cache-dir "$disk/cache" --cache-size 400M --cache-reserve "$1" \
+  timeout 60 "$CAIRN" mount --log-level trace --cache-dir "$disk/cache" --cache-size 400M --cache-reserve "$1" \
     --stall-timeout 3s --commit-interval 1s "$store" "$mnt" >>"$T/daemon.log" 2>&1 </dev/null
 }
 # writer FOLDER LOG SECONDS: files, closed and some fsynced; what was acknowledged goes to LOG. At most

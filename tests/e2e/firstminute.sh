@@ -36,7 +36,7 @@ with_answers() {
   server=$!
   pids+=("$server")
   wait_until 20 test -s "$T/port"
-  AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE AWS_SECRET_ACCESS_KEY=x AWS_REGION=us-east-1 \
+  AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE AWS_SECRET_ACCESS_KEY=secret-of-example AWS_REGION=us-east-1 \
     AWS_ENDPOINT_URL=http://127.0.0.1:$(cat "$T/port") "$@" || rc=$?
   kill "$server"
   rm -f "$T/port"

@@ -3,6 +3,12 @@
 #
 # Every script gets a temporary folder $T, its own HOME, and a clean-up that unmounts its own mounts
 # and ends its own processes, whatever happens. Every command that can hang has a deadline.
+#
+# No script may show a secret: every mount logs at trace level, and in the end what was said (logs,
+# `status --json`, what checks and files in $T captured, command lines) is searched for the secret
+# keys and tokens that the script used, and for signatures. So the secrets of tests are at least ten
+# characters long, and found nowhere else. Those in the environment and in ~/.aws are known; for
+# others there is `secret VALUE...`.
 set -uo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -25,6 +31,7 @@ check() {
   local name=$1 rc=0
   shift
   "$@" >"$T/check.out" 2>&1 || rc=$?
+  cat "$T/check.out" >>"$T/said"
   if [ $rc = 0 ]; then
     pass "$name"
   else
@@ -54,8 +61,10 @@ e2e_begin() {
 # Prints the count and ends the script.
 e2e_end() {
   local status=0
+  [ $failed = 0 ] || e2e_logs
+  e2e_stop
+  [ -z "${T:-}" ] || e2e_secrets
   [ $failed = 0 ] || status=1
-  if [ $status != 0 ]; then e2e_logs; fi
   e2e_clean
   trap - EXIT
   echo "$passed passed, $failed failed, $skipped skipped"
@@ -73,7 +82,48 @@ e2e_logs() {
     done
 }
 
+# secret VALUE...: what must not be shown by this script.
+secret() { printf '%s\n' "$@" >>"$T/secrets"; }
+note_secrets() {
+  local now=${AWS_SECRET_ACCESS_KEY:-}/${AWS_SESSION_TOKEN:-}
+  [ "$now" != "${noted_secrets:-/}" ] || return 0
+  noted_secrets=$now
+  # Printed by the shell itself: it is in no command line.
+  [ -z "${AWS_SECRET_ACCESS_KEY:-}" ] || secret "$AWS_SECRET_ACCESS_KEY"
+  [ -z "${AWS_SESSION_TOKEN:-}" ] || secret "$AWS_SESSION_TOKEN"
+}
+
+# What was said: files in $T, and logs below it. Not what the servers say, and not where the
+# secrets come from.
+said_files() {
+  find "$T" -xdev -maxdepth 1 -type f -size -64M ! -name 'secrets*' ! -name check.out -print0
+  find "$T" -xdev -mindepth 2 -maxdepth 5 \( -path "$HOME" -o -path "$T/s3" \) -prune -o \
+    -type f \( -name log -o -name 'log.*' -o -name '*.log' \) -print0
+}
+
+e2e_secrets() {
+  local short hits
+  note_secrets
+  { cat "$T/secrets"
+    sed -nE 's/^ *(aws_secret_access_key|aws_session_token) *= *//p' "$HOME"/.aws/*
+    grep -ohE '"(accessToken|refreshToken|clientSecret)" *: *"[^"]*"' -r "$HOME/.aws" |
+      sed 's/.*: *"//; s/"$//'
+  } 2>/dev/null | sed '/^$/d' | sort -u >"$T/secrets.all"
+  short=$(awk 'length < 10' "$T/secrets.all" | wc -l)
+  [ "$short" = 0 ] || fail secrets "$short are too short to be looked for"
+  hits=$({ said_files | xargs -0r grep -laFf "$T/secrets.all"
+    said_files | xargs -0r grep -laiE 'signature=[0-9a-f]|aws4-hmac-sha256 |x-amz-security-token'
+  } | sort -u | sed "s|^$T/||")
+  [ -z "$hits" ] || fail secrets "a secret or a signature is shown in: $(echo $hits)"
+  [ ! -s "$T/core-dumps" ] || fail core-dumps "$(head -n 1 "$T/core-dumps")"
+}
+
 e2e_clean() {
+  e2e_stop
+  [ -z "${T:-}" ] || rm -rf --one-file-system "$T"
+}
+
+e2e_stop() {
   local point pid
   for point in ${mounts[@]+"${mounts[@]}"}; do
     is_mounted "$point" || continue
@@ -85,7 +135,6 @@ e2e_clean() {
   mounts=()
   for pid in ${pids[@]+"${pids[@]}"} ${S3_PIDS[@]+"${S3_PIDS[@]}"}; do end_pid "$pid"; done
   pids=() S3_PIDS=()
-  [ -z "${T:-}" ] || rm -rf --one-file-system "$T"
 }
 
 # end_pid PID: asked first, killed after five seconds.
@@ -109,8 +158,16 @@ wait_until() {
 
 is_mounted() { findmnt -n --mountpoint "$1" >/dev/null 2>&1; }
 
-# cairn ARGS...: the binary under test, with a deadline (LIMIT seconds, default 120).
-cairn() { timeout -k 10 "${LIMIT:-120}" "$CAIRN" "$@"; }
+# cairn ARGS...: the binary under test, with a deadline (LIMIT seconds, default 120). A mount says
+# all that it can say.
+cairn() {
+  note_secrets
+  if [ "${1:-}" = mount ] && [[ " $* " != *" --log-level "* ]]; then
+    shift
+    set -- mount --log-level trace "$@"
+  fi
+  timeout -k 10 "${LIMIT:-120}" "$CAIRN" "$@"
+}
 
 # cairn_mount CACHE REMOTE MOUNTPOINT [OPTION...]: mounts with its own cache folder. The daemon's
 # messages go to the cache's name in $T.
@@ -120,14 +177,28 @@ cairn_mount() {
   mkdir -p "$point"
   mounts+=("$point")
   cairn mount --cache-dir "$cache" --cache-reserve 64M "$@" "$remote" "$point" \
-    >>"$T/$(basename "$cache").log" 2>&1 </dev/null
+    >>"$T/$(basename "$cache").log" 2>&1 </dev/null || return
+  note_processes "$point"
+}
+
+# What everybody sees of the processes, and that the mount's daemon leaves no core.
+note_processes() {
+  local pid
+  ps -C cairn -o pid=,args= | tee -a "$T/said" | awk -v p="$1" '$NF == p {print $1}' |
+    while read -r pid; do
+      [ ! -e "/proc/$pid/limits" ] || grep -qsE '^Max core file size +0 +0 ' "/proc/$pid/limits" ||
+        ! kill -0 "$pid" 2>/dev/null || echo "a mount (process $pid) leaves cores" >>"$T/core-dumps"
+    done
+  return 0
 }
 
 cairn_umount() { cairn umount "$1" && ! is_mounted "$1"; }
 
 # status MOUNTPOINT JQ-FILTER: one field of `cairn status --json`.
 # Status 3 only says that not everything is in the store yet.
-status() { { LIMIT=20 cairn status --json "$1" 2>/dev/null || [ $? = 3 ]; } | jq -r "$2"; }
+status() {
+  { LIMIT=20 cairn status --json "$1" 2>/dev/null || [ $? = 3 ]; } | tee -a "$T/said" | jq -r "$2"
+}
 
 daemon_pid() { status "$1" .pid 2>/dev/null | grep -x '[0-9][0-9]*' || true; }
 
@@ -170,7 +241,7 @@ faulty_s3() {
   FAULTY_PORT=$(cat "$T/faulty.port")
   export no_proxy=127.0.0.1 NO_PROXY=127.0.0.1
   export AWS_ENDPOINT_URL=http://127.0.0.1:$FAULTY_PORT
-  export AWS_ACCESS_KEY_ID=${AWS_ACCESS_KEY_ID:-test} AWS_SECRET_ACCESS_KEY=${AWS_SECRET_ACCESS_KEY:-test-secret}
+  export AWS_ACCESS_KEY_ID=${AWS_ACCESS_KEY_ID:-test} AWS_SECRET_ACCESS_KEY=${AWS_SECRET_ACCESS_KEY:-faulty-test-secret}
   export AWS_REGION=us-east-1
 }
 fault_control() { curl -sS --noproxy '*' --max-time 10 "http://127.0.0.1:$FAULTY_PORT/_faults" "$@"; }

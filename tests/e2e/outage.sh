@@ -113,7 +113,7 @@ go_away
 echo "while away" >"$mnt/away"
 check kill kill_daemon "$mnt"
 offline_mount() {
-  timeout 60 "$CAIRN" mount --cache-dir "$T/cache" --cache-reserve 64M --io-timeout ${io}s \
+  timeout 60 "$CAIRN" mount --log-level trace --cache-dir "$T/cache" --cache-reserve 64M --io-timeout ${io}s \
     --commit-interval 1s "$store" "$mnt" >"$T/offline.out" 2>&1 </dev/null
 }
 mounts+=("$mnt")
@@ -140,7 +140,7 @@ LIMIT=300 check check-data cairn check --data "$store"
 
 # --- without a cache there is nothing to go on from
 go_away
-no_cache() { ! timeout 60 "$CAIRN" mount --cache-dir "$T/none" --io-timeout 4s "$store" "$mnt" 2>"$T/none.err"; }
+no_cache() { ! timeout 60 "$CAIRN" mount --log-level trace --cache-dir "$T/none" --io-timeout 4s "$store" "$mnt" 2>"$T/none.err"; }
 check no-cache-is-refused no_cache
 say "$(tail -n 1 "$T/none.err")"
 come_back

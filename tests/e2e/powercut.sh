@@ -98,7 +98,7 @@ set_store() { mount -o "remount,$1" "$store"; }
 mount_here() {  # PREFIX-COMMAND...
   mkdir -p "$mnt"
   mounts+=("$mnt")
-  timeout 60 "$@" "$CAIRN" mount --cache-dir "$disk/cache" --cache-size 400M --cache-reserve 32M \
+  timeout 60 "$@" "$CAIRN" mount --log-level trace --cache-dir "$disk/cache" --cache-size 400M --cache-reserve 32M \
     --stall-timeout never "file://$store/volume" "$mnt" >>"$T/daemon.log" 2>&1 </dev/null
 }
 

@@ -13,7 +13,7 @@ check format cairn format "$store" || e2e_end
 
 # start OPTION...: in the foreground, so that its exit status and its last words can be seen.
 start() {
-  "$CAIRN" mount -f --cache-dir "$T/cache" --cache-reserve 64M --commit-interval 1h --io-timeout 5s "$@" \
+  "$CAIRN" mount --log-level trace -f --cache-dir "$T/cache" --cache-reserve 64M --commit-interval 1h --io-timeout 5s "$@" \
     "$store" "$mnt" >"$T/daemon.out" 2>&1 </dev/null &
   daemon=$!
   pids+=("$daemon")
@@ -86,7 +86,7 @@ put_something plain 4
 faults '{"fault": "slow", "seconds": 2}'
 check plain-umount umount "$mnt"
 check plain-goes-on kill -0 "$daemon"
-second() { mkdir -p "$1" && ! timeout 60 "$CAIRN" mount --cache-dir "$T/cache" "$store" "$1" 2>"$T/second.err"; }
+second() { mkdir -p "$1" && ! timeout 60 "$CAIRN" mount --log-level trace --cache-dir "$T/cache" "$store" "$1" 2>"$T/second.err"; }
 check plain-same-place-is-refused second "$mnt"
 say "$(cat "$T/second.err")"
 check plain-is-said grep -q 'still sending' "$T/second.err"
@@ -126,7 +126,7 @@ check twice-next-ends-well ends_with 0
 
 # Interrupted while it waits for the store: nothing is mounted, in the background either.
 faults '{"fault": "slow", "seconds": 50}'
-setsid "$CAIRN" mount --cache-dir "$T/cache3" --cache-reserve 64M "$store" "$mnt" >"$T/early.out" 2>&1 </dev/null &
+setsid "$CAIRN" mount --log-level trace --cache-dir "$T/cache3" --cache-reserve 64M "$store" "$mnt" >"$T/early.out" 2>&1 </dev/null &
 daemon=$!
 pids+=("$daemon")
 has_child() { pgrep -P "$daemon"; }

@@ -134,6 +134,26 @@ TEST_CASE("collector: the index is written anew when it lists many packs that ar
   CHECK(world.shown() == world.files);
 }
 
+TEST_CASE("collector: what was moved is not moved again when a segment covers it") {
+  World world;
+  age(world);
+  CHECK(world.collect().moved_bytes >= world.file_bytes());
+  for (int i = 0; i < 70; ++i) {
+    const std::string name = "later" + std::to_string(i);
+    world.write(name, World::bytes_of(name, 1, 600));
+    world.publish();
+  }
+  const auto newest = world.head();
+  REQUIRE(newest);
+  REQUIRE(newest->record->index_segments.size() == 1);
+  world.wait_for_grace();
+  const CollectReport report = world.collect();
+  CHECK(report.deleted_packs >= 4);
+  CHECK(report.moved_bytes == 0);
+  world.check_clean();
+  CHECK(world.shown() == world.files);
+}
+
 TEST_CASE("collector: a snapshot keeps its files until it is deleted") {
   World world;
   age(world);
@@ -161,6 +181,25 @@ TEST_CASE("collector: a snapshot keeps its files until it is deleted") {
   CHECK(world.shown() == world.files);
   // Less than a MiB of dead metadata is not worth a rewrite.
   CHECK(world.bytes_under("p/") <= world.file_bytes() * 12 / 10 + (96 << 10));
+}
+
+TEST_CASE("collector: a mount that never saw a snapshot's tree reads it from the store") {
+  World world;
+  age(world);
+  REQUIRE(world.snapshot("kept"));
+  const Files then = world.files;
+  for (const auto& [name, bytes] : then) world.remove(name);
+  world.write("new", World::bytes_of("new", 1, 3 * kChunk));
+  world.publish();
+  REQUIRE(world.writer.close());
+  REQUIRE(world.writer.open("/other"));
+  for (int i = 0; i < 3; ++i) {
+    world.collect();
+    world.wait_for_grace();
+  }
+  world.check_clean();
+  CHECK(world.shown(HistoryPoint(std::string("kept"))) == then);
+  CHECK(world.shown() == world.files);
 }
 
 TEST_CASE("collector: a snapshot made while packs were condemned already keeps them") {

@@ -109,7 +109,7 @@ struct World {
     options.host = name;
     options.metadata_dir = "/" + name;
     options.pack_bytes = 64 << 10;
-    options.metadata_pack_bytes = 32 << 10;
+    options.metadata.pack_bytes = 32 << 10;
     options.publish_memory_bytes = 128 << 10;
     return options;
   }
@@ -264,7 +264,7 @@ TEST_CASE("tree remote: many small files are few requests") {
   VolumeModel model(world.new_log(), kChunk);
   auto with = world.options("writer");
   with.pack_bytes = 32 << 20;
-  with.metadata_pack_bytes = 8 << 20;
+  with.metadata.pack_bytes = 8 << 20;
   with.publish_memory_bytes = 48 << 20;
   auto remote = world.open_writer(with, model);
   for (uint16_t i = 1; i <= 2000; ++i) {

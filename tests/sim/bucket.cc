@@ -86,9 +86,9 @@ void Wire::put(std::string key, Body body, PutCondition condition, Context conte
   travel<std::string>("put " + key, std::move(context), std::move(done),
                       [&bucket = bucket_, key, condition,
                        bytes = *std::move(bytes)](Callback<std::string> answer) mutable {
-                        const bool lies = bucket.lie_ != BucketLie::kNone &&
-                                          key.starts_with("p/") &&
-                                          bucket.scheduler_.rng().below(8) == 0;
+                        const bool lies =
+                            bucket.lie_ != BucketLie::kNone && bucket.lie_ != BucketLie::kKeeps &&
+                            key.starts_with("p/") && bucket.scheduler_.rng().below(8) == 0;
                         if (lies) answer(std::string("a lie"));
                         if (lies && bucket.lie_ == BucketLie::kForgets) return;
                         if (lies) {
@@ -111,6 +111,7 @@ void Wire::put(std::string key, Body body, PutCondition condition, Context conte
 void Wire::remove(std::string key, Context context, Callback<void> done) {
   travel<void>("remove " + key, std::move(context), std::move(done),
                [&bucket = bucket_, key](Callback<void> answer) {
+                 if (bucket.lie_ == BucketLie::kKeeps && key.starts_with("p/")) return answer({});
                  bucket.objects_.remove(key, Context(), std::move(answer));
                });
 }

@@ -26,11 +26,12 @@ struct Weather {
   Duration slowest_late = std::chrono::seconds(20);
 };
 
-// Canaries: what a store must never do with a data pack.
+// Canaries: what a store must never do with a pack.
 enum class BucketLie : uint8_t {
   kNone,
   kForgets,       // answers a put and keeps nothing
   kAnswersEarly,  // answers before the bytes have arrived
+  kKeeps,         // answers a delete and keeps the object
 };
 
 class Bucket {

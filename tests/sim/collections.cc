@@ -25,7 +25,7 @@ Collections::~Collections() = default;
 void Collections::collect() {
   CollectOptions how;
   how.grace = std::chrono::milliseconds(w_.below(w_.chance(2) ? 3'000 : 1'500'000));
-  if (w_.chance(2)) how.round_bytes = 1 + w_.below(100'000);
+  if (w_.chance(2)) how.round_bytes = 1 + w_.below(w_.chance(2) ? 2'000 : 100'000);
   if (w_.chance(2)) how.digests_at_once = 1 + w_.below(40);
   how.pinned = w_.writer->mount->volume().open_removed();
   ++w_.collections;
@@ -34,7 +34,8 @@ void Collections::collect() {
     w_.scheduler.note(name + " collected: " + (report ? "" : report.error().message()));
     if (!report) {
       w_.happened("collections that failed");
-      if (report.error().code() == Errc::kCorruption && !w_.trouble)
+      const Errc code = report.error().code();
+      if ((code == Errc::kCorruption || code == Errc::kNotFound) && !w_.trouble)
         w_.scheduler.give_up("a collection: " + report.error().message());
       return;
     }

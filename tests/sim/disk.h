@@ -19,11 +19,12 @@ namespace cairn::sim {
 
 enum class Lie : uint8_t {
   kNone,
-  kJournalSync,  // the journal's fdatasync does nothing
-  kSegmentSync,  // that of the data segments
-  kMetaCommit,   // a MetaStore's transaction is lost at a power cut
-  kDirSync,      // sync of a directory does nothing
-  kTornRecord,   // replay does not see that the last record of the journal is torn
+  kJournalSync,    // the journal's fdatasync does nothing
+  kSegmentSync,    // that of the data segments
+  kMetaCommit,     // a MetaStore's transaction is lost at a power cut
+  kDirSync,        // sync of a directory does nothing
+  kSegmentRemove,  // a data segment that is removed stays
+  kTornRecord,     // replay does not see that the last record of the journal is torn
 };
 
 struct DiskFaults {
@@ -39,6 +40,7 @@ class Disk {
   void power_cut();
   void kill() { env_.kill(); }
   void set_lie(Lie lie) { lie_ = lie; }
+  std::unique_ptr<MetaStore> meta() { return make_memory_meta_store(rows_); }
 
  private:
   friend class DiskView;
@@ -46,7 +48,8 @@ class Disk {
   friend class DiskMeta;
   Scheduler& scheduler_;
   test::MemoryEnv env_;
-  std::shared_ptr<MetaStore> meta_ = make_memory_meta_store();
+  const std::shared_ptr<MemoryRows> rows_ = make_memory_rows();
+  const std::shared_ptr<MetaStore> meta_ = make_memory_meta_store(rows_);
   std::vector<TableChange> undo_;  // of the last transaction, for the lie
   Lie lie_ = Lie::kNone;
 };

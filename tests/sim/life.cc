@@ -4,6 +4,7 @@
 
 #include "cache/volume_format.h"
 #include "tests/sim/collections.h"
+#include "tests/sim/leftovers.h"
 #include "tests/sim/operations.h"
 #include "tests/sim/world.h"
 
@@ -30,7 +31,6 @@ class Life {
   void change_disk();
   void heal();
   Mount::Plan plan();
-  Death some_death();
   void start_client();
   void stop_client();
   void lay_down(Machine& machine);  // ends its process, however it ended
@@ -48,10 +48,12 @@ class Life {
   void follow();
   void verify();
   void finish();
+  void collect_everything();
 
   World w_;
   std::unique_ptr<Operations> operations_;
   Collections collections_{w_};
+  Leftovers leftovers_{w_};
   bool client_wanted_ = false;
   bool client_runs_ = false;
   unsigned deaths_one_in_ = 2;  // a process is planned to die
@@ -73,29 +75,10 @@ void Life::format() {
   w_.a.timeline.moments.push_back({*w_.last_model, w_.scheduler.now()});
 }
 
-Death Life::some_death() {
-  Death death;
-  if (!chance(deaths_one_in_)) return death;
-  static const std::vector<std::string> kNamed{
-      "journal.appended",  "journal.data_synced", "journal.file_made",  "journal.trimmed",
-      "segment.made",      "segment.appended",    "segment.evicted",    "commit.journalled",
-      "publish.folded",    "publish.sent",        "publish.kept",       "publish.dropped",
-      "checkpoint.frozen", "checkpoint.synced",   "checkpoint.written", "remote.packs_sent",
-      "remote.intended",   "remote.created",      "open.replayed",      "open.writing"};
-  death.power_cut = chance(2);
-  if (chance(3)) {
-    death.at_failpoint = kNamed[below(kNamed.size())];
-    death.nth = 1 + below(below(2) == 0 ? 3 : 30);
-  } else {
-    death.at_point = 1 + below(uint64_t{1} << (3 + below(11)));
-  }
-  return death;
-}
-
 Mount::Plan Life::plan() {
   Mount::Plan plan;
   plan.options = w_.options;
-  plan.death = some_death();
+  plan.death = w_.some_death(deaths_one_in_);
   if (chance(3)) plan.disk.slow_sync_one_in = 2 + static_cast<unsigned>(below(20));
   if (chance(12)) plan.disk.fail_sync_at = 1 + below(60);
   if (chance(12)) plan.disk.fail_write_at = 1 + below(200);
@@ -181,6 +164,8 @@ void Life::stop_client() {
 void Life::lay_down(Machine& machine) {
   if (&machine == w_.writer) stop_client();
   if (machine.mount == nullptr) return;
+  if (const std::string& where = machine.mount->died_where(); !where.empty())
+    w_.happened("died at " + where);
   machine.timeline.answered = survives(machine);
   machine.mount->bury();
   machine.cache_ids.push_back(machine.mount->cache_id());
@@ -304,7 +289,10 @@ void Life::close_and_reopen() {
   if (writer().mount->alive() && !failed_before && !writer().mount->disk_failed()) {
     // Whatever the store says: what was answered survives.
     w_.happened(closed ? "clean closes" : "closes with work left");
-    if (closed) timeline.flushed = target;
+    if (closed) {
+      timeline.flushed = target;
+      leftovers_.judge_cache(writer());
+    }
   }
   const bool alive = writer().mount->alive();
   // Nothing runs any more: a power cut must not matter.
@@ -476,6 +464,11 @@ void Life::event() {
     after_death();
     return;
   }
+  // Collections are rare: who is to die in one gets it soon.
+  if (writer().mount->planned_death().at_failpoint.starts_with("collect.") && chance(5)) {
+    if (chance(5)) w_.scheduler.sleep(std::chrono::minutes(11));  // commits stay for ten
+    collections_.collect();
+  }
   const uint64_t kind = below(205);
   if (kind < 160) {
     operations_->step();
@@ -505,6 +498,8 @@ void Life::event() {
     collections_.collect();
   } else if (kind < 201) {
     collections_.snapshot();
+  } else if (kind < 202) {
+    leftovers_.plant();
   } else {
     w_.look_at_commits();
   }
@@ -530,13 +525,32 @@ void Life::finish() {
   }
   lay_down(writer());
   w_.look_at_commits();
-  collections_.look_at_snapshots();
-  w_.check_bucket(w_.bucket.copy(), "the bucket in the end");
   if (w_.c.mount) lay_down(w_.c);
   if (other().mount) lay_down(other());
   w_.scheduler.sleep(std::chrono::hours(2));  // what is under way ends
-  w_.shells.clear();                          // waits for the threads of the dead
+  collect_everything();
+  collections_.look_at_snapshots();
+  w_.check_bucket(w_.bucket.copy(), "the bucket in the end");
+  w_.shells.clear();  // waits for the threads of the dead
   collections_.end();
+  w_.scheduler.sleep(std::chrono::seconds(1));  // the store's own threads
+}
+
+// The whole volume, once more, without what nobody needs.
+void Life::collect_everything() {
+  Mount::Plan well;
+  well.options = w_.options;
+  if (const Status open = try_open(writer(), std::move(well)); !open)
+    w_.scheduler.give_up("the mount that is to collect: " + open.error().message());
+  opened(writer());
+  leftovers_.collect_all(*writer().mount);
+  verify();
+  if (const Status closed = writer().mount->close(std::chrono::hours(1)); !closed)
+    w_.scheduler.give_up("the close after the collection: " + closed.error().message());
+  w_.look_at_commits();
+  leftovers_.judge_cache(writer());
+  lay_down(writer());
+  leftovers_.judge_store();
 }
 
 Outcome Life::run() {

@@ -45,6 +45,7 @@ void Mount::at_point(const char* name) {
       (!death.at_failpoint.empty() && death.at_failpoint == name && ++named_ == death.nth);
   if (due) {
     scheduler_.note(fmt::format("dies at point {} '{}'", points_, name));
+    died_where_ = name;
     die(death.power_cut);
   }
 }

@@ -61,6 +61,9 @@ class Mount final : public Process {
   bool was_open() const { return was_open_; }
   bool power_was_cut() const { return power_cut_; }
   MonotonicTime died_at() const { return died_at_; }
+  const Death& planned_death() const { return plan_.death; }
+  // The point at which the planned death came; empty: it did not.
+  const std::string& died_where() const { return died_where_; }
   bool disk_failed() const { return view_.failed(); }
   Volume& volume() { return *volume_; }
   Engine& engine() { return *mount_.engine; }
@@ -117,6 +120,7 @@ class Mount final : public Process {
   bool collecting_ = false;
   uint64_t points_ = 0;
   uint64_t named_ = 0;
+  std::string died_where_;
   MonotonicTime died_at_ = MonotonicTime::max();
   bool was_open_ = false;
   bool dead_ = false;

@@ -66,6 +66,8 @@ class World {
   void happened(const std::string& what) { ++reached[what]; }
 
   void choose_settings();
+  // One process in so many is planned to die.
+  Death some_death(unsigned one_in);
 
   // ---- judging
   void heard_of_commit(Buffer record, std::shared_ptr<MemoryStore> bucket);
