@@ -330,6 +330,8 @@ class MetaBlocksImpl final : public MetaBlocks {
 
 Result<std::unique_ptr<MetaBlocks>> MetaBlocks::open(Env& env, Executor& executor, PackStore& packs,
                                                      Options options) {
+  // A pack that takes most of the room would drive out what it was fetched beside.
+  options.whole_pack_bytes_max = std::min(options.whole_pack_bytes_max, options.disk_bytes_max / 8);
   auto core = std::make_shared<MetaCore>(env, executor, packs, options);
   TRY(core->files.open());
   return std::make_unique<MetaBlocksImpl>(std::move(core));
