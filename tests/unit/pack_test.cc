@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <optional>
 
 #include "cache/base/env.h"
 #include "cache/base/random.h"
@@ -283,16 +284,18 @@ TEST_CASE("entries that cannot decide about a digest say so") {
   TestPack pack(PackKind::kMeta);
   for (int i = 0; i < 100; ++i) pack.add(Codec::kDagCbor, as_bytes(std::to_string(i)));
   const PackTail tail = pack.plan().tail();
-  const auto code = [&](const PackEntrySpan& span, size_t bytes, const Digest& digest) {
+  const auto code = [&](const PackEntrySpan& span, size_t bytes,
+                        const Digest& digest) -> std::optional<Errc> {
     const auto found = find_pack_entry(
         tail.block().view().subspan(size_t{span.first} * kPackEntrySize, bytes), span, 100, digest);
-    return found ? Errc() : found.error().code();
+    if (found) return std::nullopt;
+    return found.error().code();
   };
   const PackEntrySpan middle{40, 20};
   const size_t bytes = size_t{20} * kPackEntrySize;
   CHECK(code(middle, bytes, tail.entry(39).digest) == Errc::kNotFound);
-  CHECK(code(middle, bytes, tail.entry(40).digest) == Errc());
-  CHECK(code(middle, bytes, tail.entry(59).digest) == Errc());
+  CHECK(code(middle, bytes, tail.entry(40).digest) == std::nullopt);
+  CHECK(code(middle, bytes, tail.entry(59).digest) == std::nullopt);
   CHECK(code(middle, bytes, tail.entry(60).digest) == Errc::kNotFound);
   CHECK(code(middle, bytes - 1, tail.entry(45).digest) == Errc::kCorruption);
   CHECK(code({0, 0}, 0, tail.entry(45).digest) == Errc::kCorruption);
