@@ -24,6 +24,33 @@ struct Fetched {
   uint64_t start = 0;  // offset of bytes[0] in the pack
 };
 
+// A window is the sections that begin in it, so that every block is in exactly one.
+struct Window {
+  ByteRange range{UINT64_MAX, 0};  // of the pack
+  std::vector<PackEntry> blocks;   // at their offsets in the range
+};
+
+// Those of the windows that `wanted` accepts.
+std::map<uint32_t, Window> windows_of(const PackTail& tail,
+                                      const std::function<bool(uint32_t)>& wanted) {
+  std::map<uint32_t, Window> windows;
+  for (const PackEntry& block : entries_of(tail)) {
+    const uint64_t start = section_start(block.offset, block.length);
+    const auto number = static_cast<uint32_t>(start / MetaUnit::kWindowBytes);
+    if (!wanted(number)) continue;
+    Window& window = windows[number];
+    const uint64_t end = std::max(window.range.offset == UINT64_MAX ? 0 : window.range.end(),
+                                  uint64_t{block.offset} + block.length);
+    window.range.offset = std::min(window.range.offset, start);
+    window.range.length = end - window.range.offset;
+    window.blocks.push_back(block);
+  }
+  for (auto& [number, window] : windows)
+    for (PackEntry& block : window.blocks)
+      block.offset = static_cast<uint32_t>(block.offset - window.range.offset);
+  return windows;
+}
+
 class MetaCore : public std::enable_shared_from_this<MetaCore> {
  public:
   MetaCore(Env& env, Executor& run_on, PackStore& pack_store, const MetaBlocks::Options& opts)
@@ -88,31 +115,20 @@ void MetaCore::fetch_whole(const MetaUnit& unit, uint64_t pack_size, Context con
                    });
 }
 
-// A window is the sections that begin in it, so that every block is in exactly one.
 void MetaCore::fetch_window(const MetaUnit& unit, Context context) {
   const auto name = find_name(unit.pack).value_or(PackName{.digest = unit.pack});
   packs.read_tail(
       name, context, [self = shared_from_this(), unit, context](const Result<PackTail>& tail) {
         if (!tail) return self->land(unit, tl::unexpected<Error>(tail.error()));
-        std::vector<PackEntry> blocks;
-        ByteRange range{UINT64_MAX, 0};
-        uint64_t end = 0;
-        for (const PackEntry& block : entries_of(*tail)) {
-          const uint64_t start = section_start(block.offset, block.length);
-          if (start / MetaUnit::kWindowBytes != unit.window) continue;
-          range.offset = std::min(range.offset, start);
-          end = std::max(end, uint64_t{block.offset} + block.length);
-          blocks.push_back(block);
-        }
-        if (blocks.empty())
+        auto windows = windows_of(*tail, [&](uint32_t number) { return number == unit.window; });
+        if (windows.empty())
           return self->land(
               unit, fail(Errc::kCorruption, pack_key(unit.pack) + ": its tail changed meanwhile"));
-        range.length = end - range.offset;
-        for (PackEntry& block : blocks)
-          block.offset = static_cast<uint32_t>(block.offset - range.offset);
+        Window& window = windows.begin()->second;
+        const ByteRange range = window.range;
         self->packs.read_range(
             unit.pack, range, context,
-            [self, unit, range, blocks = std::move(blocks)](Result<Buffer> bytes) {
+            [self, unit, range, blocks = std::move(window.blocks)](Result<Buffer> bytes) {
               if (!bytes) return self->land(unit, tl::unexpected<Error>(bytes.error()));
               const Fetched fetched{*bytes, range.offset};
               self->keep(unit, fetched, blocks);
@@ -287,8 +303,13 @@ class MetaBlocksImpl final : public MetaBlocks {
     TRY_ASSIGN(const Buffer bytes, body.to_buffer());
     MemorySource source(bytes);
     TRY_ASSIGN(const PackTail tail, read_pack_tail(source, pack.digest));
-    if (pack.size > core_->options.whole_pack_bytes_max) return {};  // comes in windows
-    return core_->files.store({pack.digest, MetaUnit::kWhole}, bytes, entries_of(tail));
+    if (pack.size <= core_->options.whole_pack_bytes_max)
+      return core_->files.store({pack.digest, MetaUnit::kWhole}, bytes, entries_of(tail));
+    for (const auto& [number, window] : windows_of(tail, [](uint32_t) { return true; })) {
+      const Buffer part = bytes.slice(window.range.offset, window.range.length);
+      TRY(core_->files.store({pack.digest, number}, part, window.blocks));
+    }
+    return {};
   }
 
   void prefetch(std::vector<PackName> packs, uint64_t bytes_max, Context context,
@@ -330,6 +351,8 @@ class MetaBlocksImpl final : public MetaBlocks {
 
 Result<std::unique_ptr<MetaBlocks>> MetaBlocks::open(Env& env, Executor& executor, PackStore& packs,
                                                      Options options) {
+  // A pack that takes most of the room would drive out what it was fetched beside.
+  options.whole_pack_bytes_max = std::min(options.whole_pack_bytes_max, options.disk_bytes_max / 8);
   auto core = std::make_shared<MetaCore>(env, executor, packs, options);
   TRY(core->files.open());
   return std::make_unique<MetaBlocksImpl>(std::move(core));

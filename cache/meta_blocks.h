@@ -30,7 +30,8 @@ class MetaBlocks {
   struct Options {
     std::string dir;
     uint64_t disk_bytes_max = 256ULL << 20;
-    uint64_t whole_pack_bytes_max = 16ULL << 20;  // larger ones come in windows
+    // Larger ones come in windows; so do those that are larger than an eighth of the room on disk.
+    uint64_t whole_pack_bytes_max = 16ULL << 20;
   };
   // Takes over what an earlier life left in `dir`. The references must outlive it and its
   // callbacks.

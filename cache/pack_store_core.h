@@ -15,6 +15,7 @@
 #include "cache/pack_tails.h"
 #include "cache/pack_windows.h"
 #include "cache/segment_index.h"
+#include "cache/tail_probes.h"
 
 namespace cairn {
 
@@ -30,6 +31,7 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
         gets(std::make_shared<GetLimiter>(object_store, opts.requests_max,
                                           opts.under_way_bytes_max)),
         tails(std::make_shared<PackTails>(gets, opts.tail_bytes)),
+        probes(std::make_shared<TailProbes>(gets, tails)),
         segments(SegmentIndex::make(gets, opts.page_bytes)),
         windows(opts.around_bytes) {}
 
@@ -75,6 +77,7 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
   const PackStore::Options options;
   const std::shared_ptr<GetLimiter> gets;
   const std::shared_ptr<PackTails> tails;
+  const std::shared_ptr<TailProbes> probes;
   const std::shared_ptr<SegmentIndex> segments;
   PackWindows windows;  // of data packs
 

@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <iterator>
 
 #include "cache/pack_store_core.h"
 
 namespace cairn {
 namespace {
+constexpr size_t kFirstProbes = 4;  // packs asked in the first step
+
 // One locate call. Its steps run one after the other, each for what is still unknown.
 class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
  public:
@@ -73,8 +76,69 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
 
   void ask_tails(PackKind kind, bool last) {
     if (all_known()) return finish();
-    fetch_tails(core_->packs_of(kind),
-                [self = shared_from_this(), kind, last] { self->tails_are_here(kind, last); });
+    std::vector<PackName> packs = core_->packs_of(kind);
+    const Task then = [self = shared_from_this(), kind, last] { self->tails_are_here(kind, last); };
+    uint64_t bytes = 0;
+    for (const PackName& pack : packs) bytes += pack.blocks * kPackEntrySize;
+    if (bytes <= core_->options.tail_bytes) return fetch_tails(packs, then);
+    sort_nearest_first(packs);
+    probe_tails(std::make_shared<const std::vector<PackName>>(std::move(packs)), 0, kFirstProbes,
+                then);
+  }
+
+  // What is read next mostly lies in the pack of what was read last, or beside it: packs are
+  // written in the order of the tree.
+  void sort_nearest_first(std::vector<PackName>& packs) const {
+    const auto newest = core_->tails->newest();
+    const auto here = std::find_if(packs.begin(), packs.end(), [&](const PackName& pack) {
+      return newest && pack.digest == *newest;
+    });
+    if (here == packs.end()) return;
+    std::vector<PackName> sorted;
+    sorted.reserve(packs.size());
+    auto before = std::make_reverse_iterator(here);
+    for (auto at = here; at != packs.end() || before != packs.rend();) {
+      if (at != packs.end()) sorted.push_back(*at++);
+      if (before != packs.rend()) sorted.push_back(*before++);
+    }
+    packs = std::move(sorted);
+  }
+
+  // Where the tails of a volume are larger than the memory for them, reading all of them for one
+  // block would read them for every block. More packs are asked in each step, until one has it.
+  void probe_tails(const std::shared_ptr<const std::vector<PackName>>& packs, size_t from,
+                   size_t count, const Task& then) {
+    if (from >= packs->size() || all_known()) return then();
+    std::vector<Digest> unknown;
+    std::vector<size_t> indexes;
+    for (size_t i = 0; i < digests_.size(); ++i) {
+      if (places_[i]) continue;
+      unknown.push_back(digests_[i]);
+      indexes.push_back(i);
+    }
+    const size_t to = std::min(packs->size(), from + count);
+    const auto left = std::make_shared<std::atomic<size_t>>(to - from);
+    for (size_t i = from; i < to; ++i)
+      core_->probes->find((*packs)[i], unknown, context_,
+                          [self = shared_from_this(), packs, to, count, then, left,
+                           indexes](const Result<TailProbes::Places>& found) {
+                            if (found)
+                              self->take_probed(indexes, *found);
+                            else
+                              self->note(found.error());
+                            if (left->fetch_sub(1) == 1)
+                              self->probe_tails(packs, to, count * 2, then);
+                          });
+  }
+
+  void take_probed(const std::vector<size_t>& indexes, const TailProbes::Places& found) {
+    const std::lock_guard lock(mutex_);
+    for (size_t i = 0; i < indexes.size(); ++i) {
+      if (!found[i]) continue;
+      const bool leaves = going_->leaves(found[i]->pack);
+      auto& place = leaves ? condemned_places_[indexes[i]] : places_[indexes[i]];
+      if (!place) place = found[i];
+    }
   }
 
   void fetch_tails(const std::vector<PackName>& packs, const std::function<void()>& then) {

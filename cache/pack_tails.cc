@@ -54,6 +54,12 @@ bool PackTails::has(const Digest& pack) const {
   return by_pack_.contains(pack);
 }
 
+std::optional<Digest> PackTails::newest() const {
+  const std::lock_guard lock(mutex_);
+  if (tails_.empty()) return std::nullopt;
+  return tails_.front().name();
+}
+
 std::optional<BlockPlace> PackTails::find(const Digest& digest,
                                           const std::function<bool(const PackTail&)>& skip) {
   const std::lock_guard lock(mutex_);

@@ -25,6 +25,8 @@ class PackTails : public std::enable_shared_from_this<PackTails> {
   void insert(const PackTail& tail);
   void erase(const Digest& pack);
   bool has(const Digest& pack) const;
+  // The pack whose tail was used last.
+  std::optional<Digest> newest() const;
   // A place in a pack whose tail is here, the most recently used first; not in one that `skip`
   // refuses.
   std::optional<BlockPlace> find(const Digest& digest,

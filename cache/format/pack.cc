@@ -1,6 +1,7 @@
 #include "cache/format/pack.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <string>
 
@@ -122,6 +123,37 @@ bool known(Codec codec) {
 }
 
 }  // namespace
+
+PackEntrySpan likely_entries(const Digest& digest, uint32_t count) {
+  // In a tail of n entries the place of a digest is binomial: its deviation is at most sqrt(n) / 2.
+  const double place =
+      static_cast<double>(get_be64(digest.bytes.data())) / 18446744073709551616.0 * count;
+  const double most = 2 * std::sqrt(static_cast<double>(count)) + 8;
+  const double end = std::min<double>(count, place + most + 1);
+  PackEntrySpan span;
+  span.first = static_cast<uint32_t>(std::max(0.0, place - most));
+  span.count = static_cast<uint32_t>(end) - span.first;
+  return span;
+}
+
+Result<std::optional<PackEntry>> find_pack_entry(Bytes entries, const PackEntrySpan& span,
+                                                 uint32_t count, const Digest& digest) {
+  if (span.count == 0 || entries.size() != size_t{span.count} * kPackEntrySize)
+    return bad_tail("entries are missing");
+  for (uint32_t i = 0; i < span.count; ++i) {
+    const PackEntry entry = decode_entry(&entries[size_t{i} * kPackEntrySize]);
+    if (entry.digest == digest) {
+      if (!known(entry.codec)) return bad_tail("an unknown codec");
+      return entry;
+    }
+    if (entry.digest < digest) continue;
+    if (i == 0 && span.first > 0) return fail(Errc::kNotFound, "pack tail: it stands before these");
+    return std::optional<PackEntry>();
+  }
+  if (span.first + span.count < count)
+    return fail(Errc::kNotFound, "pack tail: it stands behind these");
+  return std::optional<PackEntry>();
+}
 
 Result<uint64_t> PackTail::need(Bytes suffix, uint64_t object_size) {
   if (object_size < header_size() + kPackFooterSize) return bad_tail("the object is too small");

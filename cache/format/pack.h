@@ -54,6 +54,19 @@ struct PackRun {
   bool operator==(const PackRun&) const = default;
 };
 
+// Consecutive entries of a tail.
+struct PackEntrySpan {
+  uint32_t first = 0;
+  uint32_t count = 0;
+};
+// The entries among which a digest stands if a tail of `count` entries has it. Digests are spread
+// evenly, so this fails only by chance, once in some ten thousand times; find_pack_entry notices.
+PackEntrySpan likely_entries(const Digest& digest, uint32_t count);
+// The entry of `digest` in the encoded entries `span` of a tail of `count`; nullopt: the tail has
+// none. kNotFound: it would stand outside of the span. kCorruption: these are no such entries.
+Result<std::optional<PackEntry>> find_pack_entry(Bytes entries, const PackEntrySpan& span,
+                                                 uint32_t count, const Digest& digest);
+
 class PackTail {
  public:
   // How many bytes of the object's end parse() needs, read from the end that is already there

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Programs that people run, on a mount: git, SQLite in both journal modes under several writers, tar
 # with holes and attributes, rsync twice. The full profile adds PostgreSQL, a CMake project, dpkg, fio
-# with verification, dbench and stress-ng. After all of them `cairn check --data` finds nothing.
+# with verification, dbench and stress-ng, and a far store. After all `cairn check --data` finds nothing.
+# needs: servers
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/stores.sh"
 e2e_begin apps
 
 mnt=$T/mnt
@@ -85,6 +87,7 @@ tar_round_trip() (
   diff <(manifest "$T/odd") <(manifest "$mnt/untarred")
   test "$(stat -c %b "$mnt/untarred/sparse")" -lt 2048
   tar -C "$mnt/untarred" --sparse --xattrs --xattrs-include='*' -cf "$T/back.tar" .
+  rm -rf "$T/back"
   mkdir "$T/back"
   tar -C "$T/back" --xattrs --xattrs-include='*' -xpf "$T/back.tar"
   diff <(manifest "$T/odd") <(manifest "$T/back")
@@ -194,26 +197,28 @@ with_program() {  # PROGRAM NAME COMMAND...
   fi
 }
 
-mkdir "$T/store"
-check format cairn format "$T/store" || e2e_end
-check mount cairn_mount "$T/cache" "$T/store" "$mnt" --cache-size 512M -o dev,suid ||
-  check mount-plain cairn_mount "$T/cache" "$T/store" "$mnt" --cache-size 512M || e2e_end
+run_on() {  # KIND
+  check format cairn format "$STORE" || return
+  check mount cairn_mount "$T/cache-$1" "$STORE" "$mnt" --cache-size 512M -o dev,suid || return
+  check git git_clone
+  check sqlite-wal sqlite_writers wal
+  check sqlite-rollback sqlite_writers delete
+  with_program rsync rsync rsync_twice
+  check tar tar_round_trip
+  check copies copies
+  if [ "$profile" = full ]; then
+    with_program initdb postgres postgres
+    check cmake cmake_project
+    check dpkg dpkg_unpack
+    with_program fio fio fio_verify
+    with_program dbench dbench run_dbench
+    with_program stress-ng stress-ng run_stress
+  fi
+  LIMIT=600 check umount cairn_umount "$mnt"
+  LIMIT=900 check check-data cairn check --data "$STORE"
+}
+
 check odd-tree make_odd_tree
 check repository make_repository
-check git git_clone
-check sqlite-wal sqlite_writers wal
-check sqlite-rollback sqlite_writers delete
-with_program rsync rsync rsync_twice
-check tar tar_round_trip
-check copies copies
-if [ "$profile" = full ]; then
-  with_program initdb postgres postgres
-  check cmake cmake_project
-  check dpkg dpkg_unpack
-  with_program fio fio fio_verify
-  with_program dbench dbench run_dbench
-  with_program stress-ng stress-ng run_stress
-fi
-LIMIT=600 check umount cairn_umount "$mnt"
-LIMIT=900 check check-data cairn check --data "$T/store"
+on_stores run_on
 e2e_end

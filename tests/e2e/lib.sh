@@ -17,13 +17,14 @@ CAIRN_TOOLS_DIR=${CAIRN_TOOLS_DIR:-$repo/build/tools}
 profile=${CAIRN_TEST_PROFILE:-quick}
 
 passed=0 failed=0 skipped=0
+prefix=     # of the names of tests, when a script does the same under several conditions
 mounts=()   # mount points that this script made
 pids=()     # processes that this script started
 
 say() { printf '    %s\n' "$*"; }
-pass() { passed=$((passed + 1)); printf 'ok   %s\n' "$1"; }
-fail() { failed=$((failed + 1)); printf 'FAIL %s: %s\n' "$1" "$2"; }
-skip() { skipped=$((skipped + 1)); printf 'SKIP %s: %s\n' "$1" "$2"; }
+pass() { passed=$((passed + 1)); printf 'ok   %s\n' "$prefix$1"; }
+fail() { failed=$((failed + 1)); printf 'FAIL %s: %s\n' "$prefix$1" "$2"; }
+skip() { skipped=$((skipped + 1)); printf 'SKIP %s: %s\n' "$prefix$1" "$2"; }
 
 # check NAME COMMAND...: one test, its output shown when it fails. The command runs in this shell, so
 # that what it remembers for the clean-up stays.
@@ -123,16 +124,22 @@ e2e_clean() {
   [ -z "${T:-}" ] || rm -rf --one-file-system "$T"
 }
 
-e2e_stop() {
-  local point pid
-  for point in ${mounts[@]+"${mounts[@]}"}; do
+# end_mounts [N]: unmounts what this script mounted and left, but for the first N.
+end_mounts() {
+  local point pid kept=${1:-0}
+  for point in ${mounts[@]+"${mounts[@]:kept}"}; do
     is_mounted "$point" || continue
     pid=$(daemon_pid "$point")
     timeout 20 "$CAIRN" umount "$point" >/dev/null 2>&1
     ! is_mounted "$point" || umount -l "$point" 2>/dev/null || fusermount3 -uz "$point"
     [ -z "$pid" ] || end_pid "$pid"
   done
-  mounts=()
+  mounts=(${mounts[@]+"${mounts[@]:0:kept}"})
+}
+
+e2e_stop() {
+  local pid
+  end_mounts
   for pid in ${pids[@]+"${pids[@]}"} ${S3_PIDS[@]+"${S3_PIDS[@]}"}; do end_pid "$pid"; done
   pids=() S3_PIDS=()
 }
@@ -230,6 +237,28 @@ end_sleepers() {
   check "$1" test "$(jq .ms "$T/sleepers")" -le "$2"
 }
 
+# watch NAME MOUNTPOINT CACHE: samples the daemon and its cache every 100 ms from now on.
+# watched NAME FIELD: the largest value. end_watch NAME DISK-LIMIT-MIB ANON-LIMIT-MIB: it was below both.
+watch() {
+  python3 "$repo/tests/e2e/watch.py" "$T/$1.watch" "$(daemon_pid "$2")" "$3" &
+  WATCHER_PID=$!
+  pids+=("$WATCHER_PID")
+}
+watched() { jq -r ".$2" "$T/$1.watch"; }
+end_watch() {
+  for _ in $(seq 100); do  # what is quick is seen a few times, too
+    [ "$(watched "$1" samples 2>/dev/null || echo 0)" -ge 5 ] && break
+    sleep 0.1
+  done
+  kill "$WATCHER_PID" 2>/dev/null
+  wait "$WATCHER_PID" 2>/dev/null
+  say "$1: disk $(($(watched "$1" disk) >> 10)) of $(($2 << 10)) KiB, anonymous memory" \
+    "$(($(watched "$1" anon) >> 10)) of $(($3 << 10)) KiB, VmHWM $(($(watched "$1" hwm) >> 10)) KiB," \
+    "$(watched "$1" samples) samples"
+  check "$1-was-watched" test "$(watched "$1" samples)" -ge 5
+  check "$1-disk-below-ceiling" test "$(watched "$1" disk)" -le $(($2 << 20))
+  check "$1-memory-below-limit" test "$(watched "$1" anon)" -le $(($3 << 20))
+}
 # faulty_s3 ARGS...: starts tests/support/faulty_s3.py as this script's store: sets FAULTY_PID, FAULTY_PORT
 # and the AWS_ variables. faults RULE...: puts rules; no_faults: takes them away.
 faulty_s3() {

@@ -32,27 +32,6 @@ mounts+=("$away")
 store=file://$away/volume
 mnt=$T/mnt
 
-# watch NAME: samples the daemon and its cache from now on; watched NAME FIELD: the largest value.
-watch() {
-  python3 "$repo/tests/e2e/watch.py" "$T/$1.watch" "$(daemon_pid "$mnt")" "$T/cache" &
-  watcher=$!
-  pids+=("$watcher")
-}
-watched() { jq -r ".$2" "$T/$1.watch"; }
-end_watch() {  # NAME DISK-LIMIT-MIB ANON-LIMIT-MIB
-  for _ in $(seq 100); do  # what is quick is seen a few times, too
-    [ "$(watched "$1" samples 2>/dev/null || echo 0)" -ge 5 ] && break
-    sleep 0.1
-  done
-  kill "$watcher" 2>/dev/null
-  wait "$watcher" 2>/dev/null
-  say "$1: disk $(($(watched "$1" disk) >> 10)) of $(($2 << 10)) KiB, anonymous memory" \
-    "$(($(watched "$1" anon) >> 10)) of $(($3 << 10)) KiB, VmHWM $(($(watched "$1" hwm) >> 10)) KiB," \
-    "$(watched "$1" samples) samples"
-  check "$1-was-watched" test "$(watched "$1" samples)" -ge 5
-  check "$1-disk-below-ceiling" test "$(watched "$1" disk)" -le $(($2 << 20))
-  check "$1-memory-below-limit" test "$(watched "$1" anon)" -le $(($3 << 20))
-}
 # Reads past the kernel's cache.
 read_sum() { dd if="$1" bs=1M iflag=direct status=none | sha256sum; }
 
@@ -66,7 +45,7 @@ check too-little-memory-is-refused no_memory
 # --- a file larger than the whole cache, both ways
 mount_it() { cairn_mount "$T/cache" "$store" "$mnt" --cache-size ${cache_mib}M --commit-interval 1s "$@"; }
 check mount mount_it || e2e_end
-watch stream
+watch stream "$mnt" "$T/cache"
 took() { say "$1: $stream MiB in $((SECONDS - start)) s"; }
 mkfifo "$T/stream"
 write_stream() {  # what is written is summed on its way
@@ -86,7 +65,7 @@ check read-back test "$got" = "$want"
 end_watch stream $cache_mib 128
 
 # --- many files, made and listed
-watch many
+watch many "$mnt" "$T/cache"
 start=$SECONDS
 python3 - "$mnt/many" "$files" <<'PY' || fail many "could not be made"
 import os, sys
@@ -99,7 +78,7 @@ say "made and flushed in $((SECONDS - start)) s"
 end_watch many $cache_mib 128
 check umount cairn_umount "$mnt"
 check mount-to-list mount_it || e2e_end
-watch listing
+watch listing "$mnt" "$T/cache"
 start=$SECONDS
 count=$(find "$mnt/many" -type f -printf x | wc -c)
 say "$count files listed in $((SECONDS - start)) s"
@@ -112,7 +91,7 @@ end_watch listing $cache_mib 128
 check umount-small cairn_umount "$mnt"
 check mount-small mount_it --memory-limit 64M || e2e_end
 check small-limit-is-taken test "$(status "$mnt" .memory.limit)" = $((64 << 20))
-watch small
+watch small "$mnt" "$T/cache"
 seeded "$T/less" $((small << 20)) 2
 LIMIT=300 check small-write timeout 300 cp "$T/less" "$mnt/less"
 LIMIT=300 check small-flush cairn flush "$mnt"
@@ -125,7 +104,7 @@ end_watch small $cache_mib 64
 # --- the store is away: writes go on until the ceiling, then ENOSPC; what was closed is there
 check umount-2 cairn_umount "$mnt"
 check mount-stall mount_it --stall-timeout 3s || e2e_end
-watch full
+watch full "$mnt" "$T/cache"
 set_store ro
 mkdir "$mnt/names"
 # Names alone fill the tables before they fill the journal.

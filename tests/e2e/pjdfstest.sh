@@ -67,10 +67,10 @@ run_rust() {  # STORE
   say "rust, $1: $(rust_cases "$T/mnt/rust" "$T/rust-$1")"
   while read -r line; do
     name=${line%% *}
-    fail "rust-$1/$name" "ext4: $(grep "^$name " "$T/rust-plain" || echo missing); here: ${line#* }"
+    fail "rust/$name" "ext4: $(grep "^$name " "$T/rust-plain" || echo missing); here: ${line#* }"
     grep -F -A 3 "$name " "$T/rust-$1.log" | head -n 4 | sed 's/^/    | /'
   done < <(comm -13 "$T/rust-plain" "$T/rust-$1")
-  check "rust-$1-ran-all" test "$(wc -l <"$T/rust-plain")" = "$(wc -l <"$T/rust-$1")"
+  check rust-ran-all test "$(wc -l <"$T/rust-plain")" = "$(wc -l <"$T/rust-$1")"
   passed=$((passed + $(comm -12 "$T/rust-plain" "$T/rust-$1" | grep -c ' ok$')))
 }
 
@@ -84,7 +84,7 @@ run_c() {  # STORE
     say "c, $1: $count assertions hold"
     passed=$((passed + count))
   else
-    fail "c-$1" "${count:-no} assertions, should be $c_count: $(tail -n 1 "$out")"
+    fail c "${count:-no} assertions, should be $c_count: $(tail -n 1 "$out")"
     sed -n '/^Test Summary Report/,$p' "$out" | sed 's/^/    | /'
   fi
 }
@@ -94,19 +94,13 @@ if [ -n "$rust" ]; then
   check ext4-passes test "$(grep -c ' ok$' "$T/rust-plain")" -ge 380
 fi
 
-run_on() {  # STORE
-  check "format-$1" cairn format "$STORE" || return
-  check "mount-$1" cairn_mount "$T/cache-$1" "$STORE" "$T/mnt" -o allow_other || return
+run_on() {  # KIND
+  check format cairn format "$STORE" || return
+  check mount cairn_mount "$T/cache-$1" "$STORE" "$T/mnt" -o allow_other || return
   [ -z "$rust" ] || run_rust "$1"
   [ -z "${PJDFSTEST_DIR:-}" ] || run_c "$1"
-  check "umount-$1" cairn_umount "$T/mnt"
-  check "check-$1" cairn check --data "$STORE"
-  store_done
+  check umount cairn_umount "$T/mnt"
+  check check-data cairn check --data "$STORE"
 }
-
-store_ready file && run_on file
-if [ "$profile" = full ] && store_ready minio; then
-  delay_store 20
-  run_on minio
-fi
+on_stores run_on
 e2e_end

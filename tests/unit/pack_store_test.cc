@@ -1,6 +1,7 @@
 // Finding and reading blocks: few requests, everything verified, and a store that forgets an object
 // for a moment or breaks bytes on the way is asked again.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <optional>
 
@@ -113,6 +114,60 @@ TEST_CASE("a block is found when there is no memory for the tails of all packs")
   world.reader->set_published(world.writer->packs(), {});
   for (const size_t i : {0, 3, 6, 1, 4, 7}) CHECK(world.right({i}, world.read({i})));
   CHECK(world.right({0, 5, 2, 7}, world.read({0, 5, 2, 7})));
+}
+
+TEST_CASE("a look-up reads little where there is no memory for the tails of all packs") {
+  World world;
+  std::vector<std::vector<Digest>> packs;
+  for (int n = 0; n < 12; ++n) {
+    TestPack pack(PackKind::kMeta);
+    packs.emplace_back();
+    for (int i = 0; i < 4000; ++i)
+      packs.back().push_back(
+          pack.add(Codec::kDagCbor, as_bytes(fmt::format("{} of {}", i, n))).digest());
+    const PackPlan plan = pack.plan();
+    world.tails.push_back(plan.tail());
+    std::optional<Status> stored;
+    world.writer->put_pack(plan.tail(), Body(Buffer::copy(pack.object(plan))), {},
+                           [&](Status status) { stored = std::move(status); });
+    REQUIRE(run_until(world.executor, world.clock, [&] { return stored.has_value(); }));
+    REQUIRE(*stored);
+  }
+  PackStore::Options options;
+  options.tail_bytes = 300'000;  // one of these
+  world.reader = PackStore::make(world.store, world.executor, world.clock, options);
+  world.reader->set_published(world.writer->packs(), {});
+  const auto locate = [&](std::vector<Digest> digests) {
+    std::optional<Result<std::vector<BlockPlace>>> answer;
+    world.reader->locate(std::move(digests), PackKind::kMeta, {},
+                         [&](Result<std::vector<BlockPlace>> got) { answer = std::move(got); });
+    REQUIRE(run_until(world.executor, world.clock, [&] { return answer.has_value(); }));
+    return *std::move(answer);
+  };
+  const uint64_t tail_bytes = world.tails.back().block().size();
+  for (const size_t n : {0U, 5U, 11U, 3U}) {
+    const uint64_t before = world.metered->counts().bytes_read;
+    const std::vector<Digest> wanted = {packs[n][17], packs[n][3999]};
+    const auto places = locate(wanted);
+    REQUIRE(places);
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      CHECK((*places)[i].pack == world.tails[3 + n].name());
+      CHECK((*places)[i].offset == world.tails[3 + n].find(wanted[i])->offset);
+    }
+    CHECK(world.metered->counts().bytes_read - before < 2 * tail_bytes);  // of 12
+  }
+  const auto nowhere = locate({sha256(as_bytes("nowhere"))});
+  REQUIRE_FALSE(nowhere);
+  CHECK(nowhere.error().code() == Errc::kNotFound);
+
+  // Beside the pack that was read last.
+  std::optional<Result<PackTail>> tail;
+  world.reader->read_tail(name_of(world.tails[3 + 6]), {},
+                          [&](Result<PackTail> got) { tail = std::move(got); });
+  REQUIRE(run_until(world.executor, world.clock, [&] { return tail.has_value(); }));
+  const uint64_t before = world.store.requests();
+  REQUIRE(locate({packs[7][0]}));
+  CHECK(world.store.requests() - before <= 4);
 }
 
 TEST_CASE("a block on its way is waited for") {
@@ -297,7 +352,10 @@ TEST_CASE("what lies in a window on its way is waited for, and asked for when it
   other.put_more(28, 20);
   unsigned failed = 0;
   unsigned answered = 0;
-  other.store.add({.kind = FaultKind::kFail, .ops = StoreOp::kGet, .prefix = "p/", .skip = 1,
+  other.store.add({.kind = FaultKind::kFail,
+                   .ops = StoreOp::kGet,
+                   .prefix = "p/",
+                   .skip = 1,
                    .code = Errc::kTimeout});
   for (unsigned n = 28; n < 48; ++n)
     other.reader->read_blocks({{other.digests[n], std::nullopt}}, PackKind::kData, {}, {},

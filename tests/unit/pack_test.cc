@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstdlib>
+#include <optional>
 
 #include "cache/base/env.h"
 #include "cache/base/random.h"
@@ -248,4 +250,53 @@ TEST_CASE("packs are left in the folder that CAIRN_PACK_DIR names") {
   flipped[meta_plan.offset(1)] ^= std::byte{1};
   write("bad-flip.car", flipped);
   write("bad-truncated.car", Bytes(good).first(good.size() - 1));
+}
+
+TEST_CASE("an entry is found among the few where its digest must stand") {
+  for (const uint32_t count : {1U, 7U, 300U, 20000U}) {
+    TestPack pack(PackKind::kMeta);
+    std::vector<Digest> digests;
+    for (uint32_t i = 0; i < count; ++i)
+      digests.push_back(pack.add(Codec::kDagCbor, as_bytes(std::to_string(i))).digest());
+    const PackTail tail = pack.plan().tail();
+    const auto read = [&](const PackEntrySpan& span) {
+      return tail.block().view().subspan(size_t{span.first} * kPackEntrySize,
+                                         size_t{span.count} * kPackEntrySize);
+    };
+    uint32_t elsewhere = 0;
+    const auto look = [&](const Digest& digest) {
+      const PackEntrySpan span = likely_entries(digest, count);
+      REQUIRE(span.first + span.count <= count);
+      const auto found = find_pack_entry(read(span), span, count, digest);
+      if (found)
+        CHECK(*found == tail.find(digest));
+      else
+        elsewhere += found.error().code() == Errc::kNotFound ? 1 : 1000;
+    };
+    for (const Digest& digest : digests) look(digest);
+    for (uint32_t i = 0; i < count; ++i) look(sha256(as_bytes(std::to_string(i) + " is absent")));
+    CHECK(elsewhere <= count / 1000);
+    CHECK(likely_entries(digests[0], count).count <= 5 * std::sqrt(count) + 20);
+  }
+}
+
+TEST_CASE("entries that cannot decide about a digest say so") {
+  TestPack pack(PackKind::kMeta);
+  for (int i = 0; i < 100; ++i) pack.add(Codec::kDagCbor, as_bytes(std::to_string(i)));
+  const PackTail tail = pack.plan().tail();
+  const auto code = [&](const PackEntrySpan& span, size_t bytes,
+                        const Digest& digest) -> std::optional<Errc> {
+    const auto found = find_pack_entry(
+        tail.block().view().subspan(size_t{span.first} * kPackEntrySize, bytes), span, 100, digest);
+    if (found) return std::nullopt;
+    return found.error().code();
+  };
+  const PackEntrySpan middle{40, 20};
+  const size_t bytes = size_t{20} * kPackEntrySize;
+  CHECK(code(middle, bytes, tail.entry(39).digest) == Errc::kNotFound);
+  CHECK(code(middle, bytes, tail.entry(40).digest) == std::nullopt);
+  CHECK(code(middle, bytes, tail.entry(59).digest) == std::nullopt);
+  CHECK(code(middle, bytes, tail.entry(60).digest) == Errc::kNotFound);
+  CHECK(code(middle, bytes - 1, tail.entry(45).digest) == Errc::kCorruption);
+  CHECK(code({0, 0}, 0, tail.entry(45).digest) == Errc::kCorruption);
 }
