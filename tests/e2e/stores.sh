@@ -30,10 +30,11 @@ store_ready() {
 
 delay_store() {
   local url
-  "$repo/tests/bench/delayproxy" "$AWS_ENDPOINT_URL" "$1" >"$T/delayproxy" 2>/dev/null </dev/null &
+  "$(dirname "$CAIRN")/tests/delay_proxy" "$AWS_ENDPOINT_URL" "$1" >"$T/delay_proxy" \
+    2>/dev/null </dev/null &
   pids+=("$!")
-  wait_until 10 test -s "$T/delayproxy" || return 1
-  read -r url <"$T/delayproxy"
+  wait_until 10 test -s "$T/delay_proxy" || return 1
+  read -r url <"$T/delay_proxy"
   export AWS_ENDPOINT_URL=$url
 }
 
