@@ -2,9 +2,8 @@
 import os, random, shutil, sys, tempfile, time
 
 import table
-from targets import Cairn, Line, Server
-from workloads import (KIB, MIB, NotHere, Pattern, Run, STEPS, Size, drop_page_cache, percentile, read_file,
-                       small_create, write_big)
+from targets import Cairn, Line, Server, interrupts_wait
+from workloads import (KIB, MIB, Pattern, Run, STEPS, percentile, small_create, write_big)
 
 SEED = 20
 
@@ -63,12 +62,14 @@ def age(arguments, size, binary, built):
                               arguments.mount_option or [])
                 age_table(cairn, size, sorted(ages), delay_ms)
             finally:
-                if cairn:
-                    cairn.close()
-                line.close()
-                server.drop("bench-age")
+                with interrupts_wait:
+                    if cairn:
+                        cairn.close()
+                    line.close()
+                    server.drop("bench-age")
     finally:
-        server.close()
+        with interrupts_wait:
+            server.close()
 
 
 def age_table(cairn, size, ages, delay_ms):
@@ -269,5 +270,6 @@ def with_volume(arguments, binary, store, work):
     try:
         work(cairn)
     finally:
-        cairn.close()
-        shutil.rmtree(store, ignore_errors=True)
+        with interrupts_wait:
+            cairn.close()
+            shutil.rmtree(store, ignore_errors=True)

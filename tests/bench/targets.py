@@ -10,6 +10,37 @@ from workloads import MIB, drop_page_cache
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
+class Interrupts:
+    """Ctrl-C and other ends from outside, as KeyboardInterrupt; while something is taken down they wait."""
+
+    def __init__(self):
+        self.depth, self.waiting = 0, False
+
+    def install(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self.handle)
+
+    def handle(self, *_):
+        self.waiting = True
+        if self.depth == 0:
+            self.deliver()
+
+    def deliver(self):
+        self.waiting = False
+        raise KeyboardInterrupt
+
+    def __enter__(self):
+        self.depth += 1
+
+    def __exit__(self, *_):
+        self.depth -= 1
+        if self.depth == 0 and self.waiting:
+            self.deliver()
+
+
+interrupts_wait = Interrupts()
+
+
 class Failed(Exception):
     """Why a target cannot be started or a row has no value."""
 
