@@ -92,7 +92,7 @@ def age_table(cairn, size, ages, delay_ms):
     print(f"### Age, {delay_ms:g} ms added: cold rows of a volume and of the same one later\n")
     lines, fresh = [], columns[0][1]
     for key, (value, requests) in fresh.items():
-        cells = [table.title(key, size), table.show(key, value), f"{requests}"]
+        cells = [table.full_title(key, size), table.show(key, value), f"{requests}"]
         for _, found in columns[1:]:
             ratio, more = found[key][0] / max(value, 1e-6), found[key][1] / max(requests, 1)
             cells += [table.show(key, found[key][0]), f"{ratio:.2f} x", f"{found[key][1]}", f"{more:.2f} x",
@@ -259,7 +259,7 @@ def scale(arguments, binary):
             size = int(arguments.file_gib * 1024) * MIB
             for each in (max(size // 20, MIB), size):
                 with_volume(arguments, binary, f"{store}/large", lambda cairn: columns.append(
-                    (table.bytes_text(each), large_file(cairn, each))))
+                    (f"{each / MIB:,.0f} MiB", large_file(cairn, each))))
             compare("Scale: one large file, no two chunks equal, file: remote", columns)
     finally:
         shutil.rmtree(store, ignore_errors=True)
