@@ -3,13 +3,24 @@
 Each keeps its defaults and the local cache that its documentation recommends for a general mount;
 what it was told is printed. None may talk to anything but the server of the run.
 """
+
 import os, shutil, subprocess, tempfile, time
 
-from targets import Failed, Target, command, end_process, is_dead_mount, tool, unmount, with_children
+from targets import (
+    Failed,
+    Target,
+    command,
+    end_process,
+    is_dead_mount,
+    tool,
+    unmount,
+    with_children,
+)
 
 
 class Peer(Target):
     """A filesystem whose daemon is our child, in the foreground."""
+
     has_store = True
     many_files = False
     settle_s = 5
@@ -25,7 +36,9 @@ class Peer(Target):
         self.work = tempfile.mkdtemp(dir=work, prefix=f"bench-{self.program}-")
         self.cache, self.top = f"{self.work}/cache", f"{self.work}/mnt"
         os.mkdir(self.top)
-        self.bucket = server.bucket("bench-" + self.name.replace(" ", "-").replace(".", "-").lower())
+        self.bucket = server.bucket(
+            "bench-" + self.name.replace(" ", "-").replace(".", "-").lower()
+        )
         self.daemon = None
         try:
             self.prepare()
@@ -47,8 +60,14 @@ class Peer(Target):
         self.options = self.shown(words)
         begin = time.perf_counter()
         with open(f"{self.work}/log", "ab") as log:
-            self.daemon = subprocess.Popen(words, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                           start_new_session=True)
+            self.daemon = subprocess.Popen(
+                words,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         while not os.path.ismount(self.top):
             if self.daemon.poll() is not None:
                 raise Failed(f"ended with status {self.daemon.returncode}: {self.last_words()}")
@@ -61,7 +80,11 @@ class Peer(Target):
 
     def shown(self, words):
         text = " ".join([os.path.basename(words[0]), *words[1:]])
-        for hidden, name in ((self.work, "WORK"), (self.line.url, "URL"), (self.server.secret, "SECRET")):
+        for hidden, name in (
+            (self.work, "WORK"),
+            (self.line.url, "URL"),
+            (self.server.secret, "SECRET"),
+        ):
             text = text.replace(hidden, name)
         return text
 
@@ -123,13 +146,26 @@ class S3fs(Peer):
             file.write(f"{self.server.key}:{self.server.secret}\n")
 
     def words(self):
-        return [self.bucket, self.top, "-f", "-o", f"url={self.line.url}", "-o", "use_path_request_style",
-                "-o", f"passwd_file={self.passwords}", "-o", f"use_cache={self.cache}"]
+        return [
+            self.bucket,
+            self.top,
+            "-f",
+            "-o",
+            f"url={self.line.url}",
+            "-o",
+            "use_path_request_style",
+            "-o",
+            f"passwd_file={self.passwords}",
+            "-o",
+            f"use_cache={self.cache}",
+        ]
 
 
 class Rclone(Peer):
     name = program = "rclone"
-    left_out = {step: "its fsync does nothing" for step in ("fsync", "append", "sqlite", "overwrite")}
+    left_out = {
+        step: "its fsync does nothing" for step in ("fsync", "append", "sqlite", "overwrite")
+    }
     how_to_get = "tests/deps peers builds the newest from the Go module proxy"
 
     @classmethod
@@ -138,9 +174,24 @@ class Rclone(Peer):
         return own if own and not own.startswith("/usr/") else None
 
     def words(self):
-        return ["mount", f":s3:{self.bucket}", self.top, "--config", "/dev/null", "--s3-provider", "Minio",
-                "--s3-env-auth", "--s3-endpoint", self.line.url, "--cache-dir", self.cache,
-                "--vfs-cache-mode", "full", "--vfs-write-back", "0s"]
+        return [
+            "mount",
+            f":s3:{self.bucket}",
+            self.top,
+            "--config",
+            "/dev/null",
+            "--s3-provider",
+            "Minio",
+            "--s3-env-auth",
+            "--s3-endpoint",
+            self.line.url,
+            "--cache-dir",
+            self.cache,
+            "--vfs-cache-mode",
+            "full",
+            "--vfs-write-back",
+            "0s",
+        ]
 
 
 class DebianRclone(Rclone):
@@ -154,7 +205,9 @@ class DebianRclone(Rclone):
 
 class GeeseFS(Peer):
     name, program = "GeeseFS", "geesefs"
-    how_to_get = "in no registry this machine reaches; build it from its repository (go build) into there"
+    how_to_get = (
+        "in no registry this machine reaches; build it from its repository (go build) into there"
+    )
 
     def words(self):
         return ["-f", "--endpoint", self.line.url, "--cache", self.cache, self.bucket, self.top]
@@ -167,25 +220,65 @@ class JuiceFS(Peer):
 
     def prepare(self):
         self.meta = f"sqlite3://{self.work}/meta.db"
-        command([self.binary, "format", "--storage", "minio", "--bucket", f"{self.line.url}/{self.bucket}",
-                 "--access-key", self.server.key, "--secret-key", self.server.secret, "--trash-days", "0",
-                 self.meta, "bench"], self.env)
+        command(
+            [
+                self.binary,
+                "format",
+                "--storage",
+                "minio",
+                "--bucket",
+                f"{self.line.url}/{self.bucket}",
+                "--access-key",
+                self.server.key,
+                "--secret-key",
+                self.server.secret,
+                "--trash-days",
+                "0",
+                self.meta,
+                "bench",
+            ],
+            self.env,
+        )
 
     def words(self):
-        return ["mount", "--no-usage-report", "--no-syslog", "--backup-meta", "0", "--cache-dir", self.cache,
-                self.meta, self.top]
+        return [
+            "mount",
+            "--no-usage-report",
+            "--no-syslog",
+            "--backup-meta",
+            "0",
+            "--cache-dir",
+            self.cache,
+            self.meta,
+            self.top,
+        ]
 
 
 class MountS3(Peer):
     name = program = "mount-s3"
-    how_to_get = ("crates.io has its libraries, not the program; build it from its repository (cargo build) "
-                  "into there")
+    how_to_get = (
+        "crates.io has its libraries, not the program; build it from its repository (cargo build) "
+        "into there"
+    )
 
     def words(self):
         # The last one keeps it from asking the instance's metadata how fast the line is.
-        return [self.bucket, self.top, "--foreground", "--endpoint-url", self.line.url, "--force-path-style",
-                "--region", self.server.region, "--cache", self.cache, "--allow-delete", "--allow-overwrite",
-                "--maximum-throughput-gbps", "10"]
+        return [
+            self.bucket,
+            self.top,
+            "--foreground",
+            "--endpoint-url",
+            self.line.url,
+            "--force-path-style",
+            "--region",
+            self.server.region,
+            "--cache",
+            self.cache,
+            "--allow-delete",
+            "--allow-overwrite",
+            "--maximum-throughput-gbps",
+            "10",
+        ]
 
 
 PEERS = [S3fs, DebianRclone, Rclone, GeeseFS, JuiceFS, MountS3]
@@ -200,7 +293,9 @@ def versions():
             found.append((peer.name, f"missing: {peer.how_to_get}"))
             continue
         for flag in ("--version", "version"):
-            done = subprocess.run([binary, flag], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            done = subprocess.run(
+                [binary, flag], capture_output=True, text=True, stdin=subprocess.DEVNULL
+            )
             said = (done.stdout + done.stderr).strip().splitlines()
             if done.returncode == 0 and said:
                 break

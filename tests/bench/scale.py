@@ -1,9 +1,10 @@
 """Cairn alone: what age and size of a volume cost."""
+
 import os, random, shutil, sys, tempfile, time
 
 import table
 from targets import Cairn, Line, Server, interrupts_wait
-from workloads import (KIB, MIB, Pattern, Run, STEPS, percentile, small_create, write_big)
+from workloads import KIB, MIB, Pattern, Run, STEPS, percentile, small_create, write_big
 
 SEED = 20
 
@@ -13,6 +14,7 @@ def say(text):
 
 
 # ---- age
+
 
 def random_changes(top, rng, n):
     """1 to 20 small changes: new files, overwrites, renames, removals, in folders of their own."""
@@ -58,8 +60,13 @@ def age(arguments, size, binary, built):
             line = Line(f"{built}/delay_proxy", server.url, delay_ms)
             cairn = None
             try:
-                cairn = Cairn(binary, f"s3://{server.bucket('bench-age')}/v", server.env(line.url), arguments.work,
-                              arguments.mount_option or [])
+                cairn = Cairn(
+                    binary,
+                    f"s3://{server.bucket('bench-age')}/v",
+                    server.env(line.url),
+                    arguments.work,
+                    arguments.mount_option or [],
+                )
                 age_table(cairn, size, sorted(ages), delay_ms)
             finally:
                 with interrupts_wait:
@@ -95,19 +102,29 @@ def age_table(cairn, size, ages, delay_ms):
         cells = [table.full_title(key, size), table.show(key, value), f"{requests}"]
         for _, found in columns[1:]:
             ratio, more = found[key][0] / max(value, 1e-6), found[key][1] / max(requests, 1)
-            cells += [table.show(key, found[key][0]), f"{ratio:.2f} x", f"{found[key][1]}", f"{more:.2f} x",
-                      "met" if ratio <= 2 and more <= 2 else "MISSED"]
+            cells += [
+                table.show(key, found[key][0]),
+                f"{ratio:.2f} x",
+                f"{found[key][1]}",
+                f"{more:.2f} x",
+                "met" if ratio <= 2 and more <= 2 else "MISSED",
+            ]
         lines.append(cells)
     head = ["row", "fresh", "requests"]
     for name, _ in columns[1:]:
         head += [name, "ratio", "requests", "ratio", "<= 2 x both"]
     print(table.markdown(head, lines))
     commit_s.sort()
-    print(f"A commit: p50 {percentile(commit_s, 50) * 1e3:.1f} ms, p99 {percentile(commit_s, 99) * 1e3:.1f} ms "
-          f"(`cairn flush`, its process counted).\n", flush=True)
+    print(
+        f"A commit: p50 {percentile(commit_s, 50) * 1e3:.1f} ms, "
+        f"p99 {percentile(commit_s, 99) * 1e3:.1f} ms "
+        f"(`cairn flush`, its process counted).\n",
+        flush=True,
+    )
 
 
 # ---- scale
+
 
 def make_files(cairn, count):
     data = random.Random(SEED).randbytes(4096)
@@ -140,8 +157,13 @@ class Probe:
         after = self.cairn.counters()
         moved = after if whole_mount else after.minus(before)
         time.sleep(0.1)  # one more sample of the memory
-        self.rows[name] = (seconds, moved.requests, moved.bytes_in, moved.bytes_out,
-                           self.cairn.memory.anonymous)
+        self.rows[name] = (
+            seconds,
+            moved.requests,
+            moved.bytes_in,
+            moved.bytes_out,
+            self.cairn.memory.anonymous,
+        )
         say(f"  scale: {name}: {seconds:.3f} s, {moved.requests} requests")
 
 
@@ -205,7 +227,9 @@ def large_file(cairn, size):
             for _ in range(100):
                 offset = rng.randrange(size // MIB) * MIB + rng.randrange(16) * 64 * KIB
                 expected = bytes(pattern.at(offset - offset % MIB)[offset % MIB :][: 64 * KIB])
-                assert os.pread(file.fileno(), 64 * KIB, offset) == expected, f"wrong bytes at {offset}"
+                assert (
+                    os.pread(file.fileno(), 64 * KIB, offset) == expected
+                ), f"wrong bytes at {offset}"
 
     def overwrite():
         with open(path, "r+b", buffering=0) as file:
@@ -240,8 +264,13 @@ def compare(title, columns):
         cells = [key]
         for _, rows in columns:
             seconds, requests, bytes_in, bytes_out, anonymous = rows[key]
-            cells += [f"{seconds:.3f}", f"{requests}", f"{bytes_in / MIB:.1f}", f"{bytes_out / MIB:.1f}",
-                      f"{anonymous / MIB:.0f}"]
+            cells += [
+                f"{seconds:.3f}",
+                f"{requests}",
+                f"{bytes_in / MIB:.1f}",
+                f"{bytes_out / MIB:.1f}",
+                f"{anonymous / MIB:.0f}",
+            ]
         lines.append(cells)
     print(table.markdown(head, lines), flush=True)
 
@@ -251,22 +280,34 @@ def scale(arguments, binary):
     try:
         columns = []
         for count in arguments.files:
-            with_volume(arguments, binary, f"{store}/files", lambda cairn: columns.append(
-                (f"{count:,} files", small_volume(cairn, count))))
+            with_volume(
+                arguments,
+                binary,
+                f"{store}/files",
+                lambda cairn: columns.append((f"{count:,} files", small_volume(cairn, count))),
+            )
         compare("Scale: volumes of small files, file: remote", columns)
         if arguments.file_gib:
             columns = []
             size = int(arguments.file_gib * 1024) * MIB
             for each in (max(size // 20, MIB), size):
-                with_volume(arguments, binary, f"{store}/large", lambda cairn: columns.append(
-                    (f"{each / MIB:,.0f} MiB", large_file(cairn, each))))
+                with_volume(
+                    arguments,
+                    binary,
+                    f"{store}/large",
+                    lambda cairn: columns.append(
+                        (f"{each / MIB:,.0f} MiB", large_file(cairn, each))
+                    ),
+                )
             compare("Scale: one large file, no two chunks equal, file: remote", columns)
     finally:
         shutil.rmtree(store, ignore_errors=True)
 
 
 def with_volume(arguments, binary, store, work):
-    cairn = Cairn(binary, f"file://{store}", os.environ, arguments.work, arguments.mount_option or [])
+    cairn = Cairn(
+        binary, f"file://{store}", os.environ, arguments.work, arguments.mount_option or []
+    )
     try:
         work(cairn)
     finally:

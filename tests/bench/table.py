@@ -1,8 +1,9 @@
 """The rows of the table, what each is to reach, and the table itself as Markdown."""
 
-# Row, title, how it is shown, target: limits of which all hold. A limit is (factor, of what) or, with a
-# pair, one for the line without and one for the line with delay. `of what` is the row's value of
-# another target ("native", "raw"), "peers" (below the best of them), or None: an absolute value.
+# Row, title, how it is shown, target: limits of which all hold. A limit is (factor, of what); of a
+# pair of factors one is for the line without and one for the line with delay. `of what` is the
+# row's value of another target ("native", "raw"), "peers" (below the best of them), "digest" (1.5
+# times what hashing the same bytes takes, and 0.6 s), or None: an absolute value.
 MS, S, BYTES, COUNT, FACTOR = "ms", "s", "MiB", "count", "factor"
 ROWS = [
     ("write.close", "write {big}, until close", S, [(1.3, "native")]),
@@ -56,9 +57,14 @@ def bytes_text(n):
 
 
 def title(key, size):
-    return TITLES[key].format(big=bytes_text(size.big), files=f"{size.files:,}", idle_s=size.idle_s,
-                              rename_small=f"{size.rename_small:,}", rename_large=f"{size.rename_large:,}",
-                              tar_files=size.tar_files)
+    return TITLES[key].format(
+        big=bytes_text(size.big),
+        files=f"{size.files:,}",
+        idle_s=size.idle_s,
+        rename_small=f"{size.rename_small:,}",
+        rename_large=f"{size.rename_large:,}",
+        tar_files=size.tar_files,
+    )
 
 
 def full_title(key, size):
@@ -77,7 +83,11 @@ def show(key, value):
     if style == MS:
         return f"{value * 1e3:.1f} ms"
     if style == BYTES:
-        return f"{value / (1 << 20):.2f} MiB" if 0 < value < 10 << 20 else f"{value / (1 << 20):.0f} MiB"
+        return (
+            f"{value / (1 << 20):.2f} MiB"
+            if 0 < value < 10 << 20
+            else f"{value / (1 << 20):.0f} MiB"
+        )
     return f"{value:.1f} x" if style == FACTOR else f"{value:,.0f}"
 
 
@@ -128,10 +138,19 @@ class Results:
             limit = 1.5 * self.digest_s + 0.6
             return f"{show(key, limit)}: " + ("met" if mine <= limit else "MISSED")
         if of == "peers":
-            best = [value for name, role in self.roles.items() if role == "peer"
-                    for value in [self.value(name, key)] if value is not None]
-            return "no peer" if not best else f"{mine / max(min(best), 1e-9):.2f} x: " + (
-                "met" if mine < min(best) else "MISSED")
+            best = [
+                value
+                for name, role in self.roles.items()
+                if role == "peer"
+                for value in [self.value(name, key)]
+                if value is not None
+            ]
+            return (
+                "no peer"
+                if not best
+                else f"{mine / max(min(best), 1e-9):.2f} x: "
+                + ("met" if mine < min(best) else "MISSED")
+            )
         other = self.value(self.named(of), key)
         if other is None:
             return f"no {of}"
@@ -150,8 +169,11 @@ class Results:
         return f"failed [{notes.index(why) + 1}]"
 
     def keys(self):
-        return [key for key, *_ in ROWS
-                if any(key in run.rows or key in run.failed for run in self.of.values())]
+        return [
+            key
+            for key, *_ in ROWS
+            if any(key in run.rows or key in run.failed for run in self.of.values())
+        ]
 
     def table(self):
         names = list(self.of)
@@ -168,8 +190,11 @@ class Results:
 
     def details(self):
         """What each daemon and the store had to do in the rows where somebody counted."""
-        names = [name for name, run in self.of.items()
-                 if any(row.bytes_in is not None for row in run.rows.values())]
+        names = [
+            name
+            for name, run in self.of.items()
+            if any(row.bytes_in is not None for row in run.rows.values())
+        ]
         lines = []
         for key in self.keys():
             cells = [self.work_text(self.of[name].rows.get(key)) for name in names]
@@ -193,10 +218,20 @@ class Results:
         return f"{counts['met']} targets met, {counts['MISSED']} missed"
 
     def as_json(self):
-        return {"delay_ms": self.delay_ms, "size": self.size.kind, "digest_s": self.digest_s,
-                "targets": {name: {"role": self.roles[name], "options": run.target.options,
-                                   "rows": {key: vars(row) for key, row in run.rows.items()},
-                                   "failed": run.failed} for name, run in self.of.items()}}
+        return {
+            "delay_ms": self.delay_ms,
+            "size": self.size.kind,
+            "digest_s": self.digest_s,
+            "targets": {
+                name: {
+                    "role": self.roles[name],
+                    "options": run.target.options,
+                    "rows": {key: vars(row) for key, row in run.rows.items()},
+                    "failed": run.failed,
+                }
+                for name, run in self.of.items()
+            },
+        }
 
 
 def markdown(head, lines):

@@ -1,8 +1,9 @@
 """Where the workloads run: a plain directory, the FUSE floor, cairn; and the server behind it.
 
-A target has `name`, `top` (the mounted directory), `options` (what it was told, for the output), and
-is started by its constructor or `start`, emptied of caches by `cold` and always ended by `close`.
+A target has `name`, `top` (the mounted directory) and `options` (what it was told, for the output).
+Its constructor starts it, `cold` empties its caches, `close` always ends it.
 """
+
 import json, os, shutil, signal, socket, subprocess, sys, tempfile, threading, time, urllib.request
 
 from workloads import MIB, drop_page_cache
@@ -11,7 +12,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class Interrupts:
-    """Ctrl-C and other ends from outside, as KeyboardInterrupt; while something is taken down they wait."""
+    """Ctrl-C and other ends from outside: KeyboardInterrupt, but not while things are taken down."""
 
     def __init__(self):
         self.depth, self.waiting = 0, False
@@ -55,13 +56,23 @@ def tool(name):
 def command(words, env=None, limit_s=300, statuses=(0,)):
     """Runs a command; its output, or Failed with the last line of what it complained about."""
     try:
-        done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=limit_s,
-                              stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            words,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            stdin=subprocess.DEVNULL,
+        )
     except subprocess.TimeoutExpired:
-        raise Failed(f"{os.path.basename(words[0])} {words[1]} did not end in {limit_s} s") from None
+        raise Failed(
+            f"{os.path.basename(words[0])} {words[1]} did not end in {limit_s} s"
+        ) from None
     if done.returncode not in statuses:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [""]
-        raise Failed(f"{os.path.basename(words[0])} {words[1]}: status {done.returncode}: {said[-1]}")
+        raise Failed(
+            f"{os.path.basename(words[0])} {words[1]}: status {done.returncode}: {said[-1]}"
+        )
     return done.stdout
 
 
@@ -69,8 +80,12 @@ def unmount(point):
     """Politely, then lazily: afterwards nothing is mounted there."""
     if not os.path.ismount(point) and not is_dead_mount(point):
         return
-    for words in (["umount", point], ["fusermount3", "-u", point], ["umount", "-l", point],
-                  ["fusermount3", "-uz", point]):
+    for words in (
+        ["umount", point],
+        ["fusermount3", "-u", point],
+        ["umount", "-l", point],
+        ["fusermount3", "-uz", point],
+    ):
         for _ in range(20 if "-l" not in words and "-uz" not in words else 1):
             if subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0:
                 return
@@ -103,8 +118,11 @@ class Counters:
         self.requests, self.bytes_out, self.bytes_in = requests, bytes_out, bytes_in
 
     def minus(self, other):
-        return Counters(self.requests - other.requests, self.bytes_out - other.bytes_out,
-                        self.bytes_in - other.bytes_in)
+        return Counters(
+            self.requests - other.requests,
+            self.bytes_out - other.bytes_out,
+            self.bytes_in - other.bytes_in,
+        )
 
 
 class Memory:
@@ -151,11 +169,11 @@ def with_children(pid):
 
 class Target:
     options = ""
-    raw = None          # raw S3 instead of a mounted directory
-    has_store = False   # what is written goes on to a store
-    many_files = True   # 100,000 files are made in reasonable time
-    settle_s = 0        # before it counts as idle
-    left_out = {}       # steps that would say nothing, and why
+    raw = None  # raw S3 instead of a mounted directory
+    has_store = False  # what is written goes on to a store
+    many_files = True  # 100,000 files are made in reasonable time
+    settle_s = 0  # before it counts as idle
+    left_out = {}  # steps that would say nothing, and why
     pids = ()
     memory = None
 
@@ -213,14 +231,16 @@ class Plain(Target):
 
 class Floor(Target):
     """A FUSE daemon that keeps everything in memory: what no FUSE filesystem can be faster than."""
+
     name = "FUSE floor"
 
     def __init__(self, binary):
         self.mount_point = tempfile.mkdtemp(prefix="bench-floor-")
         self.daemon = None
         try:
-            self.daemon = subprocess.Popen([binary, self.mount_point], start_new_session=True,
-                                           stdin=subprocess.DEVNULL)
+            self.daemon = subprocess.Popen(
+                [binary, self.mount_point], start_new_session=True, stdin=subprocess.DEVNULL
+            )
             while not os.path.ismount(self.mount_point):
                 if self.daemon.poll() is not None:
                     raise Failed(f"{binary} ended with status {self.daemon.returncode}")
@@ -262,13 +282,23 @@ class Server:
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self.key, self.secret, self.region = "cairn-bench", "cairn-bench-secret", "us-east-1"
-        env = dict(os.environ, MINIO_ROOT_USER=self.key, MINIO_ROOT_PASSWORD=self.secret,
-                   MINIO_BROWSER="off", MINIO_UPDATE="off")
+        env = dict(
+            os.environ,
+            MINIO_ROOT_USER=self.key,
+            MINIO_ROOT_PASSWORD=self.secret,
+            MINIO_BROWSER="off",
+            MINIO_UPDATE="off",
+        )
         for name in [each for each in env if each.startswith("AWS_")]:
             del env[name]
-        self.process = subprocess.Popen([binary, "server", self.data, "--address", f"127.0.0.1:{port}"],
-                                        env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL, start_new_session=True)
+        self.process = subprocess.Popen(
+            [binary, "server", self.data, "--address", f"127.0.0.1:{port}"],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
             self.wait_ready()
             self.version = command([binary, "--version"]).split("\n", 1)[0]
@@ -290,9 +320,15 @@ class Server:
     def env(self, url):
         """The environment of who talks to it at `url`, as AWS tools read it."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        env.update(AWS_ACCESS_KEY_ID=self.key, AWS_SECRET_ACCESS_KEY=self.secret, AWS_REGION=self.region,
-                   AWS_ENDPOINT_URL=url, AWS_EC2_METADATA_DISABLED="true", NO_PROXY="127.0.0.1",
-                   no_proxy="127.0.0.1")
+        env.update(
+            AWS_ACCESS_KEY_ID=self.key,
+            AWS_SECRET_ACCESS_KEY=self.secret,
+            AWS_REGION=self.region,
+            AWS_ENDPOINT_URL=url,
+            AWS_EC2_METADATA_DISABLED="true",
+            NO_PROXY="127.0.0.1",
+            no_proxy="127.0.0.1",
+        )
         return env
 
     def bucket(self, name):
@@ -319,8 +355,13 @@ class Line:
         if not delay_ms:
             return
         try:
-            self.proxy = subprocess.Popen([binary, url, str(delay_ms)], stdin=subprocess.PIPE,
-                                          stdout=subprocess.PIPE, text=True, start_new_session=True)
+            self.proxy = subprocess.Popen(
+                [binary, url, str(delay_ms)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
         except OSError as error:
             raise Failed(f"{binary}: {error.strerror} (cmake --build --preset release)") from None
         self.url = self.proxy.stdout.readline().strip()
@@ -367,7 +408,9 @@ class Cairn(Target):
         self.caches += 1
         self.cache = f"{self.work}/cache{self.caches}"
         begin = time.perf_counter()
-        self.cairn("mount", "--cache-dir", self.cache, *self.mount_options, self.remote, self.mount_point)
+        self.cairn(
+            "mount", "--cache-dir", self.cache, *self.mount_options, self.remote, self.mount_point
+        )
         mount_s = time.perf_counter() - begin
         self.watch([self.status()["pid"]])
         return mount_s
@@ -383,12 +426,17 @@ class Cairn(Target):
         return self.mount()
 
     def status(self, point=None):
-        return json.loads(self.cairn("status", "--json", point or self.mount_point, statuses=(0, 3)))
+        return json.loads(
+            self.cairn("status", "--json", point or self.mount_point, statuses=(0, 3))
+        )
 
     def counters(self, point=None):
         status = self.status(point)
-        return Counters(sum(status["requests"].values()), status["transferred"]["bytes_written"],
-                        status["transferred"]["bytes_read"])
+        return Counters(
+            sum(status["requests"].values()),
+            status["transferred"]["bytes_written"],
+            status["transferred"]["bytes_read"],
+        )
 
     def wait_stored(self, wanted):
         self.cairn("flush", self.mount_point)
@@ -396,8 +444,17 @@ class Cairn(Target):
     def follower_requests(self, seconds):
         point = f"{self.work}/follower"
         os.mkdir(point)
-        self.cairn("mount", "--read-only", "--poll-interval", "1s", "--cache-dir", f"{self.work}/follower-cache",
-                   *self.mount_options, self.remote, point)
+        self.cairn(
+            "mount",
+            "--read-only",
+            "--poll-interval",
+            "1s",
+            "--cache-dir",
+            f"{self.work}/follower-cache",
+            *self.mount_options,
+            self.remote,
+            point,
+        )
         try:
             time.sleep(2)
             before = self.counters(point)

@@ -4,6 +4,7 @@ A step is a function of a Run; it measures one or several rows with `run.row(key
 the mount was left by the steps before it. Data is the same in every run and does not compress; no
 two 64 KiB of it are equal, so nothing is stored once for many.
 """
+
 import contextlib, hashlib, os, random, shutil, sqlite3, struct, subprocess, tarfile, tempfile, time
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -110,11 +111,16 @@ def untar(run):
 
 
 def git(run):
-    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=f"{run.top}/tree", check=True)
+    quiet = dict(
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=f"{run.top}/tree", check=True
+    )
     with run.row("git"):
-        for command in (["init", "-q"], ["add", "."],
-                        ["-c", "user.name=b", "-c", "user.email=b@b", "commit", "-qm", "all"],
-                        ["fsck", "--full"]):
+        for command in (
+            ["init", "-q"],
+            ["add", "."],
+            ["-c", "user.name=b", "-c", "user.email=b@b", "commit", "-qm", "all"],
+            ["fsck", "--full"],
+        ):
             subprocess.run(["git", *command], **quiet)
 
 
@@ -135,14 +141,19 @@ def sqlite(run):
             db.execute("create table t(a integer primary key, b text)")
             for n in range(0, 1000, rows_each):
                 with db:
-                    db.executemany("insert into t(b) values(?)",
-                                   [(f"row {n + i}" * 5,) for i in range(rows_each)])
+                    db.executemany(
+                        "insert into t(b) values(?)",
+                        [(f"row {n + i}" * 5,) for i in range(rows_each)],
+                    )
             assert db.execute("select count(*) from t").fetchone() == (1000,)
             db.close()
 
 
 def rename(run):
-    for key, count in (("rename.small", run.size.rename_small), ("rename.large", run.size.rename_large)):
+    for key, count in (
+        ("rename.small", run.size.rename_small),
+        ("rename.large", run.size.rename_large),
+    ):
         if count > 1000 and not run.target.many_files:
             raise NotHere(f"{count:,} files take too long")
         folder = f"{run.top}/{key}"
@@ -183,7 +194,7 @@ def percentile(times, percent):
 
 
 def media(run):
-    """What a player does: the head, the index at the end, a place in the middle, and on from there."""
+    """What a player does: the head, the index at the end, a place in the middle, on from there."""
     size = run.size
     with run.row("media.total"):
         begin = time.perf_counter()
@@ -230,7 +241,11 @@ def overwrite(run):
                 os.pwrite(file.fileno(), random.Random(n).randbytes(4096), at)
             os.fsync(file.fileno())
     if before:
-        run.add("overwrite.fetched", (run.target.counters() or before).bytes_in - before.bytes_in, unit="B")
+        run.add(
+            "overwrite.fetched",
+            (run.target.counters() or before).bytes_in - before.bytes_in,
+            unit="B",
+        )
     run.target.wait_stored([])
     if before:
         moved = (run.target.counters() or before).minus(before)
@@ -281,13 +296,25 @@ STEPS = [
     Step("media", media, "media.first media.seek media.total", cold=True),
     Step("find", find, "find find.stat find.mount", cold=True),
     Step("smallread", small_read, "small.read", cold=True),
-    Step("overwrite", overwrite, "overwrite overwrite.fetched overwrite.in overwrite.out", cold=True),
+    Step(
+        "overwrite", overwrite, "overwrite overwrite.fetched overwrite.in overwrite.out", cold=True
+    ),
     Step("idle", idle, "idle.writer idle.follower", cold=True),
     Step("remove", small_remove, "small.remove"),
 ]
 # What a step finds must have been written: chosen with it.
-NEEDS = {"hot": "write", "cache": "write hot", "git": "untar", "cold": "write", "random": "write", "media": "write",
-         "overwrite": "write", "find": "small", "smallread": "small", "remove": "small"}
+NEEDS = {
+    "hot": "write",
+    "cache": "write hot",
+    "git": "untar",
+    "cold": "write",
+    "random": "write",
+    "media": "write",
+    "overwrite": "write",
+    "find": "small",
+    "smallread": "small",
+    "remove": "small",
+}
 
 
 def make_tar(path, count):
@@ -296,7 +323,9 @@ def make_tar(path, count):
         folder = f"{tree}/d{n % 40}"
         os.makedirs(folder, exist_ok=True)
         with open(f"{folder}/f{n}.c", "wb") as file:
-            file.write(hashlib.shake_128(str(n).encode()).digest(200 + n * 37 % 20000).hex().encode())
+            file.write(
+                hashlib.shake_128(str(n).encode()).digest(200 + n * 37 % 20000).hex().encode()
+            )
     with tarfile.open(path, "w") as archive:
         archive.add(tree, arcname=".")
     shutil.rmtree(tree)
@@ -350,15 +379,22 @@ class Run:
             row.value = time.perf_counter() - begin
         if counters:
             moved = self.target.counters().minus(counters)
-            row.requests, row.bytes_in, row.bytes_out = moved.requests, moved.bytes_in, moved.bytes_out
+            row.requests, row.bytes_in, row.bytes_out = (
+                moved.requests,
+                moved.bytes_in,
+                moved.bytes_out,
+            )
         if cpu is not None:
             row.cpu_s = self.target.cpu_s() - cpu
         self.rows[key] = row
 
     @contextlib.contextmanager
     def row_stored(self, key, stored_key, wanted):
-        """Two rows: until the block is done, and until the store has what it wrote. Nothing is done in
-        between that would give the target time; what it did is counted with the second."""
+        """Two rows: until the block is done, and until the store has what it wrote.
+
+        Nothing is done in between that would give the target time; what it did is counted with the
+        second.
+        """
         if not self.target.has_store:
             with self.row(key):
                 yield

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# The benchmark runs: a few MiB on a file: remote, every kind of row but those that wait, and nothing
-# of it stays behind. No time is judged.
+# The benchmark runs: a few MiB on a file: remote, every kind of row but those that wait, and
+# nothing of it stays behind. No time is judged.
 . "$(dirname "$0")/lib.sh"
 e2e_begin bench
 export CAIRN
 mkdir "$T/work"
 not() { ! "$@"; }
 bench() { timeout -k 30 300 "$repo/tests/bench/bench" "$@"; }
-groups=(write fsync hot small untar append sqlite rename cold random media find smallread overwrite remove)
+groups=(write fsync hot small untar append sqlite rename cold random media find smallread overwrite
+  remove)
 
 check help bench --help
 check rows-are-named bench rows
@@ -22,10 +23,11 @@ assert [each["role"] for each in targets.values()] == ["native", "floor", "cairn
 for name, target in targets.items():
     assert not target["failed"], (name, target["failed"])
 rows = {key: row["value"] for key, row in targets["cairn"]["rows"].items()}
-for key in """write.close write.store write.fsync hot small.close small.store small.requests untar append
-              sqlite.1 sqlite.100 rename.small rename.large cold random.p50 random.p99 random.factor media.first
-              media.seek media.total find find.stat find.mount small.read overwrite overwrite.fetched overwrite.in
-              overwrite.out small.remove memory cpu.out cpu.in""".split():
+for key in """write.close write.store write.fsync hot small.close small.store small.requests untar
+              append sqlite.1 sqlite.100 rename.small rename.large cold random.p50 random.p99
+              random.factor media.first media.seek media.total find find.stat find.mount
+              small.read overwrite overwrite.fetched overwrite.in overwrite.out small.remove
+              memory cpu.out cpu.in""".split():
     assert rows[key] >= 0, key
 assert 0 < rows["small.requests"] <= 20, rows["small.requests"]
 assert rows["random.factor"] > 0.5, rows["random.factor"]
