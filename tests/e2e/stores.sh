@@ -36,11 +36,12 @@ store_ready() {
 # delay_store MS: from here on the server is MS of round trip away.
 delay_store() {
   local url
-  rm -f "$T/delayproxy"
-  "$repo/tests/bench/delayproxy" "$AWS_ENDPOINT_URL" "$1" >"$T/delayproxy" 2>/dev/null </dev/null &
+  rm -f "$T/delay_proxy"
+  "$(dirname "$CAIRN")/tests/delay_proxy" "$AWS_ENDPOINT_URL" "$1" >"$T/delay_proxy" \
+    2>/dev/null </dev/null &
   pids+=("$!")
-  wait_until 10 test -s "$T/delayproxy" || { fail far "no proxy to delay the store"; return 1; }
-  read -r url <"$T/delayproxy"
+  wait_until 10 test -s "$T/delay_proxy" || { fail far "no proxy to delay the store"; return 1; }
+  read -r url <"$T/delay_proxy"
   export AWS_ENDPOINT_URL=$url
 }
 
