@@ -28,6 +28,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "cache/base/bytes.h"
@@ -49,8 +50,8 @@ struct ObjectRange {
 // the cache to the store without being copied into memory, and what the store has already does not
 // travel at all. Cheap to copy, immutable, may be read many times (retries) and by several threads.
 // The files must not change while a Body refers to them.
-// A piece that is the range of an object, and what lies between two of them, has at least
-// kCopyBytesMin bytes, unless it is the last: stores join no smaller ones.
+// Each of its sections has at least kCopyBytesMin bytes, unless it is the last: stores join no
+// smaller ones to ranges of objects.
 class Body {
  public:
   static constexpr uint64_t kCopyBytesMin = 5ULL << 20;
@@ -61,7 +62,16 @@ class Body {
   void add(std::shared_ptr<File> file, ByteRange range);
   void add(ObjectRange source);
   uint64_t size() const { return size_; }
-  bool has_object_ranges() const;
+  bool has_object_ranges() const { return objects_bytes_ > 0; }
+  // What is not in the store yet: all but the ranges of objects.
+  uint64_t own_bytes() const { return size_ - objects_bytes_; }
+  // The whole of it in order: ranges of objects, and what lies between them as one each. The
+  // pointers live as long as this body.
+  struct Section {
+    ByteRange at;                         // in the body
+    const ObjectRange* object = nullptr;  // null: bytes that read_at reads
+  };
+  std::vector<Section> sections() const;
   // Fills `out` from `offset`; returns how much was read, less than out.size() only at the end.
   // Not of ranges of objects (kInvalid). A file that is shorter than its range is kCorruption.
   Result<size_t> read_at(uint64_t offset, MutableBytes out) const;
@@ -69,6 +79,8 @@ class Body {
   Body slice(ByteRange range) const;
   // The whole body in memory.
   Result<Buffer> to_buffer() const;
+  // The same body without files: what they hold is in memory.
+  Result<Body> in_memory() const;
 
  private:
   struct Piece {
@@ -76,17 +88,23 @@ class Body {
     Buffer bytes;
     std::shared_ptr<File> file;  // when set, `range` of it instead of `bytes`
     ByteRange range;
-    uint64_t length() const { return file ? range.length : bytes.size(); }
+    std::shared_ptr<const ObjectRange> object;  // when set, that instead
+    uint64_t length() const {
+      if (object) return object->range.length;
+      return file ? range.length : bytes.size();
+    }
   };
   std::vector<Piece> pieces_;
   uint64_t size_ = 0;
+  uint64_t objects_bytes_ = 0;
 };
 
 // kIfMatch: only over the version that an etag names.
 enum class PutCondition : uint8_t { kAlways, kIfAbsent, kIfMatch };
 
 // What an object carries beside its bytes. Names of metadata are in lower case, without the
-// "x-amz-meta-" that they travel with; the order means nothing.
+// "x-amz-meta-" that they travel with; the order means nothing. A head gives back what was put,
+// without blanks at the ends of a value.
 struct ObjectHeaders {
   std::string content_type;  // empty: application/octet-stream
   std::vector<std::pair<std::string, std::string>> metadata;
@@ -164,6 +182,13 @@ struct ListPage {
 Status check_key(std::string_view key);
 // kInvalid when no bucket can hold `key`: it is empty, over 1,024 bytes or has a NUL byte.
 Status check_any_key(std::string_view key);
+
+inline constexpr std::string_view kDefaultContentType = "application/octet-stream";
+// kInvalid when no store can keep them: names that are no lower-case HTTP tokens or come twice,
+// values with control characters or that are not UTF-8, or more than 8 KiB in all.
+Status check_headers(const ObjectHeaders& headers);
+// kInvalid when a put of `body` breaks a rule of Body or of PutHow.
+Status check_put(const Body& body, const PutHow& how);
 
 // After a failed write: may it have happened?
 bool outcome_unknown(const Error& error);

@@ -111,10 +111,20 @@ void S3Store::get(std::string key, GetRange range, Context context, Callback<Get
   });
 }
 
-void S3Store::put(std::string key, Body body, PutCondition condition, Context context,
+void S3Store::head(std::string key, Context, Callback<ObjectHead> done) {
+  client_->parts().executor.submit(
+      [done, key] { done(fail(Errc::kUnsupported, "head '" + key + "'")); });
+}
+
+void S3Store::put(std::string key, Body body, PutHow how, Context context,
                   Callback<std::string> done) {
   const auto refuse = [done](Error e) { done(tl::unexpected<Error>(std::move(e))); };
   if (refuse_key(key, check_key, refuse)) return;
+  if (body.has_object_ranges()) {
+    client_->parts().executor.submit([done] { done(fail(Errc::kUnsupported, "copy")); });
+    return;
+  }
+  const PutCondition condition = how.condition;
   if (body.size() > client_->settings().multipart_threshold)
     return put_multipart(client_, full_key(key), std::move(body), condition, std::move(context),
                          std::move(done));

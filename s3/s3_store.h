@@ -21,7 +21,8 @@ class S3Store final : public ObjectStore {
   static Result<std::unique_ptr<S3Store>> make(S3Settings settings, S3Parts parts);
 
   void get(std::string key, GetRange range, Context context, Callback<GetResult> done) override;
-  void put(std::string key, Body body, PutCondition condition, Context context,
+  void head(std::string key, Context context, Callback<ObjectHead> done) override;
+  void put(std::string key, Body body, PutHow how, Context context,
            Callback<std::string> done) override;
   void remove(std::string key, Context context, Callback<void> done) override;
   void list(ListScope scope, std::string after, uint32_t limit, Context context,

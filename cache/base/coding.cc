@@ -3,6 +3,7 @@
 #include <isa-l/crc.h>
 
 #include <algorithm>
+#include <array>
 
 namespace cairn {
 
@@ -105,6 +106,30 @@ std::optional<ByteVec> from_base32(std::string_view text) {
   const bool padding_is_zero = (bits & ((1U << held) - 1)) == 0;
   if (held >= 5 || !padding_is_zero) return std::nullopt;
   return out;
+}
+
+bool is_utf8(std::string_view text) {
+  size_t i = 0;
+  while (i < text.size()) {
+    const auto lead = static_cast<uint8_t>(text[i]);
+    if (lead < 0x80) {
+      ++i;
+      continue;
+    }
+    const size_t size = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+    if (lead < 0xc2 || lead > 0xf4 || text.size() - i < size) return false;
+    uint32_t code = lead & (0xffU >> (size + 1));
+    for (size_t k = 1; k < size; ++k) {
+      const auto next = static_cast<uint8_t>(text[i + k]);
+      if ((next & 0xc0) != 0x80) return false;
+      code = code << 6 | (next & 0x3f);
+    }
+    constexpr std::array<uint32_t, 5> kSmallest{0, 0, 0x80, 0x800, 0x10000};
+    if (code < kSmallest[size] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
+      return false;
+    i += size;
+  }
+  return true;
 }
 
 uint32_t crc32c(Bytes in, uint32_t crc) {
