@@ -185,8 +185,10 @@ Status check_put(const Body& body, const PutHow& how) {
   const auto refuse = [](const char* why) {
     return fail(Errc::kInvalid, std::string("the body of a put: ") + why);
   };
+  if (body.size() > Body::kBytesMax) return refuse("it has more than 5 TiB");
   if (!body.has_object_ranges()) return {};
   const auto sections = body.sections();
+  if (sections.size() > Body::kSectionsMax) return refuse("it has more than 5,000 sections");
   for (const Body::Section& section : sections) {
     if (&section != &sections.back() && section.at.length < Body::kCopyBytesMin)
       return refuse("a section before the last is smaller than 5 MiB");
@@ -198,6 +200,8 @@ Status check_put(const Body& body, const PutHow& how) {
     if (source.range.offset > source.object_size ||
         source.range.length > source.object_size - source.range.offset)
       return refuse("a range is outside its object");
+    if (source.range.length < source.object_size && source.object_size <= Body::kCopyBytesMin)
+      return refuse("a part of an object of at most 5 MiB");
   }
   return {};
 }

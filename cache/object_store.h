@@ -51,10 +51,13 @@ struct ObjectRange {
 // travel at all. Cheap to copy, immutable, may be read many times (retries) and by several threads.
 // The files must not change while a Body refers to them.
 // Each of its sections has at least kCopyBytesMin bytes, unless it is the last: stores join no
-// smaller ones to ranges of objects.
+// smaller ones to ranges of objects. A range that is not its whole object is of one with more than
+// kCopyBytesMin bytes.
 class Body {
  public:
   static constexpr uint64_t kCopyBytesMin = 5ULL << 20;
+  static constexpr uint64_t kBytesMax = 5ULL << 40;
+  static constexpr size_t kSectionsMax = 5000;  // of a body with ranges of objects
 
   Body() = default;
   explicit Body(Buffer bytes) { add(std::move(bytes)); }
@@ -187,7 +190,7 @@ inline constexpr std::string_view kDefaultContentType = "application/octet-strea
 // kInvalid when no store can keep them: names that are no lower-case HTTP tokens or come twice,
 // values with control characters or that are not UTF-8, or more than 8 KiB in all.
 Status check_headers(const ObjectHeaders& headers);
-// kInvalid when a put of `body` breaks a rule of Body or of PutHow.
+// kInvalid when a put of `body` breaks a rule of Body, of its headers or of its condition.
 Status check_put(const Body& body, const PutHow& how);
 
 // After a failed write: may it have happened?

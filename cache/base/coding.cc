@@ -108,6 +108,27 @@ std::optional<ByteVec> from_base32(std::string_view text) {
   return out;
 }
 
+std::optional<std::string> from_base64(std::string_view text) {
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  if (text.size() % 4 != 0) return std::nullopt;
+  for (int padding = 0; padding < 2 && text.ends_with('='); ++padding) text.remove_suffix(1);
+  std::string out;
+  uint32_t bits = 0;
+  int held = 0;
+  for (const char c : text) {
+    const size_t value = kDigits.find(c);
+    if (value == std::string_view::npos) return std::nullopt;
+    bits = (bits << 6 | static_cast<uint32_t>(value)) & 0xffff;
+    held += 6;
+    if (held < 8) continue;
+    held -= 8;
+    out.push_back(static_cast<char>(bits >> held & 0xff));
+  }
+  if (held >= 6 || (bits & ((1U << held) - 1)) != 0) return std::nullopt;
+  return out;
+}
+
 bool is_utf8(std::string_view text) {
   size_t i = 0;
   while (i < text.size()) {
