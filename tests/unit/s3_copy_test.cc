@@ -156,6 +156,10 @@ TEST_CASE("s3 copy: with a condition in one request on AWS, in parts elsewhere")
   REQUIRE(all.size() == 1);
   CHECK(all[0].header("if-none-match") == "*");
   CHECK_FALSE(all[0].may_resend);
+  Body longer = copy_of("from", 6 * kMiB, {0, 6 * kMiB});
+  longer.add(Buffer::copy("tail"));
+  REQUIRE(put_sync(*on_aws.store, "to", longer, {}, Bucket::context()));
+  CHECK(on_aws.http->sent().at(1).header("x-amz-checksum-algorithm") == "CRC32C");
 }
 
 TEST_CASE("s3 copy: parts that are copied beside parts that are sent") {
@@ -170,6 +174,7 @@ TEST_CASE("s3 copy: parts that are copied beside parts that are sent") {
   REQUIRE(put_sync(*bucket.store, "to", body, {}, Bucket::context()));
   const auto all = bucket.http->sent();
   REQUIRE(all.size() == 4);
+  CHECK(all[0].header("x-amz-checksum-algorithm").empty());  // who copies may not tell the sum
   CHECK(all[1].body.empty());
   CHECK(all[1].header("x-amz-copy-source") == "/data/from");
   CHECK(all[1].header("x-amz-copy-source-range") == "bytes=100-6291555");
