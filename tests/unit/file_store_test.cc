@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "cache/await.h"
+#include "cache/base/digest.h"
 #include "tests/support/object_store_suite.h"
 #include "tests/support/temp_dir.h"
 
@@ -122,6 +123,24 @@ TEST_CASE("of puts over one version through several opens of a directory exactly
     REQUIRE(winners.size() == 1);
     CHECK(as_chars(fixture.get("k")->bytes) == std::to_string(winners.front()));
   }
+}
+
+TEST_CASE("a put over a version waits for nobody who holds the key's lock, and loses nothing") {
+  Fixture fixture;
+  const auto etag = fixture.put("k", "base");
+  REQUIRE(etag);
+  const std::string name = "root/.tmp/lock-" + sha256(as_bytes("k")).hex().substr(0, 2);
+  {
+    const auto lock = posix_env().lock_file(fixture.dir / name);
+    REQUIRE(lock);
+    const auto put =
+        put_sync(*fixture.store, "k", Body(Buffer::copy("new")), PutHow::over(*etag), {});
+    CHECK(code_of(put) == Errc::kTransient);
+    CHECK(put.error().no_effect());
+    CHECK(fixture.put("k2", "others go on"));
+  }
+  CHECK(as_chars(fixture.get("k")->bytes) == "base");
+  CHECK(put_sync(*fixture.store, "k", Body(Buffer::copy("new")), PutHow::over(*etag), {}));
 }
 
 TEST_CASE("a file's headers are attributes that other tools read and write") {
