@@ -13,7 +13,7 @@ constexpr int kRounds = 4;
 constexpr size_t kRacers = 8;
 
 // What one racer of a round writes.
-std::string text_of(int round, size_t racer) {
+std::string racer_text(int round, size_t racer) {
   return "probe of If-Match " + std::to_string(round) + "." + std::to_string(racer);
 }
 
@@ -27,7 +27,7 @@ Result<bool> race(ObjectStore& store, const std::string& key, int round, std::st
                   const Context& context) {
   std::vector<Awaited<std::string>> answers(kRacers);
   for (size_t i = 0; i < kRacers; ++i)
-    store.put(key, Body(Buffer::copy(text_of(round, i))), PutHow::over(etag), context,
+    store.put(key, Body(Buffer::copy(racer_text(round, i))), PutHow::over(etag), context,
               answers[i].callback());
   size_t winners = 0;
   size_t winner = 0;
@@ -48,7 +48,7 @@ Result<bool> race(ObjectStore& store, const std::string& key, int round, std::st
   TRY(failed);
   if (winners == 0) return false;  // it refuses also what it should take
   TRY_ASSIGN(const GetResult there, get_sync(store, key, GetRange::all(), context));
-  if (as_chars(there.bytes) != text_of(round, winner)) return false;
+  if (as_chars(there.bytes) != racer_text(round, winner)) return false;
   const auto late = put_sync(store, key, Body(Buffer::copy("late")), PutHow::over(etag), context);
   if (late) return false;
   if (late.error().code() != Errc::kPrecondition) return tl::unexpected<Error>(late.error());
