@@ -1,22 +1,45 @@
 #include "cache/object_store.h"
 
 #include <algorithm>
+#include <set>
 
 #include "cache/await.h"
+#include "cache/base/coding.h"
 
 namespace cairn {
 
 void Body::add(Buffer bytes) {
   if (bytes.empty()) return;
   const uint64_t length = bytes.size();
-  pieces_.push_back(Piece{size_, std::move(bytes), nullptr, {}});
+  pieces_.push_back(Piece{size_, std::move(bytes), nullptr, {}, nullptr});
   size_ += length;
 }
 
 void Body::add(std::shared_ptr<File> file, ByteRange range) {
   if (range.length == 0) return;
-  pieces_.push_back(Piece{size_, {}, std::move(file), range});
+  pieces_.push_back(Piece{size_, {}, std::move(file), range, nullptr});
   size_ += range.length;
+}
+
+void Body::add(ObjectRange source) {
+  const uint64_t length = source.range.length;
+  if (length == 0) return;
+  pieces_.push_back(
+      Piece{size_, {}, nullptr, {}, std::make_shared<const ObjectRange>(std::move(source))});
+  size_ += length;
+  objects_bytes_ += length;
+}
+
+std::vector<Body::Section> Body::sections() const {
+  std::vector<Section> out;
+  for (const Piece& piece : pieces_) {
+    if (!piece.object && !out.empty() && out.back().object == nullptr) {
+      out.back().at.length += piece.length();
+    } else {
+      out.push_back({{piece.start, piece.length()}, piece.object.get()});
+    }
+  }
+  return out;
 }
 
 Result<size_t> Body::read_at(uint64_t offset, MutableBytes out) const {
@@ -30,6 +53,7 @@ Result<size_t> Body::read_at(uint64_t offset, MutableBytes out) const {
     const auto part = static_cast<size_t>(
         std::min<uint64_t>(it->length() - inside, out.size() - done));
     const MutableBytes target = out.subspan(done, part);
+    if (it->object) return fail(Errc::kInvalid, "a range of an object cannot be read here");
     if (it->file) {
       TRY_ASSIGN(const size_t n, it->file->read_at(it->range.offset + inside, target));
       if (n != part) return fail(Errc::kCorruption, "a cached file is shorter than its range");
@@ -48,7 +72,11 @@ Body Body::slice(ByteRange range) const {
     const uint64_t to = std::min(range.end(), piece.start + piece.length());
     if (from >= to) continue;
     const uint64_t inside = from - piece.start;
-    if (piece.file) {
+    if (piece.object) {
+      ObjectRange source = *piece.object;
+      source.range = {source.range.offset + inside, to - from};
+      part.add(std::move(source));
+    } else if (piece.file) {
       part.add(piece.file, {piece.range.offset + inside, to - from});
     } else {
       part.add(piece.bytes.slice(static_cast<size_t>(inside), static_cast<size_t>(to - from)));
@@ -58,10 +86,24 @@ Body Body::slice(ByteRange range) const {
 }
 
 Result<Buffer> Body::to_buffer() const {
+  if (has_object_ranges()) return fail(Errc::kInvalid, "a range of an object cannot be read here");
   if (pieces_.size() == 1 && !pieces_.front().file) return pieces_.front().bytes;
   ByteVec out(size_);
   TRY(read_at(0, out));
   return Buffer(std::move(out));
+}
+
+Result<Body> Body::in_memory() const {
+  Body out;
+  for (const Section& section : sections()) {
+    if (section.object != nullptr) {
+      out.add(*section.object);
+      continue;
+    }
+    TRY_ASSIGN(Buffer bytes, slice(section.at).to_buffer());
+    out.add(std::move(bytes));
+  }
+  return out;
 }
 
 namespace {
@@ -91,6 +133,79 @@ Status check_key(std::string_view key) {
   }
 }
 
+namespace {
+
+constexpr size_t kHeadersBytesMax = 8192;
+constexpr size_t kContentTypeMax = 255;
+
+bool is_token(std::string_view text) {
+  constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
+  return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+           kMarks.find(c) != std::string_view::npos;
+  });
+}
+
+bool has_control(std::string_view text) {
+  return std::any_of(text.begin(), text.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte < 0x20 || byte == 0x7f;
+  });
+}
+
+}  // namespace
+
+Status check_headers(const ObjectHeaders& headers) {
+  const auto refuse = [](std::string_view name, const char* why) {
+    return fail(Errc::kInvalid, "metadata '" + std::string(name.substr(0, 80)) + "': " + why);
+  };
+  const std::string& type = headers.content_type;
+  const bool plain =
+      std::all_of(type.begin(), type.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
+  if (!plain || type.size() > kContentTypeMax || type.starts_with(' ') || type.ends_with(' '))
+    return refuse("content-type", "it is no content type");
+  size_t bytes = 0;
+  std::set<std::string_view> names;
+  for (const auto& [name, value] : headers.metadata) {
+    if (!is_token(name)) return refuse(name, "the name is no lower-case HTTP token");
+    if (!names.insert(name).second) return refuse(name, "it comes twice");
+    if (has_control(value)) return refuse(name, "the value has a control character in it");
+    if (!is_utf8(value)) return refuse(name, "the value is not UTF-8");
+    bytes += name.size() + value.size();
+  }
+  if (bytes > kHeadersBytesMax) return refuse("", "there is more than 8 KiB of it");
+  return {};
+}
+
+Status check_put(const Body& body, const PutHow& how) {
+  TRY(check_headers(how.headers));
+  if (how.condition == PutCondition::kIfMatch &&
+      (how.if_match.empty() || has_control(how.if_match)))
+    return fail(Errc::kInvalid, "a put over a version names no version");
+  const auto refuse = [](const char* why) {
+    return fail(Errc::kInvalid, std::string("the body of a put: ") + why);
+  };
+  if (body.size() > Body::kBytesMax) return refuse("it has more than 5 TiB");
+  if (!body.has_object_ranges()) return {};
+  const auto sections = body.sections();
+  if (sections.size() > Body::kSectionsMax) return refuse("it has more than 5,000 sections");
+  for (const Body::Section& section : sections) {
+    if (&section != &sections.back() && section.at.length < Body::kCopyBytesMin)
+      return refuse("a section before the last is smaller than 5 MiB");
+    if (section.object == nullptr) continue;
+    const ObjectRange& source = *section.object;
+    TRY(check_any_key(source.key));
+    if (source.etag.empty() || has_control(source.etag))
+      return refuse("a range of an object without a version");
+    if (source.range.offset > source.object_size ||
+        source.range.length > source.object_size - source.range.offset)
+      return refuse("a range is outside its object");
+    if (source.range.length < source.object_size && source.object_size <= Body::kCopyBytesMin)
+      return refuse("a part of an object of at most 5 MiB");
+  }
+  return {};
+}
+
 bool outcome_unknown(const Error& error) {
   if (error.no_effect()) return false;
   switch (error.code()) {
@@ -108,10 +223,16 @@ Result<GetResult> get_sync(ObjectStore& store, std::string key, GetRange range, 
   });
 }
 
-Result<std::string> put_sync(ObjectStore& store, std::string key, Body body,
-                             PutCondition condition, Context context) {
+Result<ObjectHead> head_sync(ObjectStore& store, std::string key, Context context) {
+  return await<ObjectHead>([&](Callback<ObjectHead> done) {
+    store.head(std::move(key), std::move(context), std::move(done));
+  });
+}
+
+Result<std::string> put_sync(ObjectStore& store, std::string key, Body body, PutHow how,
+                             Context context) {
   return await<std::string>([&](Callback<std::string> done) {
-    store.put(std::move(key), std::move(body), condition, std::move(context), std::move(done));
+    store.put(std::move(key), std::move(body), std::move(how), std::move(context), std::move(done));
   });
 }
 

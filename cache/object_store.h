@@ -28,6 +28,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "cache/base/bytes.h"
@@ -37,23 +38,52 @@
 
 namespace cairn {
 
-// The bytes of a put: memory and ranges of files, in order, so that a pack goes from the cache to
-// the store without being copied into memory. Cheap to copy, immutable, may be read many times
-// (retries) and by several threads. The files must not change while a Body refers to them.
+// Bytes of one version of an object of the same store.
+struct ObjectRange {
+  std::string key;
+  std::string etag;  // the version; another one makes the put fail with kPrecondition
+  uint64_t object_size = 0;
+  ByteRange range;  // inside the object
+};
+
+// The bytes of a put: memory, ranges of files and of objects, in order, so that a pack goes from
+// the cache to the store without being copied into memory, and what the store has already does not
+// travel at all. Cheap to copy, immutable, may be read many times (retries) and by several threads.
+// The files must not change while a Body refers to them.
+// Each of its sections has at least kCopyBytesMin bytes, unless it is the last: stores join no
+// smaller ones to ranges of objects. A range that is not its whole object is of one with more than
+// kCopyBytesMin bytes.
 class Body {
  public:
+  static constexpr uint64_t kCopyBytesMin = 5ULL << 20;
+  static constexpr uint64_t kBytesMax = 5ULL << 40;
+  static constexpr size_t kSectionsMax = 5000;  // of a body with ranges of objects
+
   Body() = default;
   explicit Body(Buffer bytes) { add(std::move(bytes)); }
   void add(Buffer bytes);
   void add(std::shared_ptr<File> file, ByteRange range);
+  void add(ObjectRange source);
   uint64_t size() const { return size_; }
+  bool has_object_ranges() const { return objects_bytes_ > 0; }
+  // What is not in the store yet: all but the ranges of objects.
+  uint64_t own_bytes() const { return size_ - objects_bytes_; }
+  // The whole of it in order: ranges of objects, and what lies between them as one each. The
+  // pointers live as long as this body.
+  struct Section {
+    ByteRange at;                         // in the body
+    const ObjectRange* object = nullptr;  // null: bytes that read_at reads
+  };
+  std::vector<Section> sections() const;
   // Fills `out` from `offset`; returns how much was read, less than out.size() only at the end.
-  // A file that is shorter than its range is kCorruption.
+  // Not of ranges of objects (kInvalid). A file that is shorter than its range is kCorruption.
   Result<size_t> read_at(uint64_t offset, MutableBytes out) const;
   // A part of this body that shares its memory and files. Requires range.end() <= size().
   Body slice(ByteRange range) const;
   // The whole body in memory.
   Result<Buffer> to_buffer() const;
+  // The same body without files: what they hold is in memory.
+  Result<Body> in_memory() const;
 
  private:
   struct Piece {
@@ -61,19 +91,52 @@ class Body {
     Buffer bytes;
     std::shared_ptr<File> file;  // when set, `range` of it instead of `bytes`
     ByteRange range;
-    uint64_t length() const { return file ? range.length : bytes.size(); }
+    std::shared_ptr<const ObjectRange> object;  // when set, that instead
+    uint64_t length() const {
+      if (object) return object->range.length;
+      return file ? range.length : bytes.size();
+    }
   };
   std::vector<Piece> pieces_;
   uint64_t size_ = 0;
+  uint64_t objects_bytes_ = 0;
 };
 
-enum class PutCondition : uint8_t { kAlways, kIfAbsent };
+// kIfMatch: only over the version that an etag names.
+enum class PutCondition : uint8_t { kAlways, kIfAbsent, kIfMatch };
+
+// What an object carries beside its bytes. Names of metadata are in lower case, without the
+// "x-amz-meta-" that they travel with; the order means nothing. A head gives back what was put,
+// without blanks at the ends of a value.
+struct ObjectHeaders {
+  std::string content_type;  // empty: application/octet-stream
+  std::vector<std::pair<std::string, std::string>> metadata;
+};
+
+struct PutHow {
+  PutCondition condition = PutCondition::kAlways;
+  std::string if_match;   // the etag of kIfMatch
+  ObjectHeaders headers;  // all of them: a put keeps nothing of what the object had
+  PutHow() = default;
+  PutHow(PutCondition how) : condition(how) {}  // NOLINT(google-explicit-constructor)
+  static PutHow over(std::string etag) {
+    PutHow how(PutCondition::kIfMatch);
+    how.if_match = std::move(etag);
+    return how;
+  }
+};
 
 struct ObjectInfo {
   std::string key;
   uint64_t size = 0;
   std::string etag;  // opaque
   int64_t mtime_ns = 0;
+};
+
+// What a head tells of an object.
+struct ObjectHead {
+  ObjectInfo info;
+  ObjectHeaders headers;
 };
 
 // What a get asks for. kSuffix: the last `length` bytes (or all, when the object is smaller).
@@ -123,6 +186,13 @@ Status check_key(std::string_view key);
 // kInvalid when no bucket can hold `key`: it is empty, over 1,024 bytes or has a NUL byte.
 Status check_any_key(std::string_view key);
 
+inline constexpr std::string_view kDefaultContentType = "application/octet-stream";
+// kInvalid when no store can keep them: names that are no lower-case HTTP tokens or come twice,
+// values with control characters or that are not UTF-8, or more than 8 KiB in all.
+Status check_headers(const ObjectHeaders& headers);
+// kInvalid when a put of `body` breaks a rule of Body, of its headers or of its condition.
+Status check_put(const Body& body, const PutHow& how);
+
 // After a failed write: may it have happened?
 bool outcome_unknown(const Error& error);
 
@@ -134,8 +204,10 @@ class ObjectStore {
   virtual ~ObjectStore() = default;
   // A range that starts at or behind the object's end gives no bytes and the size.
   virtual void get(std::string key, GetRange range, Context context, Callback<GetResult> done) = 0;
-  // Completes with the new object's etag.
-  virtual void put(std::string key, Body body, PutCondition condition, Context context,
+  virtual void head(std::string key, Context context, Callback<ObjectHead> done) = 0;
+  // Completes with the new object's etag. kPrecondition: the condition did not hold (also where
+  // there is no object to match), or a range's object is another version.
+  virtual void put(std::string key, Body body, PutHow how, Context context,
                    Callback<std::string> done) = 0;
   // Removing what is not there succeeds.
   virtual void remove(std::string key, Context context, Callback<void> done) = 0;
@@ -149,8 +221,9 @@ class ObjectStore {
 
 // Calls that wait for the answer. Never from a task of the store's executor.
 Result<GetResult> get_sync(ObjectStore& store, std::string key, GetRange range, Context context);
-Result<std::string> put_sync(ObjectStore& store, std::string key, Body body,
-                             PutCondition condition, Context context);
+Result<ObjectHead> head_sync(ObjectStore& store, std::string key, Context context);
+Result<std::string> put_sync(ObjectStore& store, std::string key, Body body, PutHow how,
+                             Context context);
 Status remove_sync(ObjectStore& store, std::string key, Context context);
 Result<ListPage> list_sync(ObjectStore& store, ListScope scope, std::string after,
                            uint32_t limit, Context context);

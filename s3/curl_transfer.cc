@@ -70,8 +70,9 @@ Status CurlTransfer::prepare(CURL* handle, const CurlOptions& options, Clock& cl
   set(handle, CURLOPT_CONNECTTIMEOUT_MS,
       static_cast<long>(duration_cast<milliseconds>(options.connect_timeout).count()));
   set(handle, CURLOPT_LOW_SPEED_LIMIT, 1L);
-  set(handle, CURLOPT_LOW_SPEED_TIME,
-      static_cast<long>(duration_cast<seconds>(options.stall_timeout).count()));
+  const Duration stall =
+      request_.stall_timeout > Duration::zero() ? request_.stall_timeout : options.stall_timeout;
+  set(handle, CURLOPT_LOW_SPEED_TIME, static_cast<long>(duration_cast<seconds>(stall).count()));
   const Duration left = request_.context.deadline.left(clock);
   if (left < std::chrono::hours(24 * 20))
     set(handle, CURLOPT_TIMEOUT_MS,

@@ -6,9 +6,12 @@
 #include <cerrno>
 #include <mutex>
 #include <set>
+#include <thread>
 
+#include "cache/base/digest.h"
 #include "cache/base/log.h"
 #include "cache/base/mutex.h"
+#include "s3/file_headers.h"
 #include "s3/file_walk.h"
 #include "s3/request.h"
 
@@ -22,6 +25,7 @@ constexpr size_t kKnownDirsMax = 65'536;          // remembered as durable
 constexpr size_t kSweepMax = 10'000;              // temporaries looked at by one open
 constexpr int64_t kTemporaryAgeNs = 86'400'000'000'000;  // a day
 constexpr int kReadTries = 10;
+constexpr int kLockTries = 1000;
 
 // As `put` names its temporaries. Other files may lie in a directory that is no store of ours.
 bool is_temporary_name(std::string_view name) {
@@ -94,7 +98,8 @@ class FileStore::Directory {
   Status prepare(Create create);
 
   Result<GetResult> get(const std::string& key, const GetRange& range, const Context& context);
-  Result<std::string> put(const std::string& key, const Body& body, PutCondition condition,
+  Result<ObjectHead> head(const std::string& key);
+  Result<std::string> put(const std::string& key, const Body& body, const PutHow& how,
                           const Context& context);
   Status remove(const std::string& key);
   Result<ListPage> list(const ListScope& scope, const std::string& after, uint32_t limit,
@@ -112,9 +117,20 @@ class FileStore::Directory {
                    const std::string& what);
   Result<std::unique_ptr<File>> create_temporary(const std::string& path);
   Result<std::string> write_temporary(const std::string& path, const Body& body,
-                                      const Context& context, const std::string& what);
+                                      const ObjectHeaders& headers, const Context& context,
+                                      const std::string& what);
+  Status write_own(File& to, const Body& body, ByteRange at, const Context& context,
+                   const std::string& what);
+  Status copy_range(File& to, uint64_t offset, const ObjectRange& source, const Context& context,
+                    const std::string& what);
+  Result<FileInfo> object_info(const std::string& key, const std::string& what);
+  Status check_version(const std::string& key, const std::string& etag, const std::string& what);
+  Result<std::unique_ptr<FileLock>> lock_key(const std::string& key, const Context& context,
+                                             const std::string& what);
   Status publish(const Temporary& temporary, const std::string& key, PutCondition condition,
                  const std::string& what);
+  Status replace_version(const Temporary& temporary, const std::string& key,
+                         const std::string& etag, const Context& context, const std::string& what);
   Status give_name(const Temporary& temporary, const std::string& path, PutCondition condition,
                    const std::string& what);
   Status ensure_durable_dir(const std::string& relative);
@@ -178,6 +194,35 @@ void FileStore::Directory::sweep() {
   if (removed > 0) log_debug("file://{}: removed {} stale temporary files", root_, removed);
 }
 
+Result<FileInfo> FileStore::Directory::object_info(const std::string& key,
+                                                   const std::string& what) {
+  const auto info = env_.stat(root_ + "/" + key);
+  if (!info) {
+    if (is_missing(info.error())) return fail(Errc::kNotFound, what + ": no such object");
+    return tl::unexpected<Error>(to_port(info.error(), what));
+  }
+  if (info->is_symlink)
+    return fail(Errc::kUnsupported, what + ": it is a symbolic link, which is not followed");
+  if (!info->is_regular) return fail(Errc::kNotFound, what + ": no such object");
+  return info;
+}
+
+Result<ObjectHead> FileStore::Directory::head(const std::string& key) {
+  TRY(check_file_key(key));
+  const std::string path = root_ + "/" + key;
+  const std::string what = say("head", key);
+  for (int tries = 0; tries < kReadTries; ++tries) {
+    TRY_ASSIGN(const FileInfo before, object_info(key, what));
+    auto headers = read_file_headers(env_, path);
+    if (!headers && is_missing(headers.error())) continue;
+    if (!headers) return tl::unexpected<Error>(to_port(std::move(headers).error(), what));
+    const auto after = env_.stat(path);
+    if (!after || file_etag(*after) != file_etag(before)) continue;
+    return ObjectHead{{key, before.size, file_etag(before), before.mtime_ns}, *std::move(headers)};
+  }
+  return fail(Errc::kTransient, what + ": it keeps changing while it is read");
+}
+
 Result<GetResult> FileStore::Directory::get(const std::string& key, const GetRange& range,
                                             const Context& context) {
   TRY(check_file_key(key));
@@ -186,14 +231,8 @@ Result<GetResult> FileStore::Directory::get(const std::string& key, const GetRan
   // The etag comes from the path, the bytes from the open file: read again when another put came
   // in between.
   for (int tries = 0; tries < kReadTries; ++tries) {
-    const auto before = env_.stat(path);
-    if (!before) {
-      if (is_missing(before.error())) return fail(Errc::kNotFound, what + ": no such object");
-      return tl::unexpected<Error>(to_port(before.error(), what));
-    }
-    if (before->is_symlink)
-      return fail(Errc::kUnsupported, what + ": it is a symbolic link, which is not followed");
-    if (!before->is_regular) return fail(Errc::kNotFound, what + ": no such object");
+    const auto before = object_info(key, what);
+    if (!before) return tl::unexpected<Error>(before.error());
     if (!range.if_match.empty() && range.if_match != file_etag(*before))
       return fail(Errc::kPrecondition, what + ": the object is another version now");
     auto file = env_.open(path, OpenMode::kRead);
@@ -236,21 +275,75 @@ Result<std::unique_ptr<File>> FileStore::Directory::create_temporary(const std::
   return env_.open(path, OpenMode::kCreateNew);
 }
 
-// Writes and syncs the body; returns its etag.
+Status FileStore::Directory::write_own(File& to, const Body& body, ByteRange at,
+                                       const Context& context, const std::string& what) {
+  ByteVec piece(static_cast<size_t>(std::min<uint64_t>(at.length, kPieceBytes)));
+  for (uint64_t offset = at.offset; offset < at.end();) {
+    if (auto over = gave_up(context, clock_, what))
+      return tl::unexpected<Error>(std::move(*over).with_no_effect());
+    const MutableBytes step = MutableBytes(piece).first(
+        static_cast<size_t>(std::min<uint64_t>(piece.size(), at.end() - offset)));
+    auto n = body.read_at(offset, step);
+    if (!n) return tl::unexpected<Error>(std::move(n).error().wrap(what).with_no_effect());
+    if (auto status = to.write_at(offset, step.first(*n)); !status)
+      return not_done(std::move(status).error(), what);
+    offset += *n;
+  }
+  return {};
+}
+
+// The etag comes from the path, the bytes from the open file: both before and behind the copy the
+// path has to be the version asked for.
+Status FileStore::Directory::copy_range(File& to, uint64_t offset, const ObjectRange& source,
+                                        const Context& context, const std::string& what) {
+  if (auto key = check_file_key(source.key); !key) return key;
+  TRY(check_version(source.key, source.etag, what));
+  auto file = env_.open(root_ + "/" + source.key, OpenMode::kRead);
+  if (!file) {
+    if (is_missing(file.error())) return check_version(source.key, source.etag, what);
+    return not_done(std::move(file).error(), what);
+  }
+  ByteVec piece(static_cast<size_t>(std::min<uint64_t>(source.range.length, kPieceBytes)));
+  for (uint64_t done = 0; done < source.range.length;) {
+    if (auto over = gave_up(context, clock_, what))
+      return tl::unexpected<Error>(std::move(*over).with_no_effect());
+    const MutableBytes step = MutableBytes(piece).first(
+        static_cast<size_t>(std::min<uint64_t>(piece.size(), source.range.length - done)));
+    const auto n = (*file)->read_at(source.range.offset + done, step);
+    if (!n) return not_done(n.error(), what);
+    if (*n == 0) break;  // another version
+    if (auto status = to.write_at(offset + done, step.first(*n)); !status)
+      return not_done(std::move(status).error(), what);
+    done += *n;
+  }
+  return check_version(source.key, source.etag, what);
+}
+
+// kPrecondition unless the object is that version.
+Status FileStore::Directory::check_version(const std::string& key, const std::string& etag,
+                                           const std::string& what) {
+  const auto info = env_.stat(root_ + "/" + key);
+  if (!info && !is_missing(info.error())) return not_done(info.error(), what);
+  if (info && info->is_regular && !info->is_symlink && file_etag(*info) == etag) return {};
+  return fail(Errc::kPrecondition, what + ": '" + key + "' is another version now");
+}
+
+// Writes and syncs body and headers; returns the etag. The headers first: then they are as durable
+// as the bytes.
 Result<std::string> FileStore::Directory::write_temporary(const std::string& path, const Body& body,
+                                                          const ObjectHeaders& headers,
                                                           const Context& context,
                                                           const std::string& what) {
   auto file = create_temporary(path);
   if (!file) return not_done(std::move(file).error(), what);
-  ByteVec piece(static_cast<size_t>(std::min<uint64_t>(body.size(), kPieceBytes)));
-  for (uint64_t offset = 0; offset < body.size();) {
-    if (auto over = gave_up(context, clock_, what))
-      return tl::unexpected<Error>(std::move(*over).with_no_effect());
-    auto n = body.read_at(offset, piece);
-    if (!n) return tl::unexpected<Error>(std::move(n).error().wrap(what).with_no_effect());
-    if (auto status = (*file)->write_at(offset, Bytes(piece).first(*n)); !status)
-      return not_done(std::move(status).error(), what);
-    offset += *n;
+  if (auto status = write_file_headers(env_, path, headers); !status)
+    return not_done(std::move(status).error(), what);
+  for (const Body::Section& section : body.sections()) {
+    if (section.object != nullptr) {
+      TRY(copy_range(**file, section.at.offset, *section.object, context, what));
+    } else {
+      TRY(write_own(**file, body, section.at, context, what));
+    }
   }
   if (auto status = (*file)->sync_data(); !status) return not_done(std::move(status).error(), what);
   const auto info = env_.stat(path);
@@ -259,29 +352,68 @@ Result<std::string> FileStore::Directory::write_temporary(const std::string& pat
 }
 
 Result<std::string> FileStore::Directory::put(const std::string& key, const Body& body,
-                                              PutCondition condition, const Context& context) {
+                                              const PutHow& how, const Context& context) {
   TRY(check_file_key(key));
+  TRY(check_put(body, how));
   // Not before: who only looks at a directory takes nothing out of it.
   std::call_once(swept_, [this] { sweep(); });
   const std::string what = say("put", key);
+  if (how.condition == PutCondition::kIfMatch) {  // before all is written for nothing
+    TRY(check_version(key, how.if_match, what));
+  }
   Temporary temporary;
   temporary.path = fmt::format("{}/{}/{}", root_, kTemporaryDir, uuid_text(make_uuid(rng_)));
-  Result<std::string> result = write_temporary(temporary.path, body, context, what);
+  Result<std::string> result = write_temporary(temporary.path, body, how.headers, context, what);
   bool named = false;
   if (result) {
     temporary.etag = *result;
     Status status;
     if (auto over = gave_up(context, clock_, what)) {
       status = tl::unexpected<Error>(std::move(*over).with_no_effect());
+    } else if (how.condition == PutCondition::kIfMatch) {
+      status = replace_version(temporary, key, how.if_match, context, what);
     } else {
-      status = publish(temporary, key, condition, what);
+      status = publish(temporary, key, how.condition, what);
     }
     named = status.has_value();
     if (!status) result = tl::unexpected<Error>(std::move(status).error());
   }
   // After a rename there is nothing to remove. What cannot be removed is swept another day.
-  if (!named || condition == PutCondition::kIfAbsent) (void)env_.remove(temporary.path);
+  if (!named || how.condition == PutCondition::kIfAbsent) (void)env_.remove(temporary.path);
   return result;
+}
+
+// Who replaces versions of one key does it one after the other, also in other processes.
+Result<std::unique_ptr<FileLock>> FileStore::Directory::lock_key(const std::string& key,
+                                                                 const Context& context,
+                                                                 const std::string& what) {
+  const std::string path =
+      fmt::format("{}/{}/lock-{}", root_, kTemporaryDir, sha256(as_bytes(key)).hex().substr(0, 2));
+  // Nobody holds it for longer than a look and a rename.
+  for (int tries = 0; tries < kLockTries; ++tries) {
+    auto lock = env_.lock_file(path);
+    if (lock) return lock;
+    if (lock.error().code() != Errc::kExists) return not_done(std::move(lock).error(), what);
+    if (auto over = gave_up(context, clock_, what))
+      return tl::unexpected<Error>(std::move(*over).with_no_effect());
+    std::this_thread::yield();
+  }
+  return tl::unexpected<Error>(
+      Error(Errc::kTransient, what + ": others are replacing objects").with_no_effect());
+}
+
+Status FileStore::Directory::replace_version(const Temporary& temporary, const std::string& key,
+                                             const std::string& etag, const Context& context,
+                                             const std::string& what) {
+  const std::string path = root_ + "/" + key;
+  {
+    TRY_ASSIGN(const auto lock, lock_key(key, context, what));
+    TRY(check_version(key, etag, what));
+    TRY(give_name(temporary, path, PutCondition::kAlways, what));
+  }
+  if (auto synced = env_.sync_dir(parent_of(path)); !synced)
+    return fail(Errc::kIo, what + ": " + synced.error().message(), synced.error().sys_errno());
+  return {};
 }
 
 Status FileStore::Directory::publish(const Temporary& temporary, const std::string& key,
@@ -418,13 +550,21 @@ void FileStore::get(std::string key, GetRange range, Context context, Callback<G
                           const Context& request) { return directory->get(key, range, request); });
 }
 
-void FileStore::put(std::string key, Body body, PutCondition condition, Context context,
+void FileStore::head(std::string key, Context context, Callback<ObjectHead> done) {
+  std::string what = directory_->say("head", key);
+  run_task<ObjectHead>(executor_, clock_, std::move(context), std::move(what), std::move(done),
+                       [directory = directory_, key = std::move(key)](const Context&) {
+                         return directory->head(key);
+                       });
+}
+
+void FileStore::put(std::string key, Body body, PutHow how, Context context,
                     Callback<std::string> done) {
   std::string what = directory_->say("put", key);
   run_task<std::string>(
       executor_, clock_, std::move(context), std::move(what), std::move(done),
-      [directory = directory_, key = std::move(key), body = std::move(body), condition](
-          const Context& request) { return directory->put(key, body, condition, request); });
+      [directory = directory_, key = std::move(key), body = std::move(body), how = std::move(how)](
+          const Context& request) { return directory->put(key, body, how, request); });
 }
 
 void FileStore::remove(std::string key, Context context, Callback<void> done) {

@@ -6,6 +6,13 @@
 // changed. So a completed put or remove survives power loss, and what a crash leaves behind is a
 // temporary, which the first put of a later store removes when it is a day old.
 //
+// kIfMatch looks at the version and renames under a lock on a file in `.tmp`, which the kernel
+// frees when its holder dies. So of many such puts over one version exactly one wins, whatever
+// process they come from, on other hosts too where the filesystem carries flock(2) there. A put of
+// another kind, a remove or another tool's write that comes between the look and the rename is
+// lost. Ranges of objects are read from their files; their versions are looked at before and
+// behind. Content type and metadata: s3/file_headers.h.
+//
 // Threads: thread-safe, also between processes that use the same directory. Requests are blocking
 // file I/O in tasks of the executor; deadline and cancellation are looked at between pieces of
 // 1 MiB, so a disk that hangs holds the request as it holds any process.
@@ -42,7 +49,8 @@ class FileStore final : public ObjectStore {
                                                  Create create);
 
   void get(std::string key, GetRange range, Context context, Callback<GetResult> done) override;
-  void put(std::string key, Body body, PutCondition condition, Context context,
+  void head(std::string key, Context context, Callback<ObjectHead> done) override;
+  void put(std::string key, Body body, PutHow how, Context context,
            Callback<std::string> done) override;
   void remove(std::string key, Context context, Callback<void> done) override;
   void list(ListScope scope, std::string after, uint32_t limit, Context context,

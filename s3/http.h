@@ -40,6 +40,8 @@ struct HttpRequest {
   // A kept-alive connection may turn out dead after the request was written. When true the request
   // is then sent again on a new one; false for requests whose second sending means something else.
   bool may_resend = true;
+  // How long nothing may arrive or leave; zero: what the client was told.
+  Duration stall_timeout{0};
   // Past any proxy: for services of this machine whose answers are for nobody else.
   bool direct = false;
 };

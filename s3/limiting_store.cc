@@ -112,14 +112,21 @@ void LimitingStore::get(std::string key, GetRange range, Context context,
                  });
 }
 
-void LimitingStore::put(std::string key, Body body, PutCondition condition, Context context,
+void LimitingStore::head(std::string key, Context context, Callback<ObjectHead> done) {
+  std::string what = description() + ": head '" + key + "'";
+  run<ObjectHead>(reads_, context, std::move(what), std::move(done),
+                  [base = base_, key = std::move(key), context](Callback<ObjectHead> next) {
+                    base->head(key, context, std::move(next));
+                  });
+}
+
+void LimitingStore::put(std::string key, Body body, PutHow how, Context context,
                         Callback<std::string> done) {
   std::string what = description() + ": put '" + key + "'";
-  run<std::string>(writes_, context, std::move(what), std::move(done),
-                   [base = base_, key = std::move(key), body = std::move(body), condition,
-                    context](Callback<std::string> next) {
-                     base->put(key, body, condition, context, std::move(next));
-                   });
+  run<std::string>(
+      writes_, context, std::move(what), std::move(done),
+      [base = base_, key = std::move(key), body = std::move(body), how = std::move(how), context](
+          Callback<std::string> next) { base->put(key, body, how, context, std::move(next)); });
 }
 
 void LimitingStore::remove(std::string key, Context context, Callback<void> done) {

@@ -1,9 +1,9 @@
 // LimitingStore: bounds how many requests are under way and how many wait.
 //
-// Reads (get, list) and writes (put, remove) have a lane each, so that a reader never waits behind
-// uploads. A lane is first in, first out. A request that waits ends at once when its deadline
-// passes or its caller gives up; one that finds the queue full gets kTransient with no_effect().
-// Put it below retries, so that a request that backs off holds no slot. Thread-safe.
+// Reads (get, head, list) and writes (put, remove) have a lane each, so that a reader never waits
+// behind uploads. A lane is first in, first out. A request that waits ends at once when its
+// deadline passes or its caller gives up; one that finds the queue full gets kTransient with
+// no_effect(). Put it below retries, so that a request that backs off holds no slot. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,8 @@ class LimitingStore final : public ObjectStore {
                 StoreLimits limits = {});
 
   void get(std::string key, GetRange range, Context context, Callback<GetResult> done) override;
-  void put(std::string key, Body body, PutCondition condition, Context context,
+  void head(std::string key, Context context, Callback<ObjectHead> done) override;
+  void put(std::string key, Body body, PutHow how, Context context,
            Callback<std::string> done) override;
   void remove(std::string key, Context context, Callback<void> done) override;
   void list(ListScope scope, std::string after, uint32_t limit, Context context,

@@ -28,26 +28,72 @@ void MemoryStore::get(std::string key, GetRange range, Context context, Callback
       });
 }
 
-void MemoryStore::put(std::string key, Body body, PutCondition condition, Context context,
+void MemoryStore::head(std::string key, Context context, Callback<ObjectHead> done) {
+  std::string what = "memory: head '" + key + "'";
+  run_task<ObjectHead>(
+      executor_, clock_, std::move(context), what, std::move(done),
+      [state = state_, key = std::move(key), what](const Context&) -> Result<ObjectHead> {
+        TRY(check_any_key(key));
+        const std::lock_guard lock(state->mutex);
+        const auto it = state->objects.find(key);
+        if (it == state->objects.end()) return fail(Errc::kNotFound, what + ": no such object");
+        return ObjectHead{info_of(key, it->second), it->second.headers};
+      });
+}
+
+void MemoryStore::put(std::string key, Body body, PutHow how, Context context,
                       Callback<std::string> done) {
   std::string what = "memory: put '" + key + "'";
   run_task<std::string>(
       executor_, clock_, std::move(context), what, std::move(done),
-      [state = state_, &clock = clock_, key = std::move(key), body = std::move(body), condition,
-       what](const Context& request) -> Result<std::string> {
+      [state = state_, &clock = clock_, key = std::move(key), body = std::move(body),
+       how = std::move(how), what](const Context& request) -> Result<std::string> {
         TRY(check_key(key));
-        auto bytes = body.to_buffer();
-        if (!bytes)
-          return tl::unexpected<Error>(std::move(bytes).error().wrap(what).with_no_effect());
+        TRY(check_put(body, how));
+        auto read = body.in_memory();
+        if (!read)
+          return tl::unexpected<Error>(std::move(read).error().wrap(what).with_no_effect());
         if (auto over = gave_up(request, clock, what))
           return tl::unexpected<Error>(std::move(*over).with_no_effect());
         const std::lock_guard lock(state->mutex);
-        if (condition == PutCondition::kIfAbsent && state->objects.contains(key))
+        const auto there = state->objects.find(key);
+        if (how.condition == PutCondition::kIfAbsent && there != state->objects.end())
           return fail(Errc::kPrecondition, what + ": it exists already");
+        if (how.condition == PutCondition::kIfMatch &&
+            (there == state->objects.end() || there->second.etag != how.if_match))
+          return fail(Errc::kPrecondition, what + ": the object is another version now");
+        TRY_ASSIGN(Buffer bytes, assemble(*state, *read, what));
+        ObjectHeaders headers = how.headers;
+        if (headers.content_type.empty()) headers.content_type = kDefaultContentType;
         const std::string etag = "m" + std::to_string(++state->puts);
-        state->objects[key] = Object{*std::move(bytes), etag, clock.wall_ns()};
+        state->objects[key] = Object{std::move(bytes), etag, clock.wall_ns(), std::move(headers)};
         return etag;
       });
+}
+
+// With the lock held: the versions that ranges name are those of one moment.
+Result<Buffer> MemoryStore::assemble(const State& state, const Body& body,
+                                     const std::string& what) {
+  if (!body.has_object_ranges()) return body.to_buffer();
+  ByteVec out;
+  out.reserve(static_cast<size_t>(body.size()));
+  for (const Body::Section& section : body.sections()) {
+    if (section.object == nullptr) {
+      TRY_ASSIGN(const Buffer own, body.slice(section.at).to_buffer());
+      append(out, own);
+      continue;
+    }
+    const ObjectRange& source = *section.object;
+    const auto it = state.objects.find(source.key);
+    if (it == state.objects.end() || it->second.etag != source.etag ||
+        it->second.bytes.size() != source.object_size)
+      return fail(Errc::kPrecondition,
+                  what + ": '" + source.key + "', which it takes a part of, has changed");
+    const Bytes all = it->second.bytes;
+    append(out, all.subspan(static_cast<size_t>(source.range.offset),
+                            static_cast<size_t>(source.range.length)));
+  }
+  return Buffer(std::move(out));
 }
 
 void MemoryStore::remove(std::string key, Context context, Callback<void> done) {
@@ -130,7 +176,8 @@ ListPage MemoryStore::list_level(const State& state, const std::string& prefix,
 void MemoryStore::put_foreign(const std::string& key, Buffer bytes) {
   const std::lock_guard lock(state_->mutex);
   const std::string etag = "m" + std::to_string(++state_->puts);
-  state_->objects[key] = Object{std::move(bytes), etag, clock_.wall_ns()};
+  state_->objects[key] =
+      Object{std::move(bytes), etag, clock_.wall_ns(), {std::string(kDefaultContentType), {}}};
 }
 
 std::unique_ptr<MemoryStore> MemoryStore::copy(Executor& executor) const {

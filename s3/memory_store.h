@@ -20,7 +20,8 @@ class MemoryStore final : public ObjectStore {
   MemoryStore(Executor& executor, Clock& clock);
 
   void get(std::string key, GetRange range, Context context, Callback<GetResult> done) override;
-  void put(std::string key, Body body, PutCondition condition, Context context,
+  void head(std::string key, Context context, Callback<ObjectHead> done) override;
+  void put(std::string key, Body body, PutHow how, Context context,
            Callback<std::string> done) override;
   void remove(std::string key, Context context, Callback<void> done) override;
   void list(ListScope scope, std::string after, uint32_t limit, Context context,
@@ -39,6 +40,7 @@ class MemoryStore final : public ObjectStore {
     Buffer bytes;
     std::string etag;
     int64_t mtime_ns = 0;
+    ObjectHeaders headers;
   };
   // Shared with the requests under way, which may outlive the store.
   struct State {
@@ -51,6 +53,7 @@ class MemoryStore final : public ObjectStore {
                            const std::string& after, uint32_t limit);
   static ListPage list_level(const State& state, const std::string& prefix,
                              const std::string& after, uint32_t limit);
+  static Result<Buffer> assemble(const State& state, const Body& body, const std::string& what);
   static ObjectInfo info_of(const std::string& key, const Object& object);
 
   Executor& executor_;

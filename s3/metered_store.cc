@@ -26,12 +26,22 @@ void MeteredStore::get(std::string key, GetRange range, Context context, Callbac
              });
 }
 
-void MeteredStore::put(std::string key, Body body, PutCondition condition, Context context,
-                       Callback<std::string> done) {
-  ++counters_->put;
+void MeteredStore::head(std::string key, Context context, Callback<ObjectHead> done) {
+  ++counters_->head;
   ++counters_->in_flight;
-  const uint64_t size = body.size();
-  base_->put(std::move(key), std::move(body), condition, std::move(context),
+  base_->head(std::move(key), std::move(context),
+              [counters = counters_, done = std::move(done)](Result<ObjectHead> result) {
+                finished(*counters, result);
+                done(std::move(result));
+              });
+}
+
+void MeteredStore::put(std::string key, Body body, PutHow how, Context context,
+                       Callback<std::string> done) {
+  ++(body.has_object_ranges() ? counters_->copy : counters_->put);
+  ++counters_->in_flight;
+  const uint64_t size = body.own_bytes();
+  base_->put(std::move(key), std::move(body), std::move(how), std::move(context),
              [counters = counters_, size, done = std::move(done)](Result<std::string> result) {
                if (result) counters->bytes_written += size;
                finished(*counters, result);
@@ -66,6 +76,8 @@ RequestCounts MeteredStore::counts() const {
   counts.put = counters_->put;
   counts.list = counters_->list;
   counts.remove = counters_->remove;
+  counts.head = counters_->head;
+  counts.copy = counters_->copy;
   counts.failed = counters_->failed;
   counts.bytes_read = counters_->bytes_read;
   counts.bytes_written = counters_->bytes_written;

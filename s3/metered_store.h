@@ -19,11 +19,13 @@ struct RequestCounts {
   uint64_t put = 0;
   uint64_t list = 0;
   uint64_t remove = 0;
+  uint64_t head = 0;
+  uint64_t copy = 0;           // puts of ranges of objects
   uint64_t failed = 0;         // answered with an error other than kNotFound and kPrecondition
   uint64_t bytes_read = 0;     // of completed gets
-  uint64_t bytes_written = 0;  // of completed puts
+  uint64_t bytes_written = 0;  // of completed puts and copies, what travelled to the store
   uint64_t in_flight = 0;
-  uint64_t total() const { return get + put + list + remove; }
+  uint64_t total() const { return get + put + list + remove + head + copy; }
 };
 
 class MeteredStore final : public ObjectStore {
@@ -31,7 +33,8 @@ class MeteredStore final : public ObjectStore {
   explicit MeteredStore(std::shared_ptr<ObjectStore> base);
 
   void get(std::string key, GetRange range, Context context, Callback<GetResult> done) override;
-  void put(std::string key, Body body, PutCondition condition, Context context,
+  void head(std::string key, Context context, Callback<ObjectHead> done) override;
+  void put(std::string key, Body body, PutHow how, Context context,
            Callback<std::string> done) override;
   void remove(std::string key, Context context, Callback<void> done) override;
   void list(ListScope scope, std::string after, uint32_t limit, Context context,
@@ -47,6 +50,8 @@ class MeteredStore final : public ObjectStore {
     std::atomic<uint64_t> put{0};
     std::atomic<uint64_t> list{0};
     std::atomic<uint64_t> remove{0};
+    std::atomic<uint64_t> head{0};
+    std::atomic<uint64_t> copy{0};
     std::atomic<uint64_t> failed{0};
     std::atomic<uint64_t> bytes_read{0};
     std::atomic<uint64_t> bytes_written{0};

@@ -13,7 +13,8 @@ bool may_work_again(const Error& error) {
   return error.code() == Errc::kTransient || error.code() == Errc::kTimeout;
 }
 
-bool may_create_again(const Error& error) {
+// Of a put with a condition.
+bool may_decide_again(const Error& error) {
   return error.code() == Errc::kTransient && error.no_effect();
 }
 
@@ -115,15 +116,22 @@ void RetryingStore::get(std::string key, GetRange range, Context context,
                  });
 }
 
-void RetryingStore::put(std::string key, Body body, PutCondition condition, Context context,
+void RetryingStore::head(std::string key, Context context, Callback<ObjectHead> done) {
+  std::string what = description() + ": head '" + key + "'";
+  run<ObjectHead>(parts_, policy_, context, std::move(what), may_work_again, std::move(done),
+                  [base = base_, key = std::move(key), context](Callback<ObjectHead> next) {
+                    base->head(key, context, std::move(next));
+                  });
+}
+
+void RetryingStore::put(std::string key, Body body, PutHow how, Context context,
                         Callback<std::string> done) {
   std::string what = description() + ": put '" + key + "'";
-  const auto again = condition == PutCondition::kIfAbsent ? may_create_again : may_work_again;
-  run<std::string>(parts_, policy_, context, std::move(what), again, std::move(done),
-                   [base = base_, key = std::move(key), body = std::move(body), condition,
-                    context](Callback<std::string> next) {
-                     base->put(key, body, condition, context, std::move(next));
-                   });
+  const auto again = how.condition == PutCondition::kAlways ? may_work_again : may_decide_again;
+  run<std::string>(
+      parts_, policy_, context, std::move(what), again, std::move(done),
+      [base = base_, key = std::move(key), body = std::move(body), how = std::move(how), context](
+          Callback<std::string> next) { base->put(key, body, how, context, std::move(next)); });
 }
 
 void RetryingStore::remove(std::string key, Context context, Callback<void> done) {

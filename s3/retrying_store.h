@@ -4,9 +4,9 @@
 // it, and never past the request's deadline. Cancellation and the deadline end a wait at once.
 // A request with a deadline is tried until it passes, one without at most tries_max times.
 // What is repeated:
-//   get, list, remove, put kAlways   after kTransient and kTimeout: repeating them is harmless
-//   put kIfAbsent                    after kTransient only when the error says no_effect().
-// The first create whose outcome is unknown goes back to the caller as it is: repeated, it could
+//   get, head, list, remove, put kAlways   after kTransient and kTimeout: repeating is harmless
+//   put kIfAbsent, kIfMatch                after kTransient only when the error says no_effect().
+// The first such put whose outcome is unknown goes back to the caller as it is: repeated, it could
 // meet its own success and report a lost race. The caller reads the key back to decide it. Objects
 // that are named by their content are put with kAlways and so are repeated here.
 // A put kAlways that was repeated may still be carried out twice, the second time late: keys that
@@ -41,7 +41,8 @@ class RetryingStore final : public ObjectStore {
   RetryingStore(std::shared_ptr<ObjectStore> base, const Parts& parts, RetryPolicy policy = {});
 
   void get(std::string key, GetRange range, Context context, Callback<GetResult> done) override;
-  void put(std::string key, Body body, PutCondition condition, Context context,
+  void head(std::string key, Context context, Callback<ObjectHead> done) override;
+  void put(std::string key, Body body, PutHow how, Context context,
            Callback<std::string> done) override;
   void remove(std::string key, Context context, Callback<void> done) override;
   void list(ListScope scope, std::string after, uint32_t limit, Context context,

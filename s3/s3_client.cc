@@ -167,6 +167,7 @@ void S3Client::sign_and_send(std::shared_ptr<Attempt> attempt) {
   request.max_response_bytes = call.max_response_bytes;
   request.expected_response_bytes = call.expected_response_bytes;
   request.may_resend = call.may_resend;
+  request.stall_timeout = call.stall_timeout;
   parts_.http->send(std::move(request),
                     [self = shared_from_this(), attempt](Result<HttpResponse> response) {
                       self->answered(attempt, std::move(response));
@@ -242,6 +243,7 @@ Error S3Client::error_of(const S3Call& call, const S3Answer& answer) const {
                                     .region = where->region,
                                     .access_key = answer.access_key,
                                     .is_head = call.method == "HEAD",
+                                    .conflict = call.conflict,
                                     .wall_ns = parts_.clock.wall_ns()});
 }
 

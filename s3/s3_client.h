@@ -19,6 +19,7 @@
 #include "s3/credentials.h"
 #include "s3/endpoint.h"
 #include "s3/http.h"
+#include "s3/s3_error.h"
 #include "s3/s3_options.h"
 #include "s3/sigv4.h"
 
@@ -66,6 +67,8 @@ struct S3Call {
   uint64_t max_response_bytes = 1 << 20;
   uint64_t expected_response_bytes = 0;
   bool may_resend = true;
+  Duration stall_timeout{0};
+  S3Conflict conflict = S3Conflict::kExists;
 };
 
 struct S3Answer {
@@ -87,6 +90,7 @@ class S3Client : public std::enable_shared_from_this<S3Client> {
   const S3Parts& parts() const { return parts_; }
   // Whether bodies carry a CRC32C instead of a signed hash.
   bool sends_crc32c() const;
+  bool is_aws() const { return target()->endpoint.aws; }
   // "s3://bucket/key", for messages.
   std::string object_name(const std::string& key) const;
   // What the store says it is (its Server header); empty before the first answer.

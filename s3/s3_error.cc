@@ -103,12 +103,26 @@ std::optional<Meaning> meaning_of_place(const S3ErrorBody& error, const HttpResp
   return std::nullopt;
 }
 
-std::optional<Meaning> meaning_of_code(const S3ErrorBody& error) {
+Meaning meaning_of_conflict(S3Conflict conflict) {
+  const char* sentence = "the object exists already";
+  if (conflict == S3Conflict::kOtherVersion) sentence = "the object is another version now";
+  if (conflict == S3Conflict::kOtherSource)
+    sentence = "an object that was to be copied is another version now";
+  return Meaning{Errc::kPrecondition, sentence, true};
+}
+
+std::optional<Meaning> meaning_of_code(const S3ErrorBody& error, S3Conflict conflict) {
   const std::string& code = error.code;
-  if (is_any(code, {"NoSuchKey", "NoSuchUpload"}))
+  if (code == "NoSuchKey") {
+    if (conflict != S3Conflict::kExists) return meaning_of_conflict(conflict);
     return Meaning{Errc::kNotFound, "there is no such object", true};
+  }
+  if (code == "NoSuchUpload") return Meaning{Errc::kTransient, "somebody aborted the upload", true};
   if (code == "PreconditionFailed")  // also inside an answer that began as a success
-    return Meaning{Errc::kPrecondition, "the object exists already", true};
+    return meaning_of_conflict(conflict);
+  // Over a version the caller looks at the object again in any case.
+  if (code == "ConditionalRequestConflict" && conflict == S3Conflict::kOtherVersion)
+    return meaning_of_conflict(conflict);
   if (is_any(code, {"SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling",
                     "RequestLimitExceeded", "TooManyRequests"}))
     return Meaning{Errc::kTransient, "the store asks to slow down", true};
@@ -146,7 +160,7 @@ Meaning meaning_of_status(int status, bool s3_answer, const S3ErrorContext& cont
     case 409:
       return {Errc::kTransient, "another request for the same object is under way"};
     case 412:
-      return {Errc::kPrecondition, "the object exists already", true};
+      return meaning_of_conflict(context.conflict);
     case 429:
       return {Errc::kTransient, "the store asks to slow down", true};
     case 507:
@@ -205,7 +219,7 @@ Error s3_error(const HttpResponse& response, const S3ErrorContext& context) {
   const S3ErrorBody error = parsed ? *parsed : S3ErrorBody{};
   std::optional<Meaning> meaning = meaning_of_identity(error, response, context);
   if (!meaning) meaning = meaning_of_place(error, response, context);
-  if (!meaning) meaning = meaning_of_code(error);
+  if (!meaning) meaning = meaning_of_code(error, context.conflict);
   // An Error document in an answer that began as a success: the store failed half way.
   const int status = response.status < 300 ? 500 : response.status;
   if (!meaning) meaning = meaning_of_status(status, parsed.has_value(), context);

@@ -14,6 +14,13 @@
 
 namespace cairn {
 
+// What it means when the store finds a condition of a call not met.
+enum class S3Conflict : uint8_t {
+  kExists,        // there is such an object
+  kOtherVersion,  // the object is gone or another version
+  kOtherSource,   // the same of what a copy is made of, or of the object when that had a condition
+};
+
 struct S3ErrorContext {
   std::string operation;
   std::string object;
@@ -22,7 +29,8 @@ struct S3ErrorContext {
   std::string region;
   std::string access_key;
   bool is_head = false;  // an answer without a body, whatever happened
-  int64_t wall_ns = 0;   // our clock, to say how wrong it is
+  S3Conflict conflict = S3Conflict::kExists;
+  int64_t wall_ns = 0;  // our clock, to say how wrong it is
 };
 
 // Requires a status other than 2xx, or an Error document with status 200.

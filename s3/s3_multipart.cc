@@ -1,46 +1,47 @@
 #include "s3/s3_multipart.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
 #include <vector>
 
 #include "cache/base/log.h"
+#include "s3/s3_headers.h"
+#include "s3/s3_parts.h"
 #include "s3/s3_xml.h"
 
 namespace cairn {
 
 namespace {
 
-constexpr uint64_t kMaxParts = 10'000;  // of S3
 constexpr int kPartAttempts = 4;
 constexpr Duration kFirstPause = std::chrono::milliseconds(200);
 constexpr Duration kAbortTimeout = std::chrono::seconds(30);
 
 class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
  public:
-  MultipartUpload(std::shared_ptr<S3Client> client, std::string key, Body body,
-                  PutCondition condition, Context context, Callback<std::string> done)
+  MultipartUpload(std::shared_ptr<S3Client> client, S3Put put, Callback<std::string> done)
       : client_(std::move(client)),
-        key_(std::move(key)),
-        body_(std::move(body)),
-        condition_(condition),
-        context_(std::move(context)),
-        done_(std::move(done)) {
-    const uint64_t least = (body_.size() + kMaxParts - 1) / kMaxParts;
-    part_size_ = std::max<uint64_t>({client_->settings().part_size, least, 1});
-    parts_.resize(static_cast<size_t>((body_.size() + part_size_ - 1) / part_size_));
-  }
+        put_(std::move(put)),
+        plan_(plan_parts(put_.body, client_->settings().part_size)),
+        done_(std::move(done)),
+        parts_(plan_.size()) {}
 
   void start() {
     listen();
     S3Call call = make_call("POST");
     call.use = S3Use::kCreate;
     call.query = {{"uploads", ""}};
-    if (client_->sends_crc32c()) call.headers.push_back({"x-amz-checksum-algorithm", "CRC32C"});
+    append_object_headers(put_.how.headers, call.headers);
+    // AWS tells the checksum of a part that it copied; MinIO does not, and misses it at the end.
+    if (client_->sends_crc32c() && (client_->is_aws() || !put_.body.has_object_ranges()))
+      call.headers.push_back({"x-amz-checksum-algorithm", "CRC32C"});
     send(std::move(call), [this](const S3Call& sent, const S3Answer& answer) {
       if (answer.response.status != 200) return fail_with(client_->error_of(sent, answer));
       auto id = parse_initiate_multipart(answer.response.body);
-      if (!id) return fail_with(std::move(id).error().wrap("put " + client_->object_name(key_)));
+      if (!id)
+        return fail_with(std::move(id).error().wrap("put " + client_->object_name(put_.key)));
       {
         const std::lock_guard lock(mutex_);
         upload_id_ = *std::move(id);
@@ -53,12 +54,13 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
  private:
   // A cancelled caller does not wait for the pause before a part's next attempt.
   void listen() {
-    auto listener = context_.cancel.on_cancel([weak = weak_from_this()] {
+    auto listener = put_.context.cancel.on_cancel([weak = weak_from_this()] {
       const auto self = weak.lock();
       if (!self) return;
       self->client_->parts().executor.submit([self] {
-        self->fail_with(Error(Errc::kCancelled, "put " + self->client_->object_name(self->key_) +
-                                                    ": the upload was given up"));
+        self->fail_with(Error(
+            Errc::kCancelled,
+            "put " + self->client_->object_name(self->put_.key) + ": the upload was given up"));
       });
     });
     const std::lock_guard lock(mutex_);
@@ -69,8 +71,8 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
     S3Call call;
     call.operation = "put";
     call.method = std::move(method);
-    call.key = key_;
-    call.context = context_;
+    call.key = put_.key;
+    call.context = put_.context;
     return call;
   }
 
@@ -100,8 +102,17 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
     S3Call call = make_call("PUT");
     call.use = S3Use::kPart;
     call.query = {{"partNumber", std::to_string(index + 1)}, {"uploadId", upload_id_}};
-    const uint64_t at = index * part_size_;
-    call.body = body_.slice({at, std::min(part_size_, body_.size() - at)});
+    const PlannedPart& part = plan_[index];
+    if (part.object == nullptr) {
+      call.body = put_.body.slice(part.at);
+    } else {
+      set_copy_source(*client_, put_.key_prefix, *part.object, call);
+      // S3 takes no range of a small object, not even the whole.
+      if (part.source.length != part.object->object_size)
+        call.headers.push_back(
+            {"x-amz-copy-source-range",
+             fmt::format("bytes={}-{}", part.source.offset, part.source.end() - 1)});
+    }
     const S3Call sent = call;
     client_->send(std::move(call),
                   [self = shared_from_this(), sent, index, attempt](Result<S3Answer> answer) {
@@ -110,10 +121,14 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
   }
 
   void part_answered(const S3Call& sent, size_t index, int attempt, Result<S3Answer> answer) {
-    if (answer && answer->response.status == 200) {
+    if (answer && answer->response.status == 200 && plan_[index].object != nullptr) {
+      // S3 answers 200 as soon as it has begun, and may still fail in the body.
+      if (auto copied = parse_copy_result(answer->response.body))
+        return part_done(index, {static_cast<int>(index + 1), copied->etag, copied->crc32c});
+    } else if (answer && answer->response.status == 200) {
       const std::string* etag = answer->response.header("etag");
       if (etag == nullptr)
-        return fail_with(Error(Errc::kIo, "put " + client_->object_name(key_) +
+        return fail_with(Error(Errc::kIo, "put " + client_->object_name(put_.key) +
                                               ": the store gave no ETag for a part"));
       part_done(index, {static_cast<int>(index + 1), *etag, answer->crc32c});
       return;
@@ -127,7 +142,7 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
         static_cast<int64_t>(client_->parts().rng.below(static_cast<uint64_t>(backoff.count())));
     const Duration pause = std::max<Duration>(error.retry_after(), backoff + Duration(jitter));
     Clock& clock = client_->parts().clock;
-    if (context_.deadline.left(clock) <= pause) return fail_with(std::move(error));
+    if (put_.context.deadline.left(clock) <= pause) return fail_with(std::move(error));
     client_->parts().executor.submit_at(clock.now() + pause,
                                         [self = shared_from_this(), index, attempt] {
                                           if (!self->has_failed())
@@ -157,7 +172,7 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
     S3Call call = make_call("POST");
     call.query = {{"uploadId", upload_id_}};
     call.headers.push_back({"content-type", "application/xml"});
-    if (condition_ == PutCondition::kIfAbsent) call.headers.push_back({"if-none-match", "*"});
+    set_condition(put_.how, call);
     call.body = Body(Buffer::copy(format_complete_multipart(parts_)));
     call.may_resend = false;  // the second one would find the upload gone
     send(std::move(call), [this](const S3Call& sent, const S3Answer& answer) {
@@ -186,7 +201,7 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
     call.query = {{"uploadId", upload_id_}};
     // The caller's own context is over, perhaps; its parts must not stay and cost money.
     call.context = Context{Deadline::after(client_->parts().clock, kAbortTimeout), {}};
-    client_->send(std::move(call), [client = client_, key = key_](Result<S3Answer> answer) {
+    client_->send(std::move(call), [client = client_, key = put_.key](Result<S3Answer> answer) {
       const bool gone =
           answer && (answer->response.status == 404 ||
                      (answer->response.status >= 200 && answer->response.status < 300));
@@ -211,11 +226,8 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
   }
 
   const std::shared_ptr<S3Client> client_;
-  const std::string key_;
-  const Body body_;
-  const PutCondition condition_;
-  const Context context_;
-  uint64_t part_size_ = 0;
+  const S3Put put_;
+  const std::vector<PlannedPart> plan_;  // points into put_
 
   RankedMutex<Rank::kStore> mutex_;
   std::string upload_id_;  // never changes once the first part is sent
@@ -230,11 +242,8 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
 
 }  // namespace
 
-void put_multipart(std::shared_ptr<S3Client> client, std::string key, Body body,
-                   PutCondition condition, Context context, Callback<std::string> done) {
-  std::make_shared<MultipartUpload>(std::move(client), std::move(key), std::move(body), condition,
-                                    std::move(context), std::move(done))
-      ->start();
+void put_multipart(std::shared_ptr<S3Client> client, S3Put put, Callback<std::string> done) {
+  std::make_shared<MultipartUpload>(std::move(client), std::move(put), std::move(done))->start();
 }
 
 }  // namespace cairn

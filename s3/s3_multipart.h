@@ -1,4 +1,5 @@
-// MultipartUpload: puts one large object in parts.
+// MultipartUpload: puts one object in parts: bytes that are sent, and ranges of objects that the
+// store copies (s3/s3_parts.h says which).
 //
 // The object appears only when the last step (complete) succeeds; before that, and after a failure,
 // readers see nothing of it. A part whose sending failed is tried again a few times by itself, so
@@ -12,12 +13,11 @@
 #include <memory>
 #include <string>
 
-#include "s3/s3_client.h"
+#include "s3/s3_put.h"
 
 namespace cairn {
 
 // Completes with the new object's etag. Errors and their meaning are those of ObjectStore::put.
-void put_multipart(std::shared_ptr<S3Client> client, std::string key, Body body,
-                   PutCondition condition, Context context, Callback<std::string> done);
+void put_multipart(std::shared_ptr<S3Client> client, S3Put put, Callback<std::string> done);
 
 }  // namespace cairn

@@ -48,13 +48,17 @@ Secret key_from_base64(std::string_view text) {
   return Secret(std::move(out));
 }
 
-void append_customer_key(const Secret& key, std::vector<HttpHeader>& headers) {
-  constexpr std::string_view kPrefix = "x-amz-server-side-encryption-customer-";
+constexpr std::string_view kCustomerKey = "x-amz-server-side-encryption-customer-";
+constexpr std::string_view kSourceCustomerKey =
+    "x-amz-copy-source-server-side-encryption-customer-";
+
+void append_customer_key(std::string_view prefix, const Secret& key,
+                         std::vector<HttpHeader>& headers) {
   const Bytes raw = as_bytes(key.reveal());
   const auto sum = md5(raw);
-  headers.push_back({std::string(kPrefix) + "algorithm", "AES256"});
-  headers.push_back({std::string(kPrefix) + "key", to_base64(raw)});
-  headers.push_back({std::string(kPrefix) + "key-md5", to_base64(sum)});
+  headers.push_back({std::string(prefix) + "algorithm", "AES256"});
+  headers.push_back({std::string(prefix) + "key", to_base64(raw)});
+  headers.push_back({std::string(prefix) + "key-md5", to_base64(sum)});
 }
 
 }  // namespace
@@ -90,13 +94,20 @@ void append_option_headers(const S3Options& options, S3Use use, std::vector<Http
   if (!options.expected_bucket_owner.empty())
     headers.push_back({"x-amz-expected-bucket-owner", options.expected_bucket_owner});
   if (use == S3Use::kOther) return;
-  if (!options.sse_c_key.empty()) append_customer_key(options.sse_c_key, headers);
+  if (!options.sse_c_key.empty()) append_customer_key(kCustomerKey, options.sse_c_key, headers);
   if (use != S3Use::kCreate) return;
   if (!options.sse.empty()) headers.push_back({"x-amz-server-side-encryption", options.sse});
   if (!options.sse_kms_key_id.empty())
     headers.push_back({"x-amz-server-side-encryption-aws-kms-key-id", options.sse_kms_key_id});
   if (!options.storage_class.empty())
     headers.push_back({"x-amz-storage-class", options.storage_class});
+}
+
+void append_copy_source_headers(const S3Options& options, std::vector<HttpHeader>& headers) {
+  if (!options.expected_bucket_owner.empty())
+    headers.push_back({"x-amz-source-expected-bucket-owner", options.expected_bucket_owner});
+  if (!options.sse_c_key.empty())
+    append_customer_key(kSourceCustomerKey, options.sse_c_key, headers);
 }
 
 Result<Secret> read_sse_c_key(Env& env, const std::string& path) {

@@ -36,6 +36,9 @@ enum class S3Use : uint8_t {
 };
 void append_option_headers(const S3Options& options, S3Use use, std::vector<HttpHeader>& headers);
 
+// Beside those of the copy itself: whose bucket the source is in, and the key it is encrypted with.
+void append_copy_source_headers(const S3Options& options, std::vector<HttpHeader>& headers);
+
 // A key of 256 bits: 32 bytes as they are, or in base64.
 Result<Secret> read_sse_c_key(Env& env, const std::string& path);
 

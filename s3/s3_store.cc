@@ -6,8 +6,10 @@
 #include <future>
 
 #include "s3/s3_get.h"
+#include "s3/s3_head.h"
 #include "s3/s3_list.h"
-#include "s3/s3_multipart.h"
+#include "s3/s3_put.h"
+#include "s3/s3_uploads.h"
 #include "s3/s3_xml.h"
 
 namespace cairn {
@@ -111,34 +113,24 @@ void S3Store::get(std::string key, GetRange range, Context context, Callback<Get
   });
 }
 
-void S3Store::put(std::string key, Body body, PutCondition condition, Context context,
+void S3Store::head(std::string key, Context context, Callback<ObjectHead> done) {
+  const auto refuse = [done](Error e) { done(tl::unexpected<Error>(std::move(e))); };
+  if (refuse_key(key, check_any_key, refuse)) return;
+  head_object(client_, full_key(key), key, std::move(context), std::move(done));
+}
+
+void S3Store::put(std::string key, Body body, PutHow how, Context context,
                   Callback<std::string> done) {
   const auto refuse = [done](Error e) { done(tl::unexpected<Error>(std::move(e))); };
   if (refuse_key(key, check_key, refuse)) return;
-  if (body.size() > client_->settings().multipart_threshold)
-    return put_multipart(client_, full_key(key), std::move(body), condition, std::move(context),
-                         std::move(done));
-  S3Call call;
-  call.operation = "put";
-  call.method = "PUT";
-  call.use = S3Use::kCreate;
-  call.key = full_key(key);
-  call.context = std::move(context);
-  call.headers.push_back({"content-type", "application/octet-stream"});
-  if (condition == PutCondition::kIfAbsent) {
-    call.headers.push_back({"if-none-match", "*"});
-    call.may_resend = false;  // its own success would answer the second one
+  if (auto ok = check_put(body, how); !ok) {
+    client_->parts().executor.submit(
+        [refuse, error = std::move(ok).error().wrap(description())] { refuse(error); });
+    return;
   }
-  call.body = std::move(body);
-  const S3Call sent = call;
-  client_->send(std::move(call),
-                [client = client_, sent, done = std::move(done)](Result<S3Answer> answer) {
-                  if (!answer) return done(tl::unexpected<Error>(std::move(answer).error()));
-                  if (answer->response.status != 200)
-                    return done(tl::unexpected<Error>(client->error_of(sent, *answer)));
-                  const std::string* etag = answer->response.header("etag");
-                  done(etag == nullptr ? std::string() : *etag);
-                });
+  put_object(client_,
+             {full_key(key), key_prefix_, std::move(body), std::move(how), std::move(context)},
+             std::move(done));
 }
 
 void S3Store::remove(std::string key, Context context, Callback<void> done) {
@@ -172,6 +164,10 @@ void S3Store::list(ListScope scope, std::string after, uint32_t limit, Context c
   S3ListRequest request{key_prefix_, std::move(scope), std::move(after), limit,
                         std::move(context)};
   list_objects(client_, std::move(request), std::move(done));
+}
+
+void S3Store::abort_stale_uploads(Duration older_than, Context context, Callback<uint64_t> done) {
+  cairn::abort_stale_uploads(client_, key_prefix_, older_than, std::move(context), std::move(done));
 }
 
 void S3Store::check_access(Context context, Callback<void> done) {

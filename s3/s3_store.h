@@ -2,9 +2,10 @@
 //
 // Owner: the composition root. Thread-safe; answers come as tasks of the executor. Requests under
 // way keep what they need alive: the store itself may go first.
-// Promises: those of cache/object_store.h. kIfAbsent is If-None-Match: * and as good as the store's
-// own conditional writes (s3/conditional_probe.h finds out). Nothing is retried here but single
-// parts of a large upload; that is what the retrying decorator is for.
+// Promises: those of cache/object_store.h. kIfAbsent and kIfMatch are If-None-Match: * and If-Match
+// and as good as the store's own conditional writes (s3/conditional_probe.h and
+// cache/if_match_probe.h find out). Ranges of objects are copied inside the store. Nothing is
+// retried here but single parts of a large upload; that is what the retrying decorator is for.
 // Errors: see s3/s3_error.h; every message names the operation and the object.
 #pragma once
 
@@ -21,7 +22,8 @@ class S3Store final : public ObjectStore {
   static Result<std::unique_ptr<S3Store>> make(S3Settings settings, S3Parts parts);
 
   void get(std::string key, GetRange range, Context context, Callback<GetResult> done) override;
-  void put(std::string key, Body body, PutCondition condition, Context context,
+  void head(std::string key, Context context, Callback<ObjectHead> done) override;
+  void put(std::string key, Body body, PutHow how, Context context,
            Callback<std::string> done) override;
   void remove(std::string key, Context context, Callback<void> done) override;
   void list(ListScope scope, std::string after, uint32_t limit, Context context,
@@ -29,6 +31,9 @@ class S3Store final : public ObjectStore {
   std::string description() const override;
   // As S3Client::server.
   std::string server() const;
+
+  // As in s3/s3_uploads.h, below this store's prefix.
+  void abort_stale_uploads(Duration older_than, Context context, Callback<uint64_t> done);
 
   // The first minute: can this bucket be used at all? One sentence says what is wrong (credentials,
   // endpoint, bucket, permission, region, clock) and what to do.

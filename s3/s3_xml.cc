@@ -236,6 +236,50 @@ Result<S3ErrorBody> parse_sts_error(Bytes xml) {
   return read_error(root);
 }
 
+Result<S3Copied> parse_copy_result(Bytes xml) {
+  pugi::xml_document document;
+  TRY(load_xml(document, xml));
+  const pugi::xml_node root = document.first_child();
+  const std::string_view name = root.name();
+  if (name != "CopyObjectResult" && name != "CopyPartResult")
+    return not_s3("expected the result of a copy");
+  S3Copied out;
+  out.etag = bounded_text(text_under(root, "ETag"));
+  out.crc32c = bounded_text(text_under(root, "ChecksumCRC32C"));
+  if (out.etag.empty()) return not_s3("a copy has no ETag");
+  return out;
+}
+
+Result<S3UploadListing> parse_list_uploads(Bytes xml, size_t max_uploads) {
+  pugi::xml_document document;
+  TRY(load_xml(document, xml));
+  const pugi::xml_node root = document.child("ListMultipartUploadsResult");
+  if (!root) return not_s3("expected a ListMultipartUploadsResult");
+  const bool encoded = text_under(root, "EncodingType") == "url";
+  S3UploadListing out;
+  const std::string_view truncated = text_under(root, "IsTruncated");
+  if (truncated != "true" && truncated != "false") return not_s3("IsTruncated is missing");
+  out.truncated = truncated == "true";
+  for (const pugi::xml_node& node : root.children("Upload")) {
+    if (out.uploads.size() == max_uploads) return not_s3("more uploads than were asked for");
+    S3ListedUpload upload;
+    TRY_ASSIGN(upload.key, parse_key(text_under(node, "Key"), encoded));
+    const std::string_view id = text_under(node, "UploadId");
+    if (id.empty() || id.size() > kMaxPlaceBytes) return not_s3("an upload has no usable id");
+    upload.id = std::string(id);
+    TRY_ASSIGN(upload.begun_ns, parse_iso8601(text_under(node, "Initiated")));
+    out.uploads.push_back(std::move(upload));
+  }
+  const std::string_view id = text_under(root, "NextUploadIdMarker");
+  if (id.size() > kMaxPlaceBytes) return not_s3("the next upload's id is too long");
+  out.next_upload_id = std::string(id);
+  const std::string_view key = text_under(root, "NextKeyMarker");
+  if (!key.empty()) {
+    TRY_ASSIGN(out.next_key, parse_key(key, encoded));
+  }
+  return out;
+}
+
 Result<std::string> parse_initiate_multipart(Bytes xml) {
   pugi::xml_document document;
   TRY(load_xml(document, xml));

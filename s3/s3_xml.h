@@ -4,6 +4,7 @@
 // entity beyond XML's own five is expanded, nothing is allocated from a declared length.
 // Errors: kIo, "not an S3 answer: ...".
 // Source: Amazon S3 API reference (ListObjectsV2, CreateMultipartUpload, CompleteMultipartUpload,
+// ListMultipartUploads, CopyObject, UploadPartCopy,
 // REST error responses); AWS STS API reference (AssumeRole, common errors).
 #pragma once
 
@@ -51,10 +52,32 @@ struct S3Part {
   std::string crc32c;  // base64; empty when the parts carry none
 };
 
+struct S3Copied {
+  std::string etag;
+  std::string crc32c;  // base64; empty when the store names none
+};
+
+struct S3ListedUpload {
+  std::string key;
+  std::string id;
+  int64_t begun_ns = 0;
+};
+
+struct S3UploadListing {
+  std::vector<S3ListedUpload> uploads;
+  bool truncated = false;
+  std::string next_key;  // with next_upload_id where the next page begins
+  std::string next_upload_id;
+};
+
 // At most `max_objects` entries are accepted.
 Result<S3Listing> parse_list_objects(Bytes xml, size_t max_objects);
 // An error document; kIo when it is something else (an HTML page, nothing at all).
 Result<S3ErrorBody> parse_s3_error(Bytes xml);
+// The answer to CopyObject or UploadPartCopy; an Error inside a success is refused as below.
+Result<S3Copied> parse_copy_result(Bytes xml);
+// At most `max_uploads` entries are accepted.
+Result<S3UploadListing> parse_list_uploads(Bytes xml, size_t max_uploads);
 // The upload's id.
 Result<std::string> parse_initiate_multipart(Bytes xml);
 // The new object's etag. An Error (S3 sends those with status 200 too) is refused here: try

@@ -3,6 +3,7 @@
 #include <isa-l/crc.h>
 
 #include <algorithm>
+#include <array>
 
 namespace cairn {
 
@@ -105,6 +106,51 @@ std::optional<ByteVec> from_base32(std::string_view text) {
   const bool padding_is_zero = (bits & ((1U << held) - 1)) == 0;
   if (held >= 5 || !padding_is_zero) return std::nullopt;
   return out;
+}
+
+std::optional<std::string> from_base64(std::string_view text) {
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  if (text.size() % 4 != 0) return std::nullopt;
+  for (int padding = 0; padding < 2 && text.ends_with('='); ++padding) text.remove_suffix(1);
+  std::string out;
+  uint32_t bits = 0;
+  int held = 0;
+  for (const char c : text) {
+    const size_t value = kDigits.find(c);
+    if (value == std::string_view::npos) return std::nullopt;
+    bits = (bits << 6 | static_cast<uint32_t>(value)) & 0xffff;
+    held += 6;
+    if (held < 8) continue;
+    held -= 8;
+    out.push_back(static_cast<char>(bits >> held & 0xff));
+  }
+  if (held >= 6 || (bits & ((1U << held) - 1)) != 0) return std::nullopt;
+  return out;
+}
+
+bool is_utf8(std::string_view text) {
+  size_t i = 0;
+  while (i < text.size()) {
+    const auto lead = static_cast<uint8_t>(text[i]);
+    if (lead < 0x80) {
+      ++i;
+      continue;
+    }
+    const size_t size = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+    if (lead < 0xc2 || lead > 0xf4 || text.size() - i < size) return false;
+    uint32_t code = lead & (0xffU >> (size + 1));
+    for (size_t k = 1; k < size; ++k) {
+      const auto next = static_cast<uint8_t>(text[i + k]);
+      if ((next & 0xc0) != 0x80) return false;
+      code = code << 6 | (next & 0x3f);
+    }
+    constexpr std::array<uint32_t, 5> kSmallest{0, 0, 0x80, 0x800, 0x10000};
+    if (code < kSmallest[size] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
+      return false;
+    i += size;
+  }
+  return true;
 }
 
 uint32_t crc32c(Bytes in, uint32_t crc) {

@@ -1,4 +1,5 @@
-// Fixed-width little- and big-endian integers, LEB128 varints, hex, base32, CRC32C.
+// Fixed-width little- and big-endian integers, LEB128 varints, hex, base32, base64, UTF-8,
+// CRC32C.
 //
 // Pure functions. Decoders never read past their input and never allocate from a declared length.
 #pragma once
@@ -51,5 +52,10 @@ std::optional<ByteVec> from_base32(std::string_view text);
 
 // CRC32C (Castagnoli) of `in`, continuing from `crc` (0 at the start).
 uint32_t crc32c(Bytes in, uint32_t crc = 0);
+
+// Standard base64 with padding; nullopt for anything else.
+std::optional<std::string> from_base64(std::string_view text);
+
+bool is_utf8(std::string_view text);
 
 }  // namespace cairn

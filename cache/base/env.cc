@@ -5,6 +5,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -94,6 +95,11 @@ class PosixFile final : public File {
   int fd_;
   std::string path_;
 };
+
+constexpr std::string_view kUserPrefix = "user.";
+constexpr size_t kAttributeListMax = 65'536;  // of Linux, as is the next
+constexpr size_t kAttributeValueMax = 65'536;
+constexpr size_t kAttributesMax = 1 << 20;  // in all, of one file
 
 class PosixLock final : public FileLock {
  public:
@@ -223,6 +229,37 @@ class PosixEnv final : public Env {
     struct statvfs st {};
     if (::statvfs(path.c_str(), &st) != 0) return fail_path("statvfs", path);
     return DiskSpace{st.f_blocks * st.f_frsize, st.f_bavail * st.f_frsize};
+  }
+
+  Status set_attribute(const std::string& path, const std::string& name,
+                       const std::string& value) override {
+    const std::string full = std::string(kUserPrefix) + name;
+    if (::lsetxattr(path.c_str(), full.c_str(), value.data(), value.size(), 0) != 0)
+      return fail_path("set an attribute of", path);
+    return {};
+  }
+
+  Result<FileAttributes> attributes(const std::string& path) override {
+    std::string names(kAttributeListMax, '\0');
+    const ssize_t length = ::llistxattr(path.c_str(), names.data(), names.size());
+    if (length < 0) return fail_path("list the attributes of", path);
+    names.resize(static_cast<size_t>(length));
+    FileAttributes out;
+    std::string value(kAttributeValueMax, '\0');
+    size_t total = 0;
+    for (size_t at = 0; at < names.size();) {
+      const std::string name = names.c_str() + at;
+      at += name.size() + 1;
+      if (!name.starts_with(kUserPrefix)) continue;
+      const ssize_t n = ::lgetxattr(path.c_str(), name.c_str(), value.data(), value.size());
+      if (n < 0 && errno == ENODATA) continue;  // removed meanwhile
+      if (n < 0) return fail_path("read an attribute of", path);
+      total += static_cast<size_t>(n);
+      if (total > kAttributesMax) return fail_errno(E2BIG, "read the attributes of " + path);
+      out.emplace_back(name.substr(kUserPrefix.size()), value.substr(0, static_cast<size_t>(n)));
+    }
+    std::sort(out.begin(), out.end());
+    return out;
   }
 };
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cache/base/bytes.h"
@@ -67,6 +68,8 @@ struct DiskSpace {
   uint64_t free_bytes = 0;  // for this process
 };
 
+using FileAttributes = std::vector<std::pair<std::string, std::string>>;
+
 class Env {
  public:
   virtual ~Env() = default;
@@ -85,6 +88,12 @@ class Env {
   // kExists when another process (or another lock of this one) holds it. The message says who.
   virtual Result<std::unique_ptr<FileLock>> lock_file(const std::string& path) = 0;
   virtual Result<DiskSpace> disk_space(const std::string& path) = 0;
+  // Extended attributes of a file whose names begin with "user.", which both calls leave out;
+  // never those of a symbolic link's target. kUnsupported where the filesystem keeps none. What was
+  // set before sync_data is as durable as the file.
+  virtual Status set_attribute(const std::string& path, const std::string& name,
+                               const std::string& value) = 0;
+  virtual Result<FileAttributes> attributes(const std::string& path) = 0;
 };
 
 Env& posix_env();

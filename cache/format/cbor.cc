@@ -339,30 +339,6 @@ void write_cbor_map(CborWriter& out, const CborFields& fields) {
   }
 }
 
-bool is_utf8(std::string_view text) {
-  size_t i = 0;
-  while (i < text.size()) {
-    const auto lead = static_cast<uint8_t>(text[i]);
-    if (lead < 0x80) {
-      ++i;
-      continue;
-    }
-    const size_t size = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-    if (lead < 0xc2 || lead > 0xf4 || text.size() - i < size) return false;
-    uint32_t code = lead & (0xffU >> (size + 1));
-    for (size_t k = 1; k < size; ++k) {
-      const auto next = static_cast<uint8_t>(text[i + k]);
-      if ((next & 0xc0) != 0x80) return false;
-      code = code << 6 | (next & 0x3f);
-    }
-    constexpr std::array<uint32_t, 5> kSmallest{0, 0, 0x80, 0x800, 0x10000};
-    if (code < kSmallest[size] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
-      return false;
-    i += size;
-  }
-  return true;
-}
-
 Status cbor_validate(Bytes block) {
   CborReader in(block);
   TRY(in.skip());

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "cache/base/bytes.h"
+#include "cache/base/coding.h"
 #include "cache/base/result.h"
 #include "cache/format/cid.h"
 
@@ -133,8 +134,6 @@ void put_cbor_field(CborFields& fields, std::string_view key, const Write& write
   write(writer);
   fields.insert_or_assign(std::string(key), std::move(value));
 }
-
-bool is_utf8(std::string_view text);
 
 // One DAG-CBOR value and nothing after it, nested at most kMaxDepth deep.
 Status cbor_validate(Bytes block);

@@ -48,15 +48,20 @@ class FaultStore final : public ObjectStore {
     if (left == 0 || (left < 0 && forever_)) return refuse<GetResult>(std::move(done));
     base_.get(std::move(key), range, std::move(context), std::move(done));
   }
-  void put(std::string key, Body body, PutCondition condition, Context context,
+  void head(std::string key, Context context, Callback<ObjectHead> done) override {
+    const int64_t left = --left_;
+    if (left == 0 || (left < 0 && forever_)) return refuse<ObjectHead>(std::move(done));
+    base_.head(std::move(key), std::move(context), std::move(done));
+  }
+  void put(std::string key, Body body, PutHow how, Context context,
            Callback<std::string> done) override {
     const int64_t left = --left_;
     if (left < 0 && forever_) return refuse<std::string>(std::move(done));
     if (left != 0)
-      return base_.put(std::move(key), std::move(body), condition, std::move(context),
+      return base_.put(std::move(key), std::move(body), std::move(how), std::move(context),
                        std::move(done));
     if (!after_) return refuse<std::string>(std::move(done));
-    base_.put(std::move(key), std::move(body), condition, std::move(context),
+    base_.put(std::move(key), std::move(body), std::move(how), std::move(context),
               [done = std::move(done)](const Result<std::string>&) {
                 done(fail(Errc::kTimeout, "no answer came"));
               });

@@ -72,37 +72,45 @@ void Wire::get(std::string key, GetRange range, Context context, Callback<GetRes
                     });
 }
 
-void Wire::put(std::string key, Body body, PutCondition condition, Context context,
+void Wire::head(std::string key, Context context, Callback<ObjectHead> done) {
+  travel<ObjectHead>("head " + key, std::move(context), std::move(done),
+                     [&bucket = bucket_, key](Callback<ObjectHead> answer) {
+                       bucket.objects_.head(key, Context(), std::move(answer));
+                     });
+}
+
+void Wire::put(std::string key, Body body, PutHow how, Context context,
                Callback<std::string> done) {
   // What is sent is read now: later the file may be gone, with the process it belongs to.
-  auto bytes = *cut_ ? Result<Buffer>(Buffer()) : body.to_buffer();
-  if (!bytes) {
-    Error unread = std::move(bytes).error().wrap("put " + key).with_no_effect();
+  auto sent = *cut_ ? Result<Body>(Body()) : body.in_memory();
+  if (!sent) {
+    Error unread = std::move(sent).error().wrap("put " + key).with_no_effect();
     executor_.submit([done = std::move(done), unread = std::move(unread)] {
       done(tl::unexpected<Error>(unread));
     });
     return;
   }
   travel<std::string>("put " + key, std::move(context), std::move(done),
-                      [&bucket = bucket_, key, condition,
-                       bytes = *std::move(bytes)](Callback<std::string> answer) mutable {
+                      [&bucket = bucket_, key, how = std::move(how),
+                       sent = *std::move(sent)](Callback<std::string> answer) mutable {
                         const bool lies =
                             bucket.lie_ != BucketLie::kNone && bucket.lie_ != BucketLie::kKeeps &&
                             key.starts_with("p/") && bucket.scheduler_.rng().below(8) == 0;
                         if (lies) answer(std::string("a lie"));
                         if (lies && bucket.lie_ == BucketLie::kForgets) return;
                         if (lies) {
-                          bucket.scheduler_.after(std::chrono::seconds(1), [&bucket, key, bytes] {
-                            bucket.objects_.put(key, Body(bytes), PutCondition::kAlways, Context(),
+                          bucket.scheduler_.after(std::chrono::seconds(1), [&bucket, key, sent] {
+                            bucket.objects_.put(key, sent, PutCondition::kAlways, Context(),
                                                 [](const Result<std::string>&) {});
                           });
                           return;
                         }
-                        bucket.objects_.put(key, Body(bytes), condition, Context(),
-                                            [&bucket, key, bytes,
+                        bucket.objects_.put(key, sent, how, Context(),
+                                            [&bucket, key, sent,
                                              answer = std::move(answer)](Result<std::string> put) {
                                               if (put && key.starts_with("c/") && bucket.listener_)
-                                                bucket.listener_(bytes, bucket.copy());
+                                                bucket.listener_(sent.to_buffer().value(),
+                                                                 bucket.copy());
                                               answer(std::move(put));
                                             });
                       });

@@ -196,4 +196,13 @@ Result<DiskSpace> DiskView::disk_space(const std::string& path) {
   return disk_.env_.disk_space(path);
 }
 
+Status DiskView::set_attribute(const std::string& path, const std::string& name,
+                               const std::string& value) {
+  return disk_.env_.set_attribute(path, name, value);
+}
+
+Result<FileAttributes> DiskView::attributes(const std::string& path) {
+  return disk_.env_.attributes(path);
+}
+
 }  // namespace cairn::sim

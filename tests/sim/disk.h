@@ -74,6 +74,9 @@ class DiskView final : public Env {
   Status sync_dir(const std::string& path) override;
   Result<std::unique_ptr<FileLock>> lock_file(const std::string& path) override;
   Result<DiskSpace> disk_space(const std::string& path) override;
+  Status set_attribute(const std::string& path, const std::string& name,
+                       const std::string& value) override;
+  Result<FileAttributes> attributes(const std::string& path) override;
 
  private:
   friend class DiskFile;

@@ -82,5 +82,12 @@ Result<std::unique_ptr<FileLock>> FaultyEnv::lock_file(const std::string& path) 
 Result<DiskSpace> FaultyEnv::disk_space(const std::string& path) {
   return run(*state_, "disk space", [&] { return base_.disk_space(path); });
 }
+Status FaultyEnv::set_attribute(const std::string& path, const std::string& name,
+                                const std::string& value) {
+  return run(*state_, "set attribute", [&] { return base_.set_attribute(path, name, value); });
+}
+Result<FileAttributes> FaultyEnv::attributes(const std::string& path) {
+  return run(*state_, "attributes", [&] { return base_.attributes(path); });
+}
 
 }  // namespace cairn::test

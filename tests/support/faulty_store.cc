@@ -136,7 +136,7 @@ void FaultyStore::run(Request<T> request) {
     case FaultKind::kStale:
       if constexpr (std::is_same_v<T, ListPage>) {
         parts_.executor.submit([done = std::move(request.done)] { done(ListPage{}); });
-      } else if constexpr (std::is_same_v<T, GetResult>) {
+      } else if constexpr (std::is_same_v<T, GetResult> || std::is_same_v<T, ObjectHead>) {
         answer(request, Error(Errc::kNotFound, what));
       } else {
         request.pass(request.context, std::move(request.done));
@@ -164,12 +164,19 @@ void FaultyStore::get(std::string key, GetRange range, Context context, Callback
                   }});
 }
 
-void FaultyStore::put(std::string key, Body body, PutCondition condition, Context context,
+void FaultyStore::head(std::string key, Context context, Callback<ObjectHead> done) {
+  run<ObjectHead>({StoreOp::kHead, key, std::move(context), std::move(done),
+                   [base = base_, key](Context request, Callback<ObjectHead> next) {
+                     base->head(key, std::move(request), std::move(next));
+                   }});
+}
+
+void FaultyStore::put(std::string key, Body body, PutHow how, Context context,
                       Callback<std::string> done) {
   run<std::string>({StoreOp::kPut, key, std::move(context), std::move(done),
-                    [base = base_, key, body = std::move(body), condition](
+                    [base = base_, key, body = std::move(body), how = std::move(how)](
                         Context request, Callback<std::string> next) {
-                      base->put(key, body, condition, std::move(request), std::move(next));
+                      base->put(key, body, how, std::move(request), std::move(next));
                     }});
 }
 

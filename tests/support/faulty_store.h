@@ -21,14 +21,14 @@
 
 namespace cairn::test {
 
-enum class StoreOp : uint8_t { kGet = 1, kPut = 2, kList = 4, kRemove = 8, kAny = 15 };
+enum class StoreOp : uint8_t { kGet = 1, kPut = 2, kList = 4, kRemove = 8, kHead = 16, kAny = 31 };
 
 enum class FaultKind : uint8_t {
   kDelay,         // passes after `delay`
   kFail,          // not carried out, answered with `code` (what a caller cannot know)
   kThrottle,      // not carried out, kTransient with no_effect and retry_after = `delay`
   kLoseReply,     // carried out, answered with kTimeout
-  kStale,         // a get answers kNotFound, a list nothing, as if not yet written
+  kStale,         // a get or head answers kNotFound, a list nothing, as if not yet written
   kTruncate,      // a get's bytes are cut in half
   kFlipByte,      // one byte of a get's answer is another
   kRefuseCreate,  // kPrecondition without a reason, as for two creates in conflict
@@ -65,7 +65,8 @@ class FaultyStore final : public ObjectStore {
   uint64_t requests() const;  // all
 
   void get(std::string key, GetRange range, Context context, Callback<GetResult> done) override;
-  void put(std::string key, Body body, PutCondition condition, Context context,
+  void head(std::string key, Context context, Callback<ObjectHead> done) override;
+  void put(std::string key, Body body, PutHow how, Context context,
            Callback<std::string> done) override;
   void remove(std::string key, Context context, Callback<void> done) override;
   void list(ListScope scope, std::string after, uint32_t limit, Context context,

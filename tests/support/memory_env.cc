@@ -422,6 +422,14 @@ Result<DiskSpace> MemoryEnv::disk_space(const std::string&) {
   return DiskSpace{capacity_pages_ * kPage, (capacity_pages_ - used) * kPage};
 }
 
+// The engine keeps nothing in attributes; a file: store does, and is told that there are none.
+Status MemoryEnv::set_attribute(const std::string& path, const std::string&, const std::string&) {
+  return fail_errno(EOPNOTSUPP, "set an attribute of " + path);
+}
+Result<FileAttributes> MemoryEnv::attributes(const std::string& path) {
+  return fail_errno(EOPNOTSUPP, "list the attributes of " + path);
+}
+
 void MemoryEnv::end_life() {
   ++life_;
   locked_.clear();

@@ -14,71 +14,19 @@
 #include "cache/base/env.h"
 #include "cache/base/random.h"
 #include "s3/conditional_probe.h"
+#include "tests/support/object_store_part.h"
 #include "tests/support/temp_dir.h"
 
 namespace cairn {
 
 namespace {
 
-// A hang in a store must fail the suite, not stall it.
-Context within(std::chrono::seconds limit = std::chrono::seconds(120)) {
-  Context context;
-  context.deadline = Deadline::after(system_clock(), limit);
-  return context;
-}
-
-Body body_of(std::string_view text) {
-  return Body(Buffer::copy(text));
-}
+using namespace suite;
 
 std::string pattern(size_t size) {
   std::string text(size, '\0');
   for (size_t i = 0; i < size; ++i) text[i] = static_cast<char>('a' + i * 31 % 26);
   return text;
-}
-
-// One part of the suite: its own prefix, short calls, and a clean place afterwards.
-class Part {
- public:
-  Part(const StoreUnderTest& subject, const std::string& name)
-      : store(*subject.store), prefix(subject.prefix + name + "/") {}
-  ~Part() {
-    for (const std::string& key : all_keys()) (void)remove_sync(store, key, within());
-  }
-  Part(const Part&) = delete;
-  Part& operator=(const Part&) = delete;
-
-  std::string key(const std::string& name) const { return prefix + name; }
-  Result<std::string> put(const std::string& name, std::string_view text,
-                          PutCondition condition = PutCondition::kAlways) {
-    return put_sync(store, key(name), body_of(text), condition, within());
-  }
-  Result<std::string> get(const std::string& name, GetRange range = GetRange::all()) {
-    TRY_ASSIGN(const GetResult got, get_sync(store, key(name), range, within()));
-    return to_string(got.bytes);
-  }
-  std::vector<std::string> all_keys(uint32_t limit = 1000) {
-    std::vector<std::string> keys;
-    while (true) {
-      const auto page = list_sync(store, prefix, keys.empty() ? "" : keys.back(), limit, within());
-      if (!page) {
-        FAIL_CHECK("list failed: " << page.error().message());
-        return keys;
-      }
-      for (const ObjectInfo& object : page->objects) keys.push_back(object.key);
-      if (!page->truncated || page->objects.empty()) return keys;
-    }
-  }
-
-  ObjectStore& store;
-  const std::string prefix;
-};
-
-template <class T>
-Errc code_of(const Result<T>& result) {
-  REQUIRE_FALSE(result.has_value());
-  CHECK_FALSE(result.error().message().empty());
-  return result.error().code();
 }
 
 void reads_what_was_written(const StoreUnderTest& subject) {
@@ -175,58 +123,6 @@ void removes_idempotently(const StoreUnderTest& subject) {
   REQUIRE(part.put("dir/inner", "x"));
   CHECK(remove_sync(part.store, part.key("dir"), within()));  // no object of this name
   CHECK(part.get("dir/inner").value() == "x");
-}
-
-std::vector<std::string> awkward_names(bool any_bytes) {
-  std::vector<std::string> names{"a-b",
-                                 "a/b",
-                                 "a/c-d",
-                                 "a/c/e",
-                                 "a0",
-                                 "ab",
-                                 "a!",
-                                 "a b",
-                                 "b",
-                                 "b.c",
-                                 "c+d",
-                                 "c%2fd",
-                                 "c&d",
-                                 "c=d",
-                                 "c?d",
-                                 "c#d",
-                                 "c'd",
-                                 "c\"d",
-                                 "c*d",
-                                 "c(d)",
-                                 "c:d",
-                                 "c;d",
-                                 "c,d",
-                                 "c@d",
-                                 "c$d",
-                                 "c<d>",
-                                 "c~d",
-                                 "c|d",
-                                 "c^d",
-                                 "c`d",
-                                 "c{d}",
-                                 "c[d]",
-                                 "\xc3\xa9t\xc3\xa9",
-                                 "\xe2\x82\xac/x",
-                                 "\xf0\x9f\xaa\xa8",
-                                 "...",
-                                 ".hidden",
-                                 "z/..z",
-                                 "0",
-                                 "00000000000000000001",
-                                 "00000000000000000002",
-                                 std::string(200, 'n') + "/" + std::string(200, 'm')};
-  if (any_bytes) {
-    names.insert(names.end(), {"\xff\xfe",
-                               "c\x01"
-                               "d",
-                               "c\nd", "c\\d", "c\x7f", "\x80"});
-  }
-  return names;
 }
 
 void lists_in_key_order(const StoreUnderTest& subject) {
@@ -500,6 +396,9 @@ void answers_once_from_a_task(const StoreUnderTest& subject) {
                        [seen](const Result<GetResult>&) { seen->call(); });
       });
       once([&](const std::shared_ptr<Seen>& seen) {
+        part.store.head(key, context, [seen](const Result<ObjectHead>&) { seen->call(); });
+      });
+      once([&](const std::shared_ptr<Seen>& seen) {
         part.store.list(key, "", 1, context, [seen](const Result<ListPage>&) { seen->call(); });
       });
       once([&](const std::shared_ptr<Seen>& seen) {
@@ -523,6 +422,7 @@ void gives_up_when_told(const StoreUnderTest& subject) {
   for (const auto& [context, code] :
        {std::pair(cancelled, Errc::kCancelled), std::pair(late, Errc::kTimeout)}) {
     CHECK(code_of(get_sync(part.store, part.key("key"), GetRange::all(), context)) == code);
+    CHECK(code_of(head_sync(part.store, part.key("key"), context)) == code);
     CHECK(code_of(put_sync(part.store, part.key("new"), body_of("x"), PutCondition::kAlways,
                            context)) == code);
     CHECK(code_of(list_sync(part.store, part.prefix, "", 10, context)) == code);
@@ -554,6 +454,58 @@ void gives_up_when_told(const StoreUnderTest& subject) {
 
 }  // namespace
 
+std::vector<std::string> suite::awkward_names(bool any_bytes) {
+  std::vector<std::string> names{"a-b",
+                                 "a/b",
+                                 "a/c-d",
+                                 "a/c/e",
+                                 "a0",
+                                 "ab",
+                                 "a!",
+                                 "a b",
+                                 "b",
+                                 "b.c",
+                                 "c+d",
+                                 "c%2fd",
+                                 "c&d",
+                                 "c=d",
+                                 "c?d",
+                                 "c#d",
+                                 "c'd",
+                                 "c\"d",
+                                 "c*d",
+                                 "c(d)",
+                                 "c:d",
+                                 "c;d",
+                                 "c,d",
+                                 "c@d",
+                                 "c$d",
+                                 "c<d>",
+                                 "c~d",
+                                 "c|d",
+                                 "c^d",
+                                 "c`d",
+                                 "c{d}",
+                                 "c[d]",
+                                 "\xc3\xa9t\xc3\xa9",
+                                 "\xe2\x82\xac/x",
+                                 "\xf0\x9f\xaa\xa8",
+                                 "...",
+                                 ".hidden",
+                                 "z/..z",
+                                 "0",
+                                 "00000000000000000001",
+                                 "00000000000000000002",
+                                 std::string(200, 'n') + "/" + std::string(200, 'm')};
+  if (any_bytes) {
+    names.insert(names.end(), {"\xff\xfe",
+                               "c\x01"
+                               "d",
+                               "c\nd", "c\\d", "c\x7f", "\x80"});
+  }
+  return names;
+}
+
 void object_store_suite(const StoreUnderTest& subject) {
   const std::string store = subject.store->description();
   CAPTURE(store);
@@ -572,6 +524,7 @@ void object_store_suite(const StoreUnderTest& subject) {
   answers_once_from_a_task(subject);
   gives_up_when_told(subject);
   carries_large_objects(subject);
+  put_suite(subject);
 }
 
 }  // namespace cairn

@@ -17,6 +17,8 @@ struct StoreUnderTest {
   std::string prefix;  // "" or ending in '/'
   // S3 keys are UTF-8; other stores take every byte but NUL.
   bool takes_any_bytes = true;
+  // A directory on a filesystem without extended attributes does not.
+  bool keeps_headers = true;
   uint64_t large_bytes = (uint64_t{64} << 20) + 12'345;
   // How long "soon" may take after a cancellation or a deadline.
   Duration soon = std::chrono::seconds(5);

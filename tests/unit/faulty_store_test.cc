@@ -31,10 +31,14 @@ class CheckThenAct final : public ObjectStore {
   void get(std::string key, GetRange range, Context context, Callback<GetResult> done) override {
     base_->get(std::move(key), range, std::move(context), std::move(done));
   }
-  void put(std::string key, Body body, PutCondition condition, Context context,
+  void head(std::string key, Context context, Callback<ObjectHead> done) override {
+    base_->head(std::move(key), std::move(context), std::move(done));
+  }
+  void put(std::string key, Body body, PutHow how, Context context,
            Callback<std::string> done) override {
-    if (condition == PutCondition::kAlways) {
-      base_->put(std::move(key), std::move(body), condition, std::move(context), std::move(done));
+    if (how.condition == PutCondition::kAlways) {
+      base_->put(std::move(key), std::move(body), std::move(how), std::move(context),
+                 std::move(done));
       return;
     }
     base_->get(key, GetRange::all(), context,

@@ -36,9 +36,9 @@ struct Life {
     REQUIRE(answer);
     return *answer;
   }
-  Result<std::string> put(const std::string& key, const std::string& text, PutCondition condition) {
+  Result<std::string> put(const std::string& key, const std::string& text, PutHow how) {
     return wait<std::string>([&](Callback<std::string> done) {
-      store->put(key, Body(Buffer::copy(text)), condition, {}, std::move(done));
+      store->put(key, Body(Buffer::copy(text)), std::move(how), {}, std::move(done));
     });
   }
   Result<std::string> get(const std::string& key) {
@@ -108,6 +108,31 @@ TEST_CASE("a put whose n-th call fails leaves the old object or the new one, and
             CHECK(life.list()->objects.size() == 1);
           });
     }
+  }
+}
+
+TEST_CASE("a put over a version whose n-th call fails leaves that version or the new one") {
+  for (const FaultyEnv::When when : {FaultyEnv::When::kBefore, FaultyEnv::When::kAfter}) {
+    std::string etag;
+    fail_each_call(
+        {.sys_errno = EIO, .when = when},
+        [&](Life& life) { etag = life.put("a/k", "old", PutCondition::kAlways).value(); },
+        [&](Life& life) {
+          PutHow how = PutHow::over(etag);
+          how.headers = {"text/x", {{"mode", "1"}}};
+          return life.put("a/k", "new", how);
+        },
+        [&](Life& life, const Result<std::string>& result, bool hit) {
+          const std::string now = life.get("a/k").value();
+          if (result) {
+            CHECK(now == "new");
+            CHECK(life.put("a/k", "next", PutHow::over(*result)));
+          } else {
+            CHECK(hit);
+            if (!outcome_unknown(result.error())) CHECK(now == "old");
+          }
+          if (now == "old") CHECK(life.put("a/k", "next", PutHow::over(etag)));
+        });
   }
 }
 

@@ -3,8 +3,11 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 
+#include "cache/await.h"
+#include "cache/base/digest.h"
 #include "tests/support/object_store_suite.h"
 #include "tests/support/temp_dir.h"
 
@@ -31,6 +34,12 @@ struct Fixture {
   Result<GetResult> get(const std::string& key) {
     return get_sync(*store, key, GetRange::all(), {});
   }
+  // Does the filesystem of the test keep extended attributes?
+  bool keeps_headers() {
+    const std::string path = dir / "attributes";
+    REQUIRE(posix_env().open(path, OpenMode::kCreate));
+    return posix_env().set_attribute(path, "a", "b").has_value();
+  }
   std::vector<std::string> keys() {
     std::vector<std::string> all;
     const auto page = list_sync(*store, "", "", 1000, {});
@@ -40,7 +49,10 @@ struct Fixture {
   }
   size_t temporaries() {
     const auto names = posix_env().list_dir(dir / "root/.tmp");
-    return names ? names->size() : 0;
+    if (!names) return 0;
+    // Locks stay.
+    return static_cast<size_t>(std::count_if(
+        names->begin(), names->end(), [](const auto& name) { return !name.starts_with("lock-"); }));
   }
 };
 
@@ -54,7 +66,8 @@ Errc code_of(const Result<T>& result) {
 
 TEST_CASE("a file store passes the conformance suite") {
   Fixture fixture;
-  object_store_suite({.store = fixture.store, .prefix = ""});
+  object_store_suite(
+      {.store = fixture.store, .prefix = "", .keeps_headers = fixture.keeps_headers()});
   CHECK(fixture.temporaries() == 0);
 }
 
@@ -63,6 +76,7 @@ TEST_CASE("a file store below a long prefix passes the conformance suite") {
   object_store_suite({.store = fixture.store,
                       .prefix = "a-b/some/prefix/",
                       .takes_any_bytes = true,
+                      .keeps_headers = fixture.keeps_headers(),
                       .large_bytes = 1000});
 }
 
@@ -90,6 +104,65 @@ TEST_CASE("a file store keeps objects for the next one, also for another open be
   CHECK(code_of(put_sync(*other, "c/1", Body(Buffer::copy("two")), PutCondition::kIfAbsent, {})) ==
         Errc::kPrecondition);
   CHECK(as_chars(get_sync(*other, "c/1", GetRange::all(), {})->bytes) == "one");
+}
+
+TEST_CASE("of puts over one version through several opens of a directory exactly one wins") {
+  Fixture fixture;
+  std::vector<std::shared_ptr<FileStore>> stores;
+  for (int i = 0; i < 4; ++i) stores.push_back(fixture.open());
+  for (int round = 0; round < 20; ++round) {
+    const auto etag = fixture.put("k", "base " + std::to_string(round));
+    REQUIRE(etag);
+    std::vector<Awaited<std::string>> answers(stores.size() * 2);
+    for (size_t i = 0; i < answers.size(); ++i)
+      stores[i % stores.size()]->put("k", Body(Buffer::copy(std::to_string(i))),
+                                     PutHow::over(*etag), {}, answers[i].callback());
+    std::vector<size_t> winners;
+    for (size_t i = 0; i < answers.size(); ++i)
+      if (answers[i].get()) winners.push_back(i);
+    REQUIRE(winners.size() == 1);
+    CHECK(as_chars(fixture.get("k")->bytes) == std::to_string(winners.front()));
+  }
+}
+
+TEST_CASE("a put over a version waits for nobody who holds the key's lock, and loses nothing") {
+  Fixture fixture;
+  const auto etag = fixture.put("k", "base");
+  REQUIRE(etag);
+  const std::string name = "root/.tmp/lock-" + sha256(as_bytes("k")).hex().substr(0, 2);
+  {
+    const auto lock = posix_env().lock_file(fixture.dir / name);
+    REQUIRE(lock);
+    const auto put =
+        put_sync(*fixture.store, "k", Body(Buffer::copy("new")), PutHow::over(*etag), {});
+    CHECK(code_of(put) == Errc::kTransient);
+    CHECK(put.error().no_effect());
+    CHECK(fixture.put("k2", "others go on"));
+  }
+  CHECK(as_chars(fixture.get("k")->bytes) == "base");
+  CHECK(put_sync(*fixture.store, "k", Body(Buffer::copy("new")), PutHow::over(*etag), {}));
+}
+
+TEST_CASE("a file's headers are attributes that other tools read and write") {
+  Fixture fixture;
+  if (!fixture.keeps_headers()) return;
+  PutHow how;
+  how.headers = {"image/png", {{"mode", "33188"}}};
+  REQUIRE(put_sync(*fixture.store, "k", Body(Buffer::copy("x")), how, {}));
+  const std::string path = fixture.dir / "root/k";
+  CHECK(posix_env().attributes(path).value() ==
+        FileAttributes{{"mime_type", "image/png"}, {"s3.meta.mode", "33188"}});
+  // What breaks the port's rules is not given back.
+  for (const auto& [name, value] : FileAttributes{{"s3.meta.more", "1"},
+                                                  {"s3.meta.Upper", "2"},
+                                                  {"s3.meta.line", "a\r\nb"},
+                                                  {"other", "3"}})
+    REQUIRE(posix_env().set_attribute(path, name, value));
+  const auto head = head_sync(*fixture.store, "k", {});
+  REQUIRE(head);
+  CHECK(head->headers.content_type == "image/png");
+  using Pairs = std::vector<std::pair<std::string, std::string>>;
+  CHECK(head->headers.metadata == Pairs{{"mode", "33188"}, {"more", "1"}});
 }
 
 TEST_CASE("a file store hides its temporaries and sweeps only those that are a day old") {

@@ -26,3 +26,36 @@ TEST_CASE("which failures leave the outcome of a write open") {
   CHECK_FALSE(outcome_unknown(Error(Errc::kPrecondition, "")));
   CHECK_FALSE(outcome_unknown(Error(Errc::kNoSpace, "")));
 }
+
+TEST_CASE("a body of bytes and ranges: sections, slices, what can be read") {
+  Body body;
+  body.add(Buffer::copy("ab"));
+  body.add(Buffer::copy("cd"));
+  body.add(ObjectRange{"k", "e", 1000, {100, 50}});
+  body.add(ObjectRange{"k", "e", 1000, {300, 0}});  // nothing
+  body.add(ObjectRange{"l", "f", 10, {0, 10}});
+  body.add(Buffer::copy("xyz"));
+  CHECK(body.size() == 67);
+  CHECK(body.own_bytes() == 7);
+  CHECK(body.has_object_ranges());
+  const auto sections = body.sections();
+  REQUIRE(sections.size() == 4);
+  CHECK(sections[0].at == ByteRange{0, 4});
+  CHECK(sections[0].object == nullptr);
+  CHECK(sections[1].object->key == "k");
+  CHECK(sections[2].at == ByteRange{54, 10});
+  CHECK(sections[3].at == ByteRange{64, 3});
+  ByteVec out(4);
+  REQUIRE(body.read_at(0, out));
+  CHECK(as_chars(out) == "abcd");
+  CHECK(body.read_at(2, out).error().code() == Errc::kInvalid);
+  CHECK(body.to_buffer().error().code() == Errc::kInvalid);
+  const Body slice = body.slice({10, 55});
+  const auto parts = slice.sections();
+  REQUIRE(parts.size() == 3);
+  CHECK(parts[0].object->range == ByteRange{106, 44});
+  CHECK(slice.slice(parts[2].at).to_buffer()->size() == 1);
+  CHECK_FALSE(body.slice({0, 4}).has_object_ranges());
+  CHECK(body.in_memory()->size() == body.size());
+  CHECK(body.in_memory()->own_bytes() == 7);
+}

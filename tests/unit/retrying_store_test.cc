@@ -32,9 +32,9 @@ struct Fixture {
     context.deadline = Deadline::after(clock, limit);
     return context;
   }
-  Result<std::string> put(PutCondition condition, const Context& context = {}) {
+  Result<std::string> put(PutHow how, const Context& context = {}) {
     std::optional<Result<std::string>> answer;
-    store.put("k", Body(Buffer::copy("v")), condition, context,
+    store.put("k", Body(Buffer::copy("v")), std::move(how), context,
               [&](Result<std::string> etag) { answer = std::move(etag); });
     REQUIRE(run_until(executor, clock, [&] { return answer.has_value(); }));
     return *answer;
@@ -174,6 +174,21 @@ TEST_CASE("a create that was refused before it had an effect is repeated") {
   REQUIRE_FALSE(lost);
   CHECK(lost.error().code() == Errc::kTimeout);
   CHECK(g.faulty->requests() == 3);
+}
+
+TEST_CASE("a put over a version is repeated only when nothing happened") {
+  Fixture f;
+  const auto first = f.put(PutCondition::kAlways);
+  REQUIRE(first);
+  f.faulty->add({.kind = FaultKind::kThrottle, .ops = StoreOp::kPut, .count = 3});
+  const auto second = f.put(PutHow::over(*first));
+  REQUIRE(second);
+  f.faulty->add({.kind = FaultKind::kLoseReply, .ops = StoreOp::kPut});
+  const uint64_t before = f.faulty->requests();
+  const auto lost = f.put(PutHow::over(*second));
+  REQUIRE_FALSE(lost);
+  CHECK(outcome_unknown(lost.error()));  // repeated, it would have met itself
+  CHECK(f.faulty->requests() == before + 1);
 }
 
 TEST_CASE("a store that asks for a pause gets it, but not any pause") {

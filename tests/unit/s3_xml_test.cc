@@ -102,3 +102,38 @@ TEST_CASE("times") {
                           "2013-05-24T00:00:00.Z", "2013-05-24T00:00:00.x1Z"})
     CHECK_FALSE(parse_iso8601(bad));
 }
+
+TEST_CASE("the results of copies and the list of uploads, and what is none") {
+  const auto copied = parse_copy_result(
+      as_bytes("<CopyPartResult><LastModified>x</LastModified><ETag>&quot;e&quot;</ETag>"
+               "<ChecksumCRC32C>yZRlqg==</ChecksumCRC32C></CopyPartResult>"));
+  REQUIRE(copied);
+  CHECK(copied->etag == "\"e\"");
+  CHECK(copied->crc32c == "yZRlqg==");
+  CHECK(parse_copy_result(as_bytes("<CopyObjectResult><ETag>e</ETag></CopyObjectResult>")));
+  for (const char* xml : {"", "<CopyObjectResult/>", "<Error><Code>InternalError</Code></Error>",
+                          "<CopyObjectResult><ETag>", "<Other><ETag>e</ETag></Other>"})
+    CHECK_FALSE(parse_copy_result(as_bytes(std::string_view(xml))));
+
+  const auto list = [](const std::string& inside) {
+    return parse_list_uploads(
+        as_bytes("<ListMultipartUploadsResult>" + inside + "</ListMultipartUploadsResult>"), 1);
+  };
+  const std::string upload =
+      "<Upload><Key>a+b</Key><UploadId>u</UploadId><Initiated>2026-11-22T20:47:07Z</Initiated>"
+      "</Upload>";
+  const auto uploads = list(
+      "<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
+      "<NextKeyMarker>a+b</NextKeyMarker>"
+      "<NextUploadIdMarker>u</NextUploadIdMarker>" +
+      upload);
+  REQUIRE(uploads);
+  CHECK(uploads->truncated);
+  CHECK(uploads->next_key == "a b");
+  CHECK(uploads->next_upload_id == "u");
+  CHECK(uploads->uploads.at(0).key == "a b");
+  CHECK(uploads->uploads.at(0).begun_ns == 1795380427'000'000'000);
+  CHECK_FALSE(list(upload));
+  CHECK_FALSE(list("<IsTruncated>false</IsTruncated>" + upload + upload));
+  CHECK_FALSE(list("<IsTruncated>false</IsTruncated><Upload><Key>a</Key></Upload>"));
+}
