@@ -169,9 +169,11 @@ class Engine final : private PublishHost {
   // `pinned` is the base of a file that was removed while open; others are looked up.
   Result<Buffer> read(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t size,
                       uint64_t offset, uint64_t length, Need& need);
-  // Starts to bring chunks here that a read of the range would need; errors only cost time later.
-  void prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
-                uint64_t length);
+  // Starts to bring chunks here that a read of the range would need, as many as may be on their way
+  // unasked. Returns where it stopped: everything before is here, or on its way, or cannot be had
+  // ahead of time. Errors only cost time later.
+  uint64_t prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
+                    uint64_t length);
   // First offset >= `offset` that lies in data (or in a hole); nullopt when there is none.
   Result<std::optional<uint64_t>> seek(uint64_t inode, const std::optional<ContentBase>& pinned,
                                        uint64_t size, uint64_t offset, bool want_data, Need& need);
@@ -435,7 +437,7 @@ class Engine final : private PublishHost {
     uint64_t bytes = 0;
     uint64_t sent_before = 0;
   };
-  Uploading uploading_;  // the publish that runs
+  Uploading uploading_;                                     // the publish that runs
   std::map<std::pair<uint64_t, uint64_t>, Staged> staged_;  // of the publish that runs
   RemoteHealth health_;
   std::vector<Waiter> waiters_;

@@ -139,8 +139,8 @@ Result<Engine::RangeView> Engine::look(uint64_t inode, const std::optional<Conte
   if (!base.content || offset >= base_end) return range;
   range.base_end = base_end;
   const uint64_t leaf_end = std::min(last, (base_end - 1) / chunk_bytes);
-  TRY_ASSIGN(range.leaves, remote_->leaves(*base.content, base.size, first, leaf_end - first + 1,
-                                           need.blocks));
+  TRY_ASSIGN(range.leaves,
+             remote_->leaves(*base.content, base.size, first, leaf_end - first + 1, need.blocks));
   return range;
 }
 
@@ -199,8 +199,9 @@ Status Engine::fill(uint64_t inode, const ChunkView& view, const Leaf* leaf, uin
   return {};
 }
 
-void Engine::prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
-                      uint64_t length) {
+uint64_t Engine::prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
+                          uint64_t length) {
+  const uint64_t end = offset + length;
   Need need;
   const auto want = [&](uint64_t chunk, const Leaf& leaf) {
     const auto here = chunks_.has(inode, chunk, leaf);
@@ -219,20 +220,31 @@ void Engine::prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, 
       if (base_shows && leaf != nullptr) want(view.chunk, *leaf);
     }
   }
-  if (!need.any()) return;
+  if (!need.any()) return end;
   uint64_t bytes = 0;
-  for (const Need::Chunk& chunk : need.chunks) bytes += chunk.leaf.length;
+  uint64_t until = end;
   {
     const std::lock_guard lock(state_mutex_);
-    if (read_ahead_bytes_ + bytes > settings_.read_ahead_bytes && read_ahead_bytes_ > 0) return;
+    size_t fits = 0;
+    for (; fits < need.chunks.size(); ++fits) {
+      const uint64_t all = read_ahead_bytes_ + bytes + need.chunks[fits].leaf.length;
+      if (all > settings_.read_ahead_bytes && read_ahead_bytes_ + bytes > 0) break;
+      bytes += need.chunks[fits].leaf.length;
+    }
+    if (fits < need.chunks.size()) {
+      until = std::max(offset, need.chunks[fits].chunk * live_.chunk_bytes());
+      need.chunks.resize(fits);
+    }
     read_ahead_bytes_ += bytes;
   }
+  if (!need.any()) return until;
   Context context;
   context.deadline = Deadline::after(clock_, settings_.io_timeout);
   satisfy(std::move(need), context, [this, bytes](Status) {
     const std::lock_guard lock(state_mutex_);
     read_ahead_bytes_ -= bytes;
   });
+  return until;
 }
 
 }  // namespace cairn

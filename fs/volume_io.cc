@@ -69,7 +69,16 @@ void Volume::read_ahead(HandleId handle, const OpenFile& file, uint64_t size, ui
     if (ahead_from > 0 && it->second.ahead_until >= next.ahead_until) ahead_from = 0;
     it->second = next;
   }
-  if (ahead_from > 0) engine_.prefetch(file.ino, pinned, ahead_from, next.ahead_until - ahead_from);
+  if (ahead_from == 0) return;
+  const uint64_t until =
+      engine_.prefetch(file.ino, pinned, ahead_from, next.ahead_until - ahead_from);
+  if (until >= next.ahead_until) return;
+  // The rest is asked for when some of it has arrived; taken for done it would stay a hole, which
+  // the stream then crosses one chunk and one round trip at a time.
+  const std::lock_guard lock(handles_mutex_);
+  const auto it = files_.find(handle);
+  if (it != files_.end() && it->second.ahead_until == next.ahead_until)
+    it->second.ahead_until = until;
 }
 
 Status Volume::write(HandleId handle, uint64_t offset, Bytes data, Need& need) {
