@@ -41,6 +41,7 @@ struct BucketLister::Flight {
   std::string prefix;
   std::string after;
   int64_t started_ns = 0;
+  int64_t asked_ns = 0;  // the page under way
   unsigned empty_pages = 0;
   std::string last_object, last_prefix;
 
@@ -72,12 +73,16 @@ bool BucketLister::fresh(int64_t seen_ns) const {
 }
 
 Result<bool> BucketLister::has_names(uint64_t dir, bool any_age) {
+  TRY_ASSIGN(const bool unpublished, is_unpublished(dir));
+  if (unpublished) return true;
   TRY_ASSIGN(const auto listing, tree_->listing(dir));
   return listing && listing->complete && (any_age || fresh(listing->listed_ns));
 }
 
 Result<std::optional<BucketEntry>> BucketLister::look_up(uint64_t dir, std::string_view name) {
   if (meaning_of(name).kind == NameMeaning::Kind::kNone) return std::optional<BucketEntry>();
+  TRY_ASSIGN(const bool unpublished, is_unpublished(dir));
+  if (unpublished) return std::optional<BucketEntry>();
   TRY_ASSIGN(const bool all, has_names(dir, false));
   TRY_ASSIGN(const auto entry, tree_->entry(dir, name));
   if (entry && (all || fresh(entry->seen_ns)) && entry->seen_ns > 0) return entry;
@@ -88,6 +93,13 @@ Result<std::optional<BucketEntry>> BucketLister::look_up(uint64_t dir, std::stri
     if (absent != absent_.end() && fresh(absent->second)) return std::optional<BucketEntry>();
   }
   return fail(Errc::kNotLocal, "a name has to be asked for");
+}
+
+// A directory that was made here and is not in the bucket yet: it has no names there.
+Result<bool> BucketLister::is_unpublished(uint64_t dir) const {
+  if (!is_own_ino(dir)) return false;
+  TRY_ASSIGN(const auto node, tree_->node(dir));
+  return !node;
 }
 
 void BucketLister::expire(uint64_t ino) {
@@ -153,13 +165,12 @@ Result<BucketLister::Question> BucketLister::what_to_ask(const Missing::Name& wa
   return Question{Key(wanted.dir, wanted.name), false};
 }
 
-void BucketLister::join(const Missing::Name& wanted, const Context& context,
-                        Callback<void> done) {
+void BucketLister::join(const Missing::Name& wanted, const Context& context, Callback<void> done) {
   auto waiter = std::make_shared<Waiter>();
   waiter->context = context;
   waiter->done = std::move(done);
-  waiter->listener = context.cancel.on_cancel(
-      [self = weak_from_this(), weak = std::weak_ptr<Waiter>(waiter)] {
+  waiter->listener =
+      context.cancel.on_cancel([self = weak_from_this(), weak = std::weak_ptr<Waiter>(waiter)] {
         const auto lister = self.lock();
         const auto there = weak.lock();
         if (lister && there)
@@ -194,24 +205,23 @@ void BucketLister::watch(const std::weak_ptr<Flight>& flight,
                          const std::shared_ptr<Waiter>& waiter) {
   const MonotonicTime step = parts_.clock.now() + kPatience;
   const MonotonicTime at = std::min(step, waiter->context.deadline.at());
-  parts_.executor.submit_at(at, [lister = weak_from_this(), flight,
-                                 weak = std::weak_ptr<Waiter>(waiter)] {
-    const auto self = lister.lock();
-    const auto there = weak.lock();
-    const auto listing = flight.lock();
-    if (!self || !there || !listing || there->answered) return;
-    if (listing->pages > there->pages_seen) return self->answer(there, {});
-    if (there->context.deadline.passed(self->parts_.clock))
-      return self->answer(there, fail(Errc::kTimeout, "the store did not answer in time"));
-    self->watch(listing, there);
-  });
+  parts_.executor.submit_at(
+      at, [lister = weak_from_this(), flight, weak = std::weak_ptr<Waiter>(waiter)] {
+        const auto self = lister.lock();
+        const auto there = weak.lock();
+        const auto listing = flight.lock();
+        if (!self || !there || !listing || there->answered) return;
+        if (listing->pages > there->pages_seen) return self->answer(there, {});
+        if (there->context.deadline.passed(self->parts_.clock))
+          return self->answer(there, fail(Errc::kTimeout, "the store did not answer in time"));
+        self->watch(listing, there);
+      });
 }
 
 void BucketLister::answer(const std::shared_ptr<Waiter>& waiter, Status status) {
   if (waiter->answered.exchange(true)) return;
-  parts_.executor.submit([waiter, status = std::move(status)] {
-    std::exchange(waiter->done, nullptr)(status);
-  });
+  parts_.executor.submit(
+      [waiter, status = std::move(status)] { std::exchange(waiter->done, nullptr)(status); });
 }
 
 // ---- requests
@@ -238,17 +248,20 @@ void BucketLister::start(const std::shared_ptr<Flight>& flight) {
 }
 
 void BucketLister::list_next(const std::shared_ptr<Flight>& flight) {
+  flight->asked_ns = tree_->now_ns();
   parts_.store.list(ListScope::level(flight->prefix), flight->after, kPageNames,
                     request_context(flight->key.first),
                     [self = shared_from_this(), flight](Result<ListPage> page) {
-                      self->parts_.executor.submit([self, flight, page = std::move(page)] {
-                        self->listed(flight, page);
-                      });
+                      self->parts_.executor.submit(
+                          [self, flight, page = std::move(page)] { self->listed(flight, page); });
                     });
 }
 
 void BucketLister::listed(const std::shared_ptr<Flight>& flight, const Result<ListPage>& page) {
   if (!page) return finish(flight, tl::unexpected<Error>(page.error()));
+  // The directory was moved meanwhile: what is here is of the old place. Who waits asks again.
+  const auto prefix = tree_->prefix_of(flight->key.first);
+  if (!prefix || *prefix != flight->prefix) return finish(flight, {});
   if (Status taken = take_page(*flight, *page); !taken) return finish(flight, std::move(taken));
   const uint64_t pages = ++flight->pages;
   if (page->truncated) {
@@ -294,7 +307,7 @@ Status BucketLister::take_page(Flight& flight, const ListPage& page) {
                 "the cache has no room for the names of the bucket; mount with a larger "
                 "--cache-size",
                 ENOSPC);
-  TRY_ASSIGN(auto keys, tree_->note_page(flight.key.first, flight.prefix, page));
+  TRY_ASSIGN(auto keys, tree_->note_page(flight.key.first, flight.prefix, page, flight.asked_ns));
   note_changes(std::move(keys));
   return {};
 }
@@ -334,11 +347,13 @@ void BucketLister::probed(const std::shared_ptr<Flight>& flight) {
   for (const auto* page : {&flight->object_page, &flight->dir_page})
     if (!*page) return finish(flight, tl::unexpected<Error>(page->error()));
   const auto& [dir, name] = flight->key;
+  const auto prefix = tree_->prefix_of(dir);
+  if (!prefix || *prefix != flight->prefix) return finish(flight, {});
   std::optional<ObjectInfo> object;
   for (const ObjectInfo& each : flight->object_page->objects)
     if (each.key == flight->prefix + flight->part) object = each;
   const bool is_dir = !flight->dir_page->objects.empty();
-  auto keys = tree_->settle(dir, flight->part, object, is_dir);
+  auto keys = tree_->settle(dir, flight->part, object, is_dir, flight->started_ns);
   if (!keys) return finish(flight, tl::unexpected<Error>(std::move(keys).error()));
   note_changes(*std::move(keys));
   const auto there = tree_->entry(dir, name);
@@ -378,9 +393,9 @@ Status BucketLister::settle_for_old(const Flight& flight, const Status& failed) 
   const bool has_old = listing && listing->complete && listing->listed_ns > 0;
   if (!has_old && (!entry || entry->seen_ns == 0)) return failed;
   away_until_ = parts_.clock.now() + kAwayTerm;
-  log_once_per(std::chrono::minutes(10), "names",
-               "the store cannot be read, what was listed before is shown: " +
-                   failed.error().message());
+  log_once_per(
+      std::chrono::minutes(10), "names",
+      "the store cannot be read, what was listed before is shown: " + failed.error().message());
   return {};
 }
 

@@ -55,6 +55,7 @@ class BucketLister : public std::enable_shared_from_this<BucketLister> {
   void fetch(const std::vector<Missing::Name>& names, Context context, Callback<void> done);
   // An object turned out to be another version: its name is to be asked for again.
   void expire(uint64_t ino);
+  void note_changes(BucketTree::Keys keys);
   // Tree keys whose values changed since the last call.
   Changes take_changes();
 
@@ -64,6 +65,7 @@ class BucketLister : public std::enable_shared_from_this<BucketLister> {
   using Key = std::pair<uint64_t, std::string>;  // a directory, and a name or nothing
 
   bool fresh(int64_t seen_ns) const;
+  Result<bool> is_unpublished(uint64_t dir) const;
   struct Question {
     Key key;
     bool all = false;  // however many pages there are
@@ -84,7 +86,6 @@ class BucketLister : public std::enable_shared_from_this<BucketLister> {
   void probed(const std::shared_ptr<Flight>& flight);
   void finish(const std::shared_ptr<Flight>& flight, Status status);
   Status settle_for_old(const Flight& flight, const Status& failed);
-  void note_changes(BucketTree::Keys keys);
 
   const Parts parts_;
   const Options options_;
@@ -94,10 +95,10 @@ class BucketLister : public std::enable_shared_from_this<BucketLister> {
 
   mutable RankedMutex<Rank::kRemote> mutex_;
   ConditionVariable idle_;
-  bool stopping_ = false;                          // protected by mutex_, as is all below
+  bool stopping_ = false;  // protected by mutex_, as is all below
   std::map<Key, std::shared_ptr<Flight>> flights_;
-  std::map<Key, int64_t> absent_;                  // names that were not there, and when
-  std::map<uint64_t, uint64_t> probes_;            // of a directory, since it was listed
+  std::map<Key, int64_t> absent_;        // names that were not there, and when
+  std::map<uint64_t, uint64_t> probes_;  // of a directory, since it was listed
   Changes changes_;
 };
 

@@ -5,61 +5,29 @@
 #include <cerrno>
 #include <mutex>
 
+#include <sys/stat.h>
+
 #include "cache/base/coding.h"
+#include "cache/base/log.h"
+#include "cache/bucket_content.h"
+#include "cache/bucket_names.h"
+#include "cache/bucket_publish.h"
 #include "cache/format/records.h"
+#include "cache/if_match_probe.h"
+#include "cache/object_attrs.h"
 
 namespace cairn {
 
 namespace {
 
-constexpr uint32_t kObjectChunkBytes = 256 * 1024;
 constexpr uint64_t kGetBytesMax = 8ULL << 20;
 constexpr uint32_t kGetsMax = 32;
 constexpr size_t kBlocksMax = 256;
+constexpr unsigned kProbesMax = 3;
 constexpr Duration kTtlLeast = std::chrono::seconds(1);  // an operation must get through
-constexpr uint64_t kWhole = UINT64_MAX;                  // in place of a chunk's index: the content
-constexpr uint32_t kFileMode = 0100644;
-constexpr uint32_t kDirMode = 040755;
-
-// The name of a content, or of one of its chunks: half a digest of the version, the inode, the
-// index. So what it names is found without a table, and a stale one is told from a fresh one.
-Digest name_of_chunk(const Digest& version, uint64_t ino, uint64_t index) {
-  std::array<std::byte, 40> in{};
-  std::copy(version.bytes.begin(), version.bytes.end(), in.begin());
-  put_be64(in.data() + 32, index);
-  Digest name = index == kWhole ? version : sha256(in);
-  put_be64(name.bytes.data() + 16, ino);
-  put_be64(name.bytes.data() + 24, index);
-  return name;
-}
-
-uint64_t ino_of(const Digest& name) {
-  return get_be64(name.bytes.data() + 16);
-}
-uint64_t index_of(const Digest& name) {
-  return get_be64(name.bytes.data() + 24);
-}
-
-// The part of a version's digest that names carry.
-Digest half(Digest version) {
-  std::fill(version.bytes.begin() + 16, version.bytes.end(), std::byte{0});
-  return version;
-}
-
-Digest version_of(const std::string& key, const BucketNode& node) {
-  ByteVec in;
-  put_le(in, static_cast<uint64_t>(key.size()));
-  append(in, as_bytes(key));
-  put_le(in, node.size);
-  put_le(in, node.etag.empty() ? node.mtime_ns : int64_t{0});
-  append(in, as_bytes(node.etag));
-  return half(sha256(in));
-}
-
-uint32_t object_chunk_length(uint64_t size, uint64_t index) {
-  return static_cast<uint32_t>(
-      std::min<uint64_t>(kObjectChunkBytes, size - index * kObjectChunkBytes));
-}
+constexpr uint32_t kFileMode = 0644;
+constexpr uint32_t kDirMode = 0755;
+constexpr uint32_t kModeBits = 07777;
 
 tl::unexpected<Error> replaced() {
   return fail(Errc::kPrecondition, "the object was replaced or removed since it was opened",
@@ -71,13 +39,6 @@ Cid dirent_value(const BucketEntry& entry) {
   dirent.ino = entry.ino;
   dirent.type = entry.is_dir ? FileType::kDirectory : FileType::kRegular;
   return Cid::identity(Codec::kDagCbor, dirent.encode());
-}
-
-// Stores write an etag with and without its quotes.
-std::string_view bare(std::string_view etag) {
-  if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"')
-    etag = etag.substr(1, etag.size() - 2);
-  return etag;
 }
 
 constexpr std::array<std::string_view, 2> kXattrs{"user.s3.etag", "user.s3.key"};
@@ -92,6 +53,7 @@ struct BucketRemote::Run {
   uint64_t offset = 0;
   uint64_t length = 0;
   std::vector<size_t> places;  // where they stand in the answer
+  bool is_past = false;        // a version from before what was published from here
 };
 
 struct BucketRemote::Fetch {
@@ -116,6 +78,10 @@ BucketRemote::BucketRemote(const Parts& parts, std::shared_ptr<BucketTree> tree,
           tree_)),
       gets_(std::make_shared<GetLimiter>(parts.store, kGetsMax, options.read_memory_bytes)) {}
 
+void BucketRemote::stop() {
+  lister_->stop();
+}
+
 BucketRemote::~BucketRemote() {
   lister_->stop();
   // What was learnt saves requests next time; without it nothing is lost.
@@ -126,7 +92,6 @@ Result<std::unique_ptr<BucketRemote>> BucketRemote::open(const Parts& parts,
                                                          std::unique_ptr<MetaStore> names,
                                                          const Options& options) {
   auto tree = std::make_shared<BucketTree>(std::move(names), parts.clock);
-  TRY(tree->thin_out());
   return std::unique_ptr<BucketRemote>(new BucketRemote(parts, std::move(tree), options));
 }
 
@@ -134,6 +99,7 @@ VolumeParams BucketRemote::params() const {
   VolumeParams params;
   params.chunk_bytes = kObjectChunkBytes;
   params.content_ids = false;
+  params.only_objects = true;
   return params;
 }
 
@@ -162,49 +128,63 @@ Result<std::optional<Cid>> BucketRemote::find(std::string_view key, Missing& mis
 
 Result<std::optional<Cid>> BucketRemote::inode_value(uint64_t ino) {
   TRY_ASSIGN(const auto node, tree_->node(ino));
+  // What was made here and is not in the bucket yet.
+  if (!node && is_own_ino(ino)) return std::optional<Cid>();
   if (!node) return replaced();
+  ObjectAttrs attrs;
+  if (node->headers) attrs = attrs_of(*node->headers);
   InodeRecord record;
-  record.uid = options_.view.uid;
-  record.gid = options_.view.gid;
+  record.uid = attrs.uid.value_or(options_.view.uid);
+  record.gid = attrs.gid.value_or(options_.view.gid);
   record.nlink = 1;
-  record.mtime = record.ctime = record.atime = record.btime = node->mtime_ns;
   if (node->kind == BucketNode::Kind::kDirectory) {
-    record.mode = kDirMode;
+    record.mode = S_IFDIR | (attrs.mode.value_or(kDirMode) & kModeBits);
     record.body = node->parent;
+    attrs.mtime_ns.reset();
+  } else if (!node->target.empty()) {
+    record.mode = S_IFLNK | 0777;
+    record.size = node->target.size();
+    TRY_ASSIGN(record.body, target_of(node->target));
   } else {
     constexpr uint64_t kBlock = 4096;
-    record.mode = kFileMode;
+    record.mode = S_IFREG | (attrs.mode.value_or(kFileMode) & kModeBits);
     record.size = node->size;
     record.allocated = std::min(node->size, uint64_t{INT64_MAX} - kBlock) / kBlock * kBlock +
                        (node->size % kBlock != 0 ? kBlock : 0);
-    if (node->size > 0) {
-      TRY_ASSIGN(record.body, content_of(ino, *node));
-    }
+    if (node->size > 0)
+      record.body = Cid::from_digest(Codec::kRaw, name_of_chunk(node->version, ino, kWholeContent));
   }
-  return std::optional<Cid>(Cid::identity(Codec::kDagCbor, record.encode()));
+  record.mtime = record.ctime = record.atime = record.btime =
+      attrs.mtime_ns.value_or(node->mtime_ns);
+  return std::optional<Cid>(record_cid(record.encode()));
 }
 
-Result<Cid> BucketRemote::content_of(uint64_t ino, const BucketNode& node) {
-  TRY_ASSIGN(const std::string key, tree_->key_of(node));
-  return Cid::from_digest(Codec::kRaw, name_of_chunk(version_of(key, node), ino, kWhole));
+// In the record, or in a block of its own.
+Result<decltype(InodeRecord::body)> BucketRemote::target_of(const std::string& target) {
+  if (target.size() <= InodeRecord::kMaxInlineTarget) return to_vec(as_bytes(target));
+  const Cid block = Cid::make(Codec::kRaw, as_bytes(target));
+  keep_block(block.digest(), target);
+  return block;
+}
+
+void BucketRemote::keep_block(const Digest& digest, std::string_view bytes) {
+  const std::lock_guard lock(mutex_);
+  blocks_.emplace_back(digest, Buffer::copy(bytes));
+  if (blocks_.size() > kBlocksMax) blocks_.pop_front();
 }
 
 Result<std::optional<Cid>> BucketRemote::xattr_value(uint64_t ino, std::string_view name) {
-  if (std::find(kXattrs.begin(), kXattrs.end(), name) == kXattrs.end())
-    return std::optional<Cid>();
+  if (std::find(kXattrs.begin(), kXattrs.end(), name) == kXattrs.end()) return std::optional<Cid>();
   TRY_ASSIGN(const auto node, tree_->node(ino));
+  if (!node && is_own_ino(ino)) return std::optional<Cid>();
   if (!node) return replaced();
   if (node->kind == BucketNode::Kind::kDirectory) return std::optional<Cid>();
-  std::string value(bare(node->etag));
+  std::string value(bare_etag(node->etag));
   if (name == "user.s3.key") {
     TRY_ASSIGN(value, tree_->key_of(*node));
   }
   const XattrValue xattr = XattrValue::of(as_bytes(value));
-  if (const auto* block = std::get_if<Cid>(&xattr.value)) {
-    const std::lock_guard lock(mutex_);
-    blocks_.emplace_back(block->digest(), Buffer::copy(value));
-    if (blocks_.size() > kBlocksMax) blocks_.pop_front();
-  }
+  if (const auto* block = std::get_if<Cid>(&xattr.value)) keep_block(block->digest(), value);
   return std::optional<Cid>(record_cid(xattr.encode()));
 }
 
@@ -265,7 +245,7 @@ Result<std::vector<Leaf>> BucketRemote::leaves(const Cid& content, uint64_t size
   std::vector<Leaf> out;
   for (uint64_t i = first; i < chunks && i - first < count; ++i)
     out.push_back(
-        {name_of_chunk(version, ino_of(name), i), object_chunk_length(size, i), false, true});
+        {name_of_chunk(version, ino_of_name(name), i), object_chunk_length(size, i), false, true});
   return out;
 }
 
@@ -291,7 +271,7 @@ void BucketRemote::fetch_leaves(std::vector<Leaf> leaves, Context context, EachL
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   const auto place = [&fetch](size_t i) {
     const Digest& name = fetch->leaves[i].digest;
-    return std::pair(ino_of(name), index_of(name));
+    return std::pair(ino_of_name(name), index_of_name(name));
   };
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return place(a) < place(b); });
 
@@ -310,7 +290,9 @@ void BucketRemote::fetch_leaves(std::vector<Leaf> leaves, Context context, EachL
   }
   fetch->left = runs.size() + 1;
   for (const Result<Run>& run : runs) {
-    if (run) {
+    if (run && run->is_past) {
+      finish(*fetch, {});
+    } else if (run) {
       get(*run, fetch, context);
     } else {
       finish(*fetch, tl::unexpected<Error>(run.error()));
@@ -325,16 +307,16 @@ Result<BucketRemote::Run> BucketRemote::run_of(const std::vector<Leaf>& leaves,
                                                std::vector<size_t> places) {
   const Digest& first = leaves[places.front()].digest;
   Run run;
-  run.ino = ino_of(first);
+  run.ino = ino_of_name(first);
   TRY_ASSIGN(auto node, tree_->node(run.ino));
   if (!node) return replaced();
   run.node = *std::move(node);
   TRY_ASSIGN(run.key, tree_->key_of(run.node));
-  run.offset = index_of(first) * kObjectChunkBytes;
-  const Digest version = version_of(run.key, run.node);
+  run.offset = index_of_name(first) * kObjectChunkBytes;
+  const Digest version = run.node.version;
   for (const size_t place : places) {
     const Leaf& leaf = leaves[place];
-    if (leaf.digest != name_of_chunk(version, run.ino, index_of(leaf.digest))) return replaced();
+    run.is_past |= leaf.digest != name_of_chunk(version, run.ino, index_of_name(leaf.digest));
     run.length += leaf.length;
   }
   run.places = std::move(places);
@@ -345,22 +327,26 @@ void BucketRemote::get(const Run& run, const std::shared_ptr<Fetch>& fetch,
                        const Context& context) {
   GetRange range = GetRange::from(run.offset, run.length);
   if (!run.node.etag.empty()) range.if_match = run.node.etag;
-  gets_->get(run.key, range, context,
-             [run, fetch, lister = lister_](Result<GetResult> got) {
-               auto bytes = check(run, std::move(got));
-               if (!bytes) {
-                 if (bytes.error().sys_errno() == ESTALE) lister->expire(run.ino);
-                 return finish(*fetch, tl::unexpected<Error>(bytes.error()));
-               }
-               size_t at = 0;
-               for (const size_t place : run.places) {
-                 const size_t length = fetch->leaves[place].length;
-                 fetch->out[place] = bytes->slice(at, length);
-                 if (fetch->each) fetch->each(place, fetch->out[place]);
-                 at += length;
-               }
-               finish(*fetch, {});
-             });
+  gets_->get(
+      run.key, range, context, [run, fetch, lister = lister_, tree = tree_](Result<GetResult> got) {
+        auto bytes = check(run, std::move(got));
+        if (!bytes) {
+          const bool is_replaced = bytes.error().sys_errno() == ESTALE;
+          const auto now = is_replaced ? tree->node(run.ino) : Result<std::optional<BucketNode>>();
+          // Whom this cache itself overtook looks again.
+          if (now && *now && (*now)->version != run.node.version) return finish(*fetch, {});
+          if (is_replaced) lister->expire(run.ino);
+          return finish(*fetch, tl::unexpected<Error>(bytes.error()));
+        }
+        size_t at = 0;
+        for (const size_t place : run.places) {
+          const size_t length = fetch->leaves[place].length;
+          fetch->out[place] = bytes->slice(at, length);
+          if (fetch->each) fetch->each(place, fetch->out[place]);
+          at += length;
+        }
+        finish(*fetch, {});
+      });
 }
 
 // The last one answers.
@@ -382,7 +368,7 @@ Result<Buffer> BucketRemote::check(const Run& run, Result<GetResult> got) {
     if (code == Errc::kPrecondition || code == Errc::kNotFound) return replaced();
     return tl::unexpected<Error>(got.error());
   }
-  const bool same = bare(got->etag) == bare(run.node.etag) || run.node.etag.empty();
+  const bool same = bare_etag(got->etag) == bare_etag(run.node.etag) || run.node.etag.empty();
   if (!same || got->object_size != run.node.size) return replaced();
   if (got->bytes.size() != run.length)
     return fail(Errc::kIo, "get '" + run.key + "': the store sent less than the object has");
@@ -391,8 +377,76 @@ Result<Buffer> BucketRemote::check(const Run& run, Result<GetResult> got) {
 
 // ---- the rest of the port
 
-Result<PublishedState> BucketRemote::publish(const PublishBatch&, PublishHost&, Context) {
-  return fail(Errc::kUnsupported, "objects of a bucket are only read", EROFS);
+PublishedState BucketRemote::published() const {
+  const std::lock_guard lock(mutex_);
+  return state_;
+}
+
+// What looks like one of our own forms stands for another key, or for none.
+Status BucketRemote::check_name(std::string_view name) const {
+  const NameMeaning meaning = meaning_of(name);
+  if (meaning.kind == NameMeaning::Kind::kPart && meaning.part == name) return {};
+  return fail_errno(EINVAL, "'" + std::string(name) +
+                                "' is how an object with another key is shown: no new file is "
+                                "called so");
+}
+
+Status BucketRemote::begin_writing(Lsn published, bool has_unpublished,
+                                   std::function<bool(uint64_t)> held) {
+  if (!has_unpublished) TRY(tree_->thin_out());
+  tree_->set_held(std::move(held));
+  const std::lock_guard lock(mutex_);
+  state_.lsn = published;
+  return {};
+}
+
+std::optional<bool> BucketRemote::honours_if_match() const {
+  const std::lock_guard lock(mutex_);
+  return honours_if_match_;
+}
+
+Status BucketRemote::begin_reading() {
+  return tree_->thin_out();
+}
+
+Result<PublishedState> BucketRemote::publish(const PublishBatch& batch, PublishHost& host,
+                                             Context context) {
+  if (!batch.edits.empty()) {
+    auto honours = honours_if_match();
+    if (!honours) {
+      auto probed = probe_if_match(parts_.store, parts_.rng, context);
+      // Not for ever: what cannot be found out does not hold, and objects of it may be left behind.
+      if (!probed && ++failed_probes_ < kProbesMax) return tl::unexpected<Error>(probed.error());
+      honours = probed && *probed;
+      const std::lock_guard lock(mutex_);
+      honours_if_match_ = honours;
+      if (!*honours)
+        log_warn(
+            "the store ignores the condition of a put: that somebody else changed an object "
+            "is looked for before each put, and may be missed");
+    }
+    BucketPublisher::Options options;
+    options.chunk_bytes = kObjectChunkBytes;
+    options.memory_bytes = options_.publish_memory_bytes;
+    options.io_timeout = options_.io_timeout;
+    options.cache_id = options_.cache_id;
+    options.host = options_.host;
+    options.honours_if_match = *honours;
+    options.directories_are_real = !options_.view.probe_names;
+    options.uid = options_.view.uid;
+    options.gid = options_.view.gid;
+    if (!waiting_) waiting_ = std::make_unique<ThreadExecutor>("objects", options.threads);
+    BucketPublisher publisher({parts_.store, parts_.clock, *waiting_, *tree_, *lister_, host},
+                              options, batch, std::move(context));
+    const Status done = publisher.run();
+    conflicts_ += publisher.conflicts();
+    TRY(done);
+  }
+  const std::lock_guard lock(mutex_);
+  state_.lsn = batch.lsn;
+  ++state_.seq;
+  state_.time_ns = parts_.clock.wall_ns();
+  return state_;
 }
 
 Result<Changes> BucketRemote::follow(Context) {

@@ -3,16 +3,22 @@
 // It answers for tree keys as a volume does: directories, files and xattrs are rows that it makes
 // of what BucketTree knows; a content is a version of an object, a leaf a range of it. What the
 // engine and the volume do with them is the same. README.md ("Object view") has states and costs.
-// It is read-only: `publish` refuses.
+// `publish` makes objects of a batch (bucket_publish.h), one by one: what was done counts even when
+// not all could be.
 //
 // Threads: as the port says. Owner: the engine. `store`, clock and executors must outlive it.
 // Errors: ESTALE for what was replaced or removed under a reader.
 #pragma once
 
+#include <atomic>
 #include <deque>
+#include <functional>
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "cache/bucket_lister.h"
+#include "cache/format/records.h"
 #include "cache/get_limiter.h"
 #include "cache/remote.h"
 
@@ -33,8 +39,12 @@ class BucketRemote final : public Remote {
     Clock& clock;
     Executor& executor;
     Executor& background;  // see BucketLister
+    Rng& rng;
   };
   struct Options {
+    Uuid cache_id{};
+    std::string host;  // for the names of conflict copies
+    uint64_t publish_memory_bytes = 48ULL << 20;
     ObjectView view;
     uint64_t read_memory_bytes = 16ULL << 20;  // on their way
     uint64_t name_memory_bytes = 8ULL << 20;   // names that are not on the disk yet
@@ -45,9 +55,19 @@ class BucketRemote final : public Remote {
                                                     std::unique_ptr<MetaStore> names,
                                                     const Options& options);
   ~BucketRemote() override;
+  // Before anything else. Writers say up to which record everything is published, whether the
+  // journal holds more, and how to find out whether something of an inode waits.
+  Status begin_reading();
+  Status begin_writing(Lsn published, bool has_unpublished, std::function<bool(uint64_t)> held);
+  // Files that are somewhere else than they were written to, since the mount.
+  uint64_t conflicts() const { return conflicts_; }
+  // Nullopt: nothing was written yet.
+  std::optional<bool> honours_if_match() const;
 
+  void stop() override;
   VolumeParams params() const override;
-  PublishedState published() const override { return {}; }
+  PublishedState published() const override;
+  Status check_name(std::string_view name) const override;
   Result<std::optional<Cid>> find(std::string_view key, Missing& missing) override;
   Result<std::vector<TreeEntry>> scan(std::string_view from, std::string_view to, size_t limit,
                                       Missing& missing) override;
@@ -69,7 +89,8 @@ class BucketRemote final : public Remote {
 
   BucketRemote(const Parts& parts, std::shared_ptr<BucketTree> tree, const Options& options);
   Result<std::optional<Cid>> inode_value(uint64_t ino);
-  Result<Cid> content_of(uint64_t ino, const BucketNode& node);
+  Result<decltype(InodeRecord::body)> target_of(const std::string& target);
+  void keep_block(const Digest& digest, std::string_view bytes);
   Result<std::optional<Cid>> xattr_value(uint64_t ino, std::string_view name);
   Result<std::vector<TreeEntry>> scan_names(uint64_t dir, std::string_view from, size_t limit,
                                             Missing& missing);
@@ -86,7 +107,13 @@ class BucketRemote final : public Remote {
   const std::shared_ptr<GetLimiter> gets_;
 
   // Values of xattrs that were too large for their rows, for who asks for them next.
-  RankedMutex<Rank::kRemote> mutex_;
+  mutable RankedMutex<Rank::kRemote> mutex_;
+  PublishedState state_;  // as are all below
+  std::optional<bool> honours_if_match_;
+  std::atomic<uint64_t> conflicts_{0};
+  // Of the publishing thread.
+  unsigned failed_probes_ = 0;
+  std::unique_ptr<ThreadExecutor> waiting_;  // where objects are put, once some are
   std::deque<std::pair<Digest, Buffer>> blocks_;
 };
 

@@ -9,94 +9,37 @@
 #include "cache/base/coding.h"
 #include "cache/base/log.h"
 #include "cache/bucket_names.h"
+#include "cache/bucket_rows.h"
 #include "cache/format/records.h"
 
 namespace cairn {
 
 namespace {
 
-// All rows are in one table, by their first letter.
-constexpr Table kTable = Table::kTree;
-constexpr char kNodeRow = 'n';
-constexpr char kEntryRow = 'd';
-constexpr char kListingRow = 'l';
 constexpr const char* kNumbersRow = "s";
+constexpr const char* kFormRow = "f";
 constexpr uint64_t kReserve = 4096;  // inode numbers
 constexpr size_t kNamesAtOnce = 1000;
 constexpr size_t kMaxDepth = 1024;
-
-std::string row_key(char letter, uint64_t ino, std::string_view name = {}) {
-  std::array<std::byte, 8> number{};
-  put_be64(number.data(), ino);
-  std::string key(1, letter);
-  key.append(as_chars(number));
-  key.append(name);
-  return key;
-}
-
-std::string encode_node(const BucketNode& node) {
-  ByteVec out;
-  put_le(out, static_cast<uint8_t>(node.kind));
-  put_le(out, node.parent);
-  put_le(out, node.size);
-  put_le(out, node.mtime_ns);
-  put_le(out, static_cast<uint16_t>(node.etag.size()));
-  return to_string(out) + node.etag + node.part;
-}
 
 tl::unexpected<Error> damaged() {
   return fail(Errc::kCorruption, "a row of the names of objects is damaged");
 }
 
-Result<BucketNode> decode_node(std::string_view in) {
-  constexpr size_t kFixed = 27;
-  if (in.size() < kFixed) return damaged();
-  const std::byte* b = as_bytes(in).data();
-  BucketNode node;
-  const auto kind = get_le<uint8_t>(b);
-  if (kind < 1 || kind > 3) return damaged();
-  node.kind = static_cast<BucketNode::Kind>(kind);
-  node.parent = get_le<uint64_t>(b + 1);
-  node.size = get_le<uint64_t>(b + 9);
-  node.mtime_ns = get_le<int64_t>(b + 17);
-  const size_t etag = get_le<uint16_t>(b + 25);
-  if (in.size() < kFixed + etag) return damaged();
-  node.etag = std::string(in.substr(kFixed, etag));
-  node.part = std::string(in.substr(kFixed + etag));
-  return node;
-}
-
-std::string encode_entry(const BucketEntry& entry) {
-  ByteVec out;
-  put_le(out, entry.ino);
-  put_le(out, static_cast<uint8_t>(entry.is_dir ? 1 : 0));
-  put_le(out, entry.seen_ns);
-  return to_string(out);
-}
-
-Result<BucketEntry> decode_entry(std::string_view in) {
-  if (in.size() != 17) return damaged();
-  const std::byte* b = as_bytes(in).data();
-  return BucketEntry{get_le<uint64_t>(b), get_le<uint8_t>(b + 8) != 0, get_le<int64_t>(b + 9)};
-}
-
-std::string encode_listing(const BucketListing& listing) {
-  ByteVec out;
-  put_le(out, static_cast<uint8_t>(listing.complete ? 1 : 0));
-  put_le(out, listing.listed_ns);
-  put_le(out, listing.pages);
-  return to_string(out);
-}
-
-Result<BucketListing> decode_listing(std::string_view in) {
-  if (in.size() != 17) return damaged();
-  const std::byte* b = as_bytes(in).data();
-  return BucketListing{get_le<uint8_t>(b) != 0, get_le<int64_t>(b + 1), get_le<uint64_t>(b + 9)};
+Digest version_of(std::string_view key, const BucketNode& node) {
+  ByteVec in;
+  put_le(in, static_cast<uint64_t>(key.size()));
+  append(in, as_bytes(key));
+  put_le(in, node.size);
+  put_le(in, node.etag.empty() ? node.mtime_ns : int64_t{0});
+  append(in, as_bytes(bare_etag(node.etag)));
+  return sha256(in);
 }
 
 // Without an etag the time has to do.
 bool same_version(const BucketNode& a, const BucketNode& b) {
-  return a.size == b.size && a.etag == b.etag && (!a.etag.empty() || a.mtime_ns == b.mtime_ns);
+  return a.size == b.size && bare_etag(a.etag) == bare_etag(b.etag) &&
+         (!a.etag.empty() || a.mtime_ns == b.mtime_ns);
 }
 
 bool usable(const std::string& key, uint64_t size) {
@@ -109,6 +52,12 @@ bool usable(const std::string& key, uint64_t size) {
 }
 
 }  // namespace
+
+std::string_view bare_etag(std::string_view etag) {
+  if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"')
+    etag = etag.substr(1, etag.size() - 2);
+  return etag;
+}
 
 BucketTree::BucketTree(std::unique_ptr<MetaStore> store, Clock& clock)
     : clock_(clock),
@@ -129,37 +78,38 @@ Result<std::optional<BucketNode>> BucketTree::node(uint64_t ino) const {
     root.parent = kRoot;
     return std::optional<BucketNode>(root);
   }
-  TRY_ASSIGN(const auto row, tables_.get(kTable, row_key(kNodeRow, ino)));
+  TRY_ASSIGN(const auto row, tables_.get(bucket_rows::kTable, bucket_rows::node_key(ino)));
   if (!row) return std::optional<BucketNode>();
-  TRY_ASSIGN(BucketNode node, decode_node(*row));
+  TRY_ASSIGN(BucketNode node, bucket_rows::decode_node(*row));
   return std::optional<BucketNode>(std::move(node));
 }
 
 Result<std::optional<BucketEntry>> BucketTree::entry(uint64_t dir, std::string_view name) const {
-  TRY_ASSIGN(const auto row, tables_.get(kTable, row_key(kEntryRow, dir, name)));
+  TRY_ASSIGN(const auto row, tables_.get(bucket_rows::kTable, bucket_rows::entry_key(dir, name)));
   if (!row) return std::optional<BucketEntry>();
-  TRY_ASSIGN(const BucketEntry entry, decode_entry(*row));
+  TRY_ASSIGN(const BucketEntry entry, bucket_rows::decode_entry(*row));
   return std::optional<BucketEntry>(entry);
 }
 
 Result<std::vector<BucketTree::Named>> BucketTree::entries(uint64_t dir, std::string_view from,
                                                            size_t limit) const {
-  const std::string prefix = row_key(kEntryRow, dir);
-  const std::string end = row_key(kEntryRow, dir + 1);
-  TRY_ASSIGN(const auto rows, tables_.scan(kTable, prefix + std::string(from), end, limit));
+  const std::string prefix = bucket_rows::entry_key(dir);
+  const std::string end = bucket_rows::entry_key(dir + 1);
+  TRY_ASSIGN(const auto rows,
+             tables_.scan(bucket_rows::kTable, prefix + std::string(from), end, limit));
   std::vector<Named> out;
   out.reserve(rows.size());
   for (const auto& row : rows) {
-    TRY_ASSIGN(const BucketEntry entry, decode_entry(row.value));
+    TRY_ASSIGN(const BucketEntry entry, bucket_rows::decode_entry(row.value));
     out.push_back({row.key.substr(prefix.size()), entry});
   }
   return out;
 }
 
 Result<std::optional<BucketListing>> BucketTree::listing(uint64_t dir) const {
-  TRY_ASSIGN(const auto row, tables_.get(kTable, row_key(kListingRow, dir)));
+  TRY_ASSIGN(const auto row, tables_.get(bucket_rows::kTable, bucket_rows::listing_key(dir)));
   if (!row) return std::optional<BucketListing>();
-  TRY_ASSIGN(const BucketListing listing, decode_listing(*row));
+  TRY_ASSIGN(const BucketListing listing, bucket_rows::decode_listing(*row));
   return std::optional<BucketListing>(listing);
 }
 
@@ -184,18 +134,24 @@ Result<std::string> BucketTree::key_of(const BucketNode& node) const {
 
 Status BucketTree::thin_out() {
   const MetaStore& store = tables_.store();
-  if (store.used_bytes() <= store.bytes_max() / 2) return {};
-  log_info("the names of the bucket fill the cache's room for them: they are listed anew");
+  TRY_ASSIGN(const auto form, tables_.get(bucket_rows::kTable, kFormRow));
+  const bool fills = store.used_bytes() > store.bytes_max() / 2;
+  if (form == std::string(bucket_rows::kForm) && !fills) return {};
+  if (fills)
+    log_info("the names of the bucket fill the cache's room for them: they are listed anew");
   for (std::string from;;) {
-    TRY_ASSIGN(const auto rows, tables_.scan(kTable, from, "", kNamesAtOnce));
+    TRY_ASSIGN(const auto rows, tables_.scan(bucket_rows::kTable, from, "", kNamesAtOnce));
     std::vector<TableChange> changes;
     for (const auto& row : rows)
-      if (row.key != kNumbersRow) changes.push_back({kTable, row.key, std::nullopt});
-    if (changes.empty()) return {};
+      if (row.key != kNumbersRow && row.key[0] != bucket_rows::kLeftRow)
+        changes.push_back({bucket_rows::kTable, row.key, std::nullopt});
+    if (rows.empty()) break;
     tables_.apply(changes);
     TRY(tables_.checkpoint());
-    from = rows.back().key;
+    from = rows.back().key + '\0';
   }
+  tables_.apply({{bucket_rows::kTable, kFormRow, std::string(bucket_rows::kForm)}});
+  return {};
 }
 
 bool BucketTree::has_room() {
@@ -207,7 +163,7 @@ bool BucketTree::has_room() {
 // ---- changing
 
 Result<BucketTree::Keys> BucketTree::note_page(uint64_t dir, const std::string& prefix,
-                                               const ListPage& page) {
+                                               const ListPage& page, int64_t asked_ns) {
   Keys keys;
   const auto part_of = [&prefix](const std::string& key) {
     return std::string_view(key).substr(std::min(prefix.size(), key.size()));
@@ -216,6 +172,7 @@ Result<BucketTree::Keys> BucketTree::note_page(uint64_t dir, const std::string& 
     const bool below = part_of(object.key).find('/') != std::string_view::npos;
     if (below || !usable(object.key, object.size)) continue;
     const std::lock_guard lock(mutex_);
+    asked_ns_ = asked_ns;
     TRY(note_object(dir, part_of(object.key), object, keys));
   }
   for (const std::string& name : page.prefixes) {
@@ -223,6 +180,7 @@ Result<BucketTree::Keys> BucketTree::note_page(uint64_t dir, const std::string& 
     std::string_view part = part_of(name);
     part.remove_suffix(std::min<size_t>(part.size(), 1));
     const std::lock_guard lock(mutex_);
+    asked_ns_ = asked_ns;
     TRY(note_dir(dir, part, keys));
   }
   return keys;
@@ -248,20 +206,29 @@ Status BucketTree::note_object(uint64_t dir, std::string_view part, const Object
 }
 
 Status BucketTree::put_file(uint64_t dir, const std::string& name, BucketNode node, Keys& keys) {
+  if (is_own_since(dir, name, asked_ns_)) return {};
   const int64_t now = now_ns();
   TRY_ASSIGN(const auto there, entry(dir, name));
   if (there && !there->is_dir) {
-    TRY_ASSIGN(const auto known, this->node(there->ino));
-    if (known && known->kind == node.kind && same_version(*known, node)) {
+    TRY_ASSIGN(auto known, this->node(there->ino));
+    TRY_ASSIGN(const bool held, holds(*there));
+    if (held || (known && known->kind == node.kind && same_version(*known, node))) {
       put_entry(dir, name, {there->ino, false, now});
-      if (known->mtime_ns == node.mtime_ns) return {};
-      put_node(there->ino, node);
+      if (held || known->mtime_ns == node.mtime_ns) return {};
+      known->mtime_ns = node.mtime_ns;
+      put_node(there->ino, *known);
       keys.push_back(inode_key(there->ino));
       return {};
     }
   }
-  if (there) TRY(remove(dir, name, keys));
+  if (there) {
+    TRY_ASSIGN(const bool held, holds(*there));
+    if (held) return {};
+    TRY(remove(dir, name, keys));
+  }
   TRY_ASSIGN(const uint64_t ino, next_ino());
+  TRY_ASSIGN(const std::string key, key_of(node));
+  node.version = version_of(key, node);
   put_node(ino, node);
   put_entry(dir, name, {ino, false, now});
   return {};
@@ -270,6 +237,7 @@ Status BucketTree::put_file(uint64_t dir, const std::string& name, BucketNode no
 Status BucketTree::note_dir(uint64_t dir, std::string_view part, Keys& keys) {
   const std::string name = shown_name(part);
   const int64_t now = now_ns();
+  if (is_own_since(dir, name, asked_ns_)) return {};
   TRY_ASSIGN(const auto there, entry(dir, name));
   if (there && there->is_dir) {
     put_entry(dir, name, {there->ino, true, now});
@@ -292,9 +260,13 @@ Status BucketTree::move_entry(uint64_t dir, const std::string& from, const std::
   TRY_ASSIGN(const auto there, entry(dir, from));
   if (!there) return {};
   TRY_ASSIGN(const auto in_the_way, entry(dir, to));
-  if (in_the_way) TRY(remove(dir, to, keys));
+  if (in_the_way) {
+    TRY_ASSIGN(const bool held, holds(*in_the_way));
+    if (held) return {};
+    TRY(remove(dir, to, keys));
+  }
   put_entry(dir, to, *there);
-  tables_.apply({{kTable, row_key(kEntryRow, dir, from), std::nullopt}});
+  tables_.apply({{bucket_rows::kTable, bucket_rows::entry_key(dir, from), std::nullopt}});
   keys.push_back(dirent_key(dir, from));
   return {};
 }
@@ -303,8 +275,8 @@ Status BucketTree::remove(uint64_t dir, const std::string& name, Keys& keys) {
   TRY_ASSIGN(const auto there, entry(dir, name));
   if (!there) return {};
   if (there->is_dir) TRY(remove_below(there->ino));
-  tables_.apply({{kTable, row_key(kEntryRow, dir, name), std::nullopt},
-                 {kTable, row_key(kNodeRow, there->ino), std::nullopt}});
+  tables_.apply({{bucket_rows::kTable, bucket_rows::entry_key(dir, name), std::nullopt},
+                 {bucket_rows::kTable, bucket_rows::node_key(there->ino), std::nullopt}});
   keys.push_back(dirent_key(dir, name));
   keys.push_back(inode_key(there->ino));
   return {};
@@ -315,14 +287,16 @@ Status BucketTree::remove_below(uint64_t dir) {
   while (!dirs.empty()) {
     const uint64_t at = dirs.back();
     dirs.pop_back();
-    tables_.apply({{kTable, row_key(kListingRow, at), std::nullopt}});
+    tables_.apply({{bucket_rows::kTable, bucket_rows::listing_key(at), std::nullopt}});
     for (bool more = true; more;) {
       TRY_ASSIGN(const auto names, entries(at, "", kNamesAtOnce));
       std::vector<TableChange> changes;
       for (const Named& each : names) {
         if (each.entry.is_dir) dirs.push_back(each.entry.ino);
-        changes.push_back({kTable, row_key(kEntryRow, at, each.name), std::nullopt});
-        changes.push_back({kTable, row_key(kNodeRow, each.entry.ino), std::nullopt});
+        changes.push_back(
+            {bucket_rows::kTable, bucket_rows::entry_key(at, each.name), std::nullopt});
+        changes.push_back(
+            {bucket_rows::kTable, bucket_rows::node_key(each.entry.ino), std::nullopt});
       }
       tables_.apply(changes);
       more = names.size() == kNamesAtOnce;
@@ -346,36 +320,47 @@ Result<BucketTree::Keys> BucketTree::finish_listing(uint64_t dir, int64_t starte
       // The name may have been looked up, or moved, since.
       TRY_ASSIGN(const auto there, entry(dir, each.name));
       if (!there || (there->seen_ns >= started_ns && there->seen_ns <= now)) continue;
+      if (is_own_since(dir, each.name, started_ns)) continue;
+      TRY_ASSIGN(const bool held, holds(*there));
+      if (held) continue;
       TRY(remove(dir, each.name, keys));
       const NameMeaning meaning = meaning_of(each.name);
       if (there->is_dir && meaning.kind == NameMeaning::Kind::kPart)
         TRY(move_entry(dir, shown_beside(meaning.part), each.name, keys));
     }
   }
-  tables_.apply({{kTable, row_key(kListingRow, dir), encode_listing({true, now, pages})}});
+  tables_.apply({{bucket_rows::kTable, bucket_rows::listing_key(dir),
+                  bucket_rows::encode(BucketListing{true, now, pages})}});
   return keys;
 }
 
 void BucketTree::leave_listing(uint64_t dir) {
   const BucketListing left{false, now_ns(), 1};
-  tables_.apply({{kTable, row_key(kListingRow, dir), encode_listing(left)}});
+  tables_.apply({{bucket_rows::kTable, bucket_rows::listing_key(dir), bucket_rows::encode(left)}});
 }
 
 Result<BucketTree::Keys> BucketTree::settle(uint64_t dir, std::string_view part,
-                                            const std::optional<ObjectInfo>& object,
-                                            bool is_dir) {
+                                            const std::optional<ObjectInfo>& object, bool is_dir,
+                                            int64_t asked_ns) {
   Keys keys;
   const std::lock_guard lock(mutex_);
+  asked_ns_ = asked_ns;
   const std::string name = shown_name(part);
   const std::string beside = shown_beside(part);
+  const auto gone = [&](const std::string& which) -> Status {
+    TRY_ASSIGN(const auto there, entry(dir, which));
+    if (!there || is_own_since(dir, which, asked_ns)) return {};
+    TRY_ASSIGN(const bool held, holds(*there));
+    return held ? Status() : remove(dir, which, keys);
+  };
   if (is_dir) {
     TRY(note_dir(dir, part, keys));
-    if (!object) TRY(remove(dir, beside, keys));
+    if (!object) TRY(gone(beside));
   } else {
     TRY_ASSIGN(const auto there, entry(dir, name));
-    if (!object || (there && there->is_dir)) TRY(remove(dir, name, keys));
+    if (!object || (there && there->is_dir)) TRY(gone(name));
     if (object && there && there->is_dir) TRY(move_entry(dir, beside, name, keys));
-    TRY(remove(dir, beside, keys));
+    TRY(gone(beside));
   }
   if (object && usable(object->key, object->size)) TRY(note_object(dir, part, *object, keys));
   return keys;
@@ -397,16 +382,18 @@ Result<BucketTree::Keys> BucketTree::expire(uint64_t ino) {
   TRY_ASSIGN(auto listed, listing(known->parent));
   if (!listed) return keys;
   listed->listed_ns = 0;
-  tables_.apply({{kTable, row_key(kListingRow, known->parent), encode_listing(*listed)}});
+  tables_.apply({{bucket_rows::kTable, bucket_rows::listing_key(known->parent),
+                  bucket_rows::encode(*listed)}});
   return keys;
 }
 
 void BucketTree::put_entry(uint64_t dir, std::string_view name, const BucketEntry& entry) {
-  tables_.apply({{kTable, row_key(kEntryRow, dir, name), encode_entry(entry)}});
+  tables_.apply(
+      {{bucket_rows::kTable, bucket_rows::entry_key(dir, name), bucket_rows::encode(entry)}});
 }
 
 void BucketTree::put_node(uint64_t ino, const BucketNode& node) {
-  tables_.apply({{kTable, row_key(kNodeRow, ino), encode_node(node)}});
+  tables_.apply({{bucket_rows::kTable, bucket_rows::node_key(ino), bucket_rows::encode(node)}});
 }
 
 // What was handed out is below the row, or below what the clock said when that was begun: nobody
@@ -415,7 +402,7 @@ Result<uint64_t> BucketTree::next_ino() {
   constexpr unsigned kPerSecondBits = 24;
   constexpr int64_t kSecond = 1'000'000'000;
   if (next_ino_ == 0) {
-    TRY_ASSIGN(const auto row, tables_.get(kTable, kNumbersRow));
+    TRY_ASSIGN(const auto row, tables_.get(bucket_rows::kTable, kNumbersRow));
     if (row && row->size() != 8) return damaged();
     const uint64_t known = row ? get_le<uint64_t>(as_bytes(*row).data()) : 0;
     const auto seconds = static_cast<uint64_t>(std::max<int64_t>(clock_.wall_ns() / kSecond, 1));
@@ -425,7 +412,7 @@ Result<uint64_t> BucketTree::next_ino() {
     reserved_ino_ += kReserve;
     ByteVec row;
     put_le(row, reserved_ino_);
-    tables_.apply({{kTable, kNumbersRow, to_string(row)}});
+    tables_.apply({{bucket_rows::kTable, kNumbersRow, to_string(row)}});
   }
   return next_ino_++;
 }

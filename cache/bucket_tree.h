@@ -2,37 +2,62 @@
 //
 // A row for each name of a directory (inode number, when it was last seen), one for each inode
 // (what its object or directory is), one for each directory that was listed. An inode stands for
-// one version of one object: when the object is replaced, its name gets another inode. So what is
-// known of an inode never changes, and content that was read by it is never a mixture.
+// one version of one object: when somebody else replaces the object, its name gets another inode.
+// Versions that this cache made itself keep the inode they were written through. A version has a
+// name of its own, which leaves carry, so content that was read is never a mixture.
 // Numbers are never used twice by one cache, not even when the tables were thrown away.
+// What this cache changes (`place` and the like) is newer than a listing that was asked for
+// before; and of inodes that are `held` (something of theirs waits to be published) a listing
+// changes nothing: that is for the publication to find out.
 //
 // Threads: all methods are thread-safe; changes are made one after the other under one mutex, in
-// memory; `checkpoint` brings them to the disk. Nothing here is durable by promise: losing it costs
-// requests. Listings are hostile input: what cannot be addressed is logged and left out.
-// Owner: BucketRemote and its requests under way.
-// Errors: kCorruption, kIo of the tables; ESTALE for an inode that is not there any more.
+// memory; `checkpoint` brings them to the disk. What was listed is not durable by promise: losing
+// it costs requests. Which object an inode with unpublished changes is must be durable: who
+// publishes calls `checkpoint`. Listings are hostile input: what cannot be addressed is logged and
+// left out. Owner: BucketRemote and its requests under way. Errors: kCorruption, kIo of the tables;
+// ESTALE for an inode that is not there any more.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "cache/base/digest.h"
 #include "cache/base/mutex.h"
+#include "cache/journal.h"
 #include "cache/live_tables.h"
 #include "cache/object_store.h"
 
 namespace cairn {
+
+// New inodes of this cache have numbers of this slot (cache/format/records.h), those that listings
+// find have lower ones.
+inline constexpr uint16_t kOwnSlot = 0xfff0;
+constexpr bool is_own_ino(uint64_t ino) {
+  return ino >> 48 == kOwnSlot;
+}
 
 struct BucketNode {
   enum class Kind : uint8_t { kFile = 1, kDirectory = 2, kMarker = 3 };
   Kind kind = Kind::kFile;
   uint64_t parent = 0;
   uint64_t size = 0;
-  int64_t mtime_ns = 0;  // of a directory: when it was first seen
+  int64_t mtime_ns = 0;  // of a directory: when it was first seen, or changed here
   std::string etag;
-  std::string part;  // of the key; empty for the root and a marker
+  std::string part;                      // of the key; empty for the root and a marker
+  Digest version{};                      // its first half: names the version
+  Lsn lsn = 0;                           // of this cache's records that the object contains
+  bool has_marker = false;               // a directory with an object of its own
+  std::optional<ObjectHeaders> headers;  // when they are known
+  std::string target;                    // of a symbolic link that was made here
 };
+
+// Stores write an etag with and without its quotes.
+std::string_view bare_etag(std::string_view etag);
 
 struct BucketEntry {
   uint64_t ino = 0;
@@ -56,8 +81,11 @@ class BucketTree {
   // this mount must not step.
   int64_t now_ns() const;
 
-  // Forgets all names when they fill more than half of the place. Only while nobody uses them.
+  // Forgets all names when they fill more than half of the place, or are in another form than
+  // this one. Only while nobody uses them and nothing waits to be published.
   Status thin_out();
+  // Is something of the inode to be published? Given once, before anything else.
+  void set_held(std::function<bool(uint64_t ino)> held) { held_ = std::move(held); }
 
   // nullopt: there is no such inode any more.
   Result<std::optional<BucketNode>> node(uint64_t ino) const;
@@ -75,17 +103,36 @@ class BucketTree {
 
   // The changes return the tree keys (cache/format/records.h) whose values are others now.
   using Keys = std::vector<std::string>;
-  // A page of a listing.
-  Result<Keys> note_page(uint64_t dir, const std::string& prefix, const ListPage& page);
+  // A page of a listing that was asked for at `asked_ns`.
+  Result<Keys> note_page(uint64_t dir, const std::string& prefix, const ListPage& page,
+                         int64_t asked_ns);
   // The listing that began at `started_ns` is complete: what it did not see is gone.
   Result<Keys> finish_listing(uint64_t dir, int64_t started_ns, uint64_t pages);
   // It was left after its first page.
   void leave_listing(uint64_t dir);
-  // What is there under one part.
+  // What was there under one part at `asked_ns`.
   Result<Keys> settle(uint64_t dir, std::string_view part, const std::optional<ObjectInfo>& object,
-                      bool is_dir);
+                      bool is_dir, int64_t asked_ns);
   // Of an object that turned out to be another: nothing is known of its name any more.
   Result<Keys> expire(uint64_t ino);
+
+  // What this cache did. The inode is an object or a directory under this name from now on,
+  // whatever had the name, and wherever the inode was before. A new directory is listed: it is
+  // empty.
+  Result<Keys> place(uint64_t dir, const std::string& name, uint64_t ino, BucketNode node);
+  // The same, for an inode that is there: it knows something else of it.
+  Status update(uint64_t ino, const BucketNode& node);
+  // It is not in the bucket any more.
+  Result<Keys> drop(uint64_t ino);
+  // The name under which the inode is shown where its node says that it is; empty: under none.
+  Result<std::string> shown_as(uint64_t ino, const BucketNode& node) const;
+  // The inode under a key; a directory's key ends with '/'.
+  Result<std::optional<uint64_t>> ino_of(std::string_view key) const;
+  // What moved and may be left at its old place: a key and its etag; of a directory the prefixes,
+  // old and new.
+  void note_leftover(const std::string& from, const std::string& what);
+  void forget_leftover(const std::string& from);
+  Result<std::vector<std::pair<std::string, std::string>>> leftovers() const;  // some of them
 
   // Room for more names?
   bool has_room();
@@ -98,6 +145,9 @@ class BucketTree {
   Status note_object(uint64_t dir, std::string_view part, const ObjectInfo& info, Keys& keys);
   Status note_dir(uint64_t dir, std::string_view part, Keys& keys);
   Status put_file(uint64_t dir, const std::string& name, BucketNode node, Keys& keys);
+  bool is_own_since(uint64_t dir, std::string_view name, int64_t asked_ns) const;
+  void note_own(uint64_t dir, std::string_view name);
+  Result<bool> holds(const BucketEntry& entry) const;
   Status move_entry(uint64_t dir, const std::string& from, const std::string& to, Keys& keys);
   Status remove(uint64_t dir, const std::string& name, Keys& keys);
   Status remove_below(uint64_t dir);
@@ -111,6 +161,10 @@ class BucketTree {
   RankedMutex<Rank::kNames> mutex_;
   uint64_t next_ino_ = 0;  // 0: not looked up yet
   uint64_t reserved_ino_ = 0;
+  int64_t asked_ns_ = 0;  // when what is being noted was asked for
+  std::function<bool(uint64_t)> held_;
+  std::map<std::pair<uint64_t, std::string>, int64_t> own_;  // names changed here, and when
+  size_t own_max_ = 0;                                       // then old ones are forgotten
 };
 
 }  // namespace cairn

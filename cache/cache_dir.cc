@@ -138,7 +138,8 @@ class Opening {
     TRY(options_.objects ? open_bucket() : open_remote(false));
     is_of_store_ = false;
     TRY(open_segments());
-    return options_.engine.read_only ? finish_reader() : finish_writer();
+    if (options_.engine.read_only) return finish_reader();
+    return bucket_ != nullptr ? finish_bucket_writer() : finish_writer();
   }
 
   // As it was here, and as far as it can be read. Nothing of the cache is changed.
@@ -211,13 +212,18 @@ class Opening {
     }
     if (!names) return tl::unexpected<Error>(std::move(names).error());
     BucketRemote::Options options;
+    options.cache_id = dir_.identity().cache_id;
+    options.host = options_.host;
     options.view = *options_.objects;
     options.read_memory_bytes = memory_.read_bytes;
+    options.publish_memory_bytes = memory_.publish_bytes;
     options.name_memory_bytes = std::min(memory_.node_bytes, share / 32);
     options.io_timeout = options_.engine.io_timeout;
-    TRY_ASSIGN(owned_remote_,
-               BucketRemote::open({e_.store, e_.clock, e_.executor, e_.publishing},
+    TRY_ASSIGN(auto remote,
+               BucketRemote::open({e_.store, e_.clock, e_.executor, e_.publishing, e_.rng},
                                   *std::move(names), options));
+    bucket_ = remote.get();
+    owned_remote_ = std::move(remote);
     return {};
   }
 
@@ -286,28 +292,25 @@ class Opening {
                                   std::move(owned_remote_),
                                   std::move(space_),
                                   {}};
-    if (remote_ != nullptr)
-      components.bookmark = [remote = remote_] { return remote->commit_record(); };
+    components.bookmark = [remote = remote_] {
+      return remote != nullptr ? remote->commit_record() : Buffer();
+    };
     return std::make_unique<Engine>(engine_settings(), std::move(components));
   }
 
   Result<OpenedMount> finish_reader() {
     OpenedMount mount;
+    if (bucket_ != nullptr) TRY(bucket_->begin_reading());
+    mount.bucket = bucket_;
     mount.engine = make_engine();
     mount.remote = remote_;
     mount.engine->start();
     return mount;
   }
 
-  Result<OpenedMount> finish_writer() {
-    const bool ours = remote_->state().head.ours;
-    // What the head does not tell (another writer's commit), our own last checkpoint does.
-    Lsn published = std::max(remote_->published().lsn, marks_.published);
-    OpenedMount mount;
-    mount.remote = remote_;
-    mount.engine = make_engine();
+  // Opens the journal; what is not published of it becomes the engine's state again.
+  Result<std::unique_ptr<Journal>> replay_journal(OpenedMount& mount, Lsn published) {
     Engine& engine = *mount.engine;
-
     Journal::Options with = journal_options();
     Segments* segments = &engine.segments();
     // Clean content is checked against its digest when it is read: no fsync waits for it.
@@ -327,14 +330,46 @@ class Opening {
                                return keep;
                              });
     if (!found && !refused.empty()) return fail(found.error().code(), refused);
-    TRY_ASSIGN(auto journal, std::move(found));
+    return found;
+  }
+
+  // Objects have no writer of their own: what others change is found out object by object.
+  Result<OpenedMount> finish_bucket_writer() {
+    OpenedMount mount;
+    mount.bucket = bucket_;
+    mount.engine = make_engine();
+    Engine& engine = *mount.engine;
+    TRY_ASSIGN(auto journal, replay_journal(mount, marks_.published));
+    const Lsn done = std::max(marks_.published, journal->trimmed());
+    TRY(bucket_->begin_writing(done, journal->appended() > done,
+                               [engine = &engine](uint64_t ino) {
+                                 return engine->has_unpublished(ino);
+                               }));
+    TRY(engine.drop_leftovers(done));
+    engine.attach(std::move(journal), marks_.checkpointed, done);
+    mount.slot.slot = kOwnSlot;
+    TRY(engine.checkpoint());
+    engine.start();
+    return mount;
+  }
+
+  Result<OpenedMount> finish_writer() {
+    const bool ours = remote_->state().head.ours;
+    // What the head does not tell (another writer's commit), our own last checkpoint does.
+    Lsn published = std::max(remote_->published().lsn, marks_.published);
+    OpenedMount mount;
+    mount.remote = remote_;
+    mount.engine = make_engine();
+    Engine& engine = *mount.engine;
+
+    TRY_ASSIGN(auto journal, replay_journal(mount, published));
     CAIRN_FAILPOINT("open.replayed");
     // Records that came now would count as published.
     if (journal->appended() < published)
       return fail(Errc::kCorruption,
                   fmt::format("{} ends with record {}, but the store has those of this cache up to "
                               "record {}",
-                              with.dir, journal->appended(), published));
+                              journal_options().dir, journal->appended(), published));
     if (mount.replayed > 0 && !ours && !options_.discard_local) {
       is_of_store_ = true;
       TRY_ASSIGN(published, find_published(*journal, published));
@@ -415,6 +450,7 @@ class Opening {
   std::vector<Lsn> intended_;  // records of commits that are not known to be in the store
   bool is_of_store_ = false;  // what is under way reads the store, not the cache
   TreeRemote* remote_ = nullptr;
+  BucketRemote* bucket_ = nullptr;
   std::unique_ptr<Remote> owned_remote_;
   std::unique_ptr<Segments> segments_;
 };

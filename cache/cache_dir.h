@@ -77,7 +77,7 @@ struct MountOptions {
   std::string scratch_dir;
   // The store is out of reach: go on with what this cache has.
   bool offline = false;
-  // Show the bucket's own objects instead of a volume. Needs engine.read_only.
+  // Show the bucket's own objects instead of a volume.
   std::optional<ObjectView> objects;
 };
 
@@ -107,6 +107,7 @@ Journal::Options journal_options_of(const CacheDir& dir, const MountOptions& opt
 struct OpenedMount {
   std::unique_ptr<Engine> engine;
   TreeRemote* remote = nullptr;  // owned by the engine; of a volume
+  BucketRemote* bucket = nullptr;  // likewise; of objects
   TreeRemote::Slot slot;         // writers: what new inodes are numbered with
   Lsn replayed = 0;              // records that were only here, for a line in the log
   // With MountOptions::recover: what is damaged, and which unpublished bytes are gone with it.

@@ -181,7 +181,16 @@ void ChunkCache::put(uint64_t inode, uint64_t chunk, const Leaf& leaf, const Buf
 
 void ChunkCache::adopt(uint64_t inode, uint64_t chunk, const Leaf& leaf, DataRef ref) {
   if (leaf.zero) return;
-  live_.put_resident(inode, chunk, ResidentRow{leaf.digest, leaf.length, ref});
+  ResidentRow row{leaf.digest, leaf.length, ref};
+  if (leaf.named) {
+    const auto file = segments_.file(ref.file);
+    if (!file) return;
+    ByteVec bytes(leaf.length);
+    const auto n = (*file)->read_at(ref.offset, bytes);
+    if (!n || *n != bytes.size()) return;
+    row.crc = crc32c(bytes);
+  }
+  live_.put_resident(inode, chunk, row);
 }
 
 }  // namespace cairn

@@ -30,6 +30,8 @@ Engine::Engine(EngineSettings settings, Components components)
 
 Engine::~Engine() {
   abandon();
+  // What it still does asks this engine; the tables go before it.
+  remote_->stop();
 }
 
 void Engine::attach(std::unique_ptr<Journal> journal, Lsn checkpointed, Lsn published) {
@@ -335,6 +337,11 @@ Status Engine::drop_leftovers(Lsn published) {
   }
   TRY(live_.drop_published(published));
   return live_.count_dirty_files();
+}
+
+bool Engine::has_unpublished(uint64_t inode) const {
+  const auto row = live_.tree_row(inode_key(inode));
+  return !row || row->has_value();
 }
 
 Status Engine::forget_changes() {

@@ -283,6 +283,8 @@ class Engine final : private PublishHost {
   // What changes that are given up said about this cache (which numbers it has handed out, what the
   // volume takes) is forgotten with them.
   Status forget_changes();
+  // Does a change of the inode wait to be published?
+  bool has_unpublished(uint64_t inode) const;
   // More of ours is in the store than `attach` was told.
   Status found_published(Lsn published);
   PublishHost& publish_host() { return *this; }
@@ -394,6 +396,8 @@ class Engine final : private PublishHost {
   void keep_local_state();
   void keep_clean_rows();
   void follow();
+  void tell_changes();
+  void tell(const Changes& changes);
   void publish_loop();
   void kick_publisher();
   void wake_waiters();

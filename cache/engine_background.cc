@@ -33,6 +33,7 @@ void Engine::background() {
       keep_clean_rows();
     } else {
       keep_local_state();
+      if (remote_->params().only_objects) tell_changes();
       if (publish_due()) kick_publisher();
       wake_waiters();
     }
@@ -81,13 +82,27 @@ void Engine::follow() {
   context.deadline = Deadline::after(clock_, settings_.io_timeout);
   const auto changes = remote_->follow(context);
   note_remote(changes ? Status() : Status(tl::unexpected<Error>(changes.error())));
-  if (!changes || !changes->moved) return;
+  if (changes && changes->moved) tell(*changes);
+}
+
+// What others did to the objects, as far as it was noticed: no request is made for it.
+void Engine::tell_changes() {
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (clock_.now() < next_poll_) return;
+    next_poll_ = clock_.now() + settings_.poll_interval;
+  }
+  const auto changes = remote_->follow(Context());
+  if (changes && changes->moved) tell(*changes);
+}
+
+void Engine::tell(const Changes& changes) {
   std::function<void(const Changes&)> listener;
   {
     const std::lock_guard lock(state_mutex_);
     listener = follow_listener_;
   }
-  if (listener) listener(*changes);
+  if (listener) listener(changes);
 }
 
 bool Engine::publish_due() const {

@@ -41,7 +41,7 @@ std::optional<SharedLeaf> Engine::leaf_of_chunk(const RangeView& range, const Ch
   std::optional<SharedLeaf> whole;
   if (view.extents.empty()) {
     const Leaf* leaf = range.leaf_of(view.chunk);
-    if (leaf != nullptr && !leaf->zero && range.base_end >= start + length)
+    if (leaf != nullptr && !leaf->zero && !leaf->named && range.base_end >= start + length)
       whole = SharedLeaf{leaf->digest, leaf->length, 0};
   } else if (view.extents.size() == 1 && view.extents[0].leaf && view.extents[0].offset == 0 &&
              view.extents[0].length == length && view.extents[0].leaf->offset == 0) {

@@ -50,7 +50,9 @@ Result<bool> Engine::publish_once(bool close, Context context) {
   TRY(refuse_when_stopped());
   const Lsn after = published_;
   const Lsn upto = journal_->appended();
-  TRY_ASSIGN(Fold fold, fold_journal(*journal_, after, upto, live_.chunk_bytes(), settings_.fold));
+  FoldLimits limits = settings_.fold;
+  limits.moves_alone = remote_->params().only_objects;
+  TRY_ASSIGN(Fold fold, fold_journal(*journal_, after, upto, live_.chunk_bytes(), limits));
   fold.batch.close = close && fold.batch.lsn == upto;
   if (fold.batch.lsn == after && !fold.batch.close) return false;
   CAIRN_FAILPOINT("publish.folded");

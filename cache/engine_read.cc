@@ -222,7 +222,8 @@ uint64_t Engine::prefetch(uint64_t inode, const std::optional<ContentBase>& pinn
   }
   if (!need.any()) return end;
   uint64_t bytes = 0;
-  uint64_t until = end;
+  // Without its metadata nobody knows what there is to fetch: asked for again when that is here.
+  uint64_t until = range ? end : offset;
   {
     const std::lock_guard lock(state_mutex_);
     size_t fits = 0;

@@ -26,7 +26,7 @@ class Folder {
   Status add(const Change& change, Lsn lsn) {
     for (const Effect& effect : change.effects) {
       if (const auto* put = std::get_if<PutKey>(&effect)) {
-        edits_[put->key] = put->value;
+        edits_[put->key] = {put->key, put->value, lsn};
       } else if (const auto* data = std::get_if<WriteData>(&effect)) {
         TRY(write(data->inode, data->offset, data->length, Extent::at_ref(data->ref), lsn));
         written_bytes_ += data->length;
@@ -64,11 +64,11 @@ class Folder {
     for (auto& [inode, file] : files_) {
       // Content of an inode that no longer exists (or was removed while open) is nobody's.
       const auto edit = edits_.find(inode_key(inode));
-      if (edit == edits_.end() || !edit->second) continue;
-      TRY_ASSIGN(const InodeRecord record, decode_inline_inode(*edit->second));
+      if (edit == edits_.end() || !edit->second.value) continue;
+      TRY_ASSIGN(const InodeRecord record, decode_inline_inode(*edit->second.value));
       fold.batch.files.push_back(freeze(inode, record.size, file));
     }
-    for (auto& [key, value] : edits_) fold.batch.edits.push_back({key, value});
+    for (auto& [key, edit] : edits_) fold.batch.edits.push_back(std::move(edit));
     for (auto& [digest, bytes] : blocks_) fold.batch.blocks.emplace_back(digest, bytes);
     return fold;
   }
@@ -118,11 +118,28 @@ class Folder {
   uint32_t chunk_bytes_;
   uint64_t written_bytes_ = 0;
   uint64_t records_ = 0;
-  std::map<std::string, std::optional<Cid>> edits_;
+  std::map<std::string, TreeEdit> edits_;
   std::map<uint64_t, FoldedFile> files_;
   std::map<Digest, Buffer> blocks_;
   std::vector<uint32_t> groups_;
 };
+
+// Two names change, and a directory gets one of them.
+Result<bool> moves_directory(const Change& change) {
+  size_t names = 0;
+  bool has_directory = false;
+  for (const Effect& effect : change.effects) {
+    const auto* put = std::get_if<PutKey>(&effect);
+    if (put == nullptr) continue;
+    TRY_ASSIGN(const RecordKey key, parse_key(put->key));
+    if (key.kind != KeyKind::kDirent) continue;
+    ++names;
+    if (!put->value) continue;
+    TRY_ASSIGN(const Dirent dirent, Dirent::decode(put->value->payload()));
+    has_directory |= dirent.type == FileType::kDirectory;
+  }
+  return names > 1 && has_directory;
+}
 
 }  // namespace
 
@@ -135,10 +152,16 @@ Result<Fold> fold_journal(Journal& journal, Lsn after, Lsn upto, uint32_t chunk_
     if (full) return {};
     if (record.type == kRecordChange) {
       TRY_ASSIGN(const Change change, decode_change(record));
+      bool alone = false;
+      if (limits.moves_alone) {
+        TRY_ASSIGN(alone, moves_directory(change));
+      }
+      full = alone;
+      if (alone && folder.records() > 0) return {};
       if (Status added = folder.add(change, record.lsn); !added) return added;
     }
     last = record.lsn;
-    full =
+    full |=
         folder.written_bytes() >= limits.data_bytes_max || folder.records() >= limits.records_max;
     return {};
   }));

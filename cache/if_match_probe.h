@@ -1,9 +1,9 @@
 // probe_if_match: does this store put over a version only while it is that version?
 //
-// A few rounds on one small object with a random name: puts over its version race, of which exactly
-// one may win, and whose bytes must be there afterwards; a put over a version that is gone must be
-// refused. Stores that ignore the condition, and most of those that check and then act, are found
-// out. Blocks; not for tasks of the store's executor.
+// On one small object with a random name: two puts over its version race, of which exactly one may
+// win, and whose bytes must be there afterwards; a put over a version that is gone must be refused.
+// Stores that ignore the condition are found out, and often those that check and then act. It costs
+// six requests. Blocks; not for tasks of the store's executor.
 // Result: true, the store kept the promise; false, it broke it or does not offer it. Errors: what
 // kept the probe from an answer (no access, no answer in time), or that its object could not be
 // removed: the message names it. Otherwise nothing is left behind, whatever the answer.

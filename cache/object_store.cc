@@ -130,6 +130,7 @@ Status check_key(std::string_view key) {
     if (part == "." || part == "..") return refuse("it has a component '.' or '..'");
     if (slash == std::string_view::npos) return {};
     key.remove_prefix(slash + 1);
+    if (key.empty()) return {};  // a directory's own object
   }
 }
 

@@ -18,9 +18,10 @@
 // content is put with kAlways: repeating that is harmless. A create that decides something is put
 // with kIfAbsent and never repeated blindly: its own success would answer kPrecondition.
 // Keys that put and remove take: 1 to 1,024 bytes, no leading '/', no empty, "." or ".." component,
-// no NUL byte. A bucket may hold others, put there by other tools: get takes what list shows.
-// Lifetime: a store may be destroyed while requests are under way; they complete all the same. Its
-// executor, clock and environment must outlive them.
+// no NUL byte. One that ends with '/' is a directory's own object, which has no bytes. A bucket may
+// hold others, put there by other tools: get takes what list shows. Lifetime: a store may be
+// destroyed while requests are under way; they complete all the same. Its executor, clock and
+// environment must outlive them.
 #pragma once
 
 #include <functional>
@@ -225,7 +226,7 @@ Result<ObjectHead> head_sync(ObjectStore& store, std::string key, Context contex
 Result<std::string> put_sync(ObjectStore& store, std::string key, Body body, PutHow how,
                              Context context);
 Status remove_sync(ObjectStore& store, std::string key, Context context);
-Result<ListPage> list_sync(ObjectStore& store, ListScope scope, std::string after,
-                           uint32_t limit, Context context);
+Result<ListPage> list_sync(ObjectStore& store, ListScope scope, std::string after, uint32_t limit,
+                           Context context);
 
 }  // namespace cairn

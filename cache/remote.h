@@ -82,6 +82,7 @@ struct PublishedState {
 struct TreeEdit {
   std::string key;
   std::optional<Cid> value;
+  Lsn lsn = 0;  // of the record that said so
 };
 
 // Unpublished content of one file, frozen at the batch's LSN: nothing it refers to changes.
@@ -141,14 +142,21 @@ struct VolumeParams {
   uint32_t fanout_bits = 2;
   uint64_t quota_bytes = 0;  // 0: none
   bool content_ids = true;   // contents have CIDs, and commits hold them
+  // Files and directories are objects: each has one name, no xattrs of its user's, and a directory
+  // that moves is published alone.
+  bool only_objects = false;
   Uuid volume_id{};
 };
 
 class Remote {
  public:
   virtual ~Remote() = default;
+  // Ends what it does by itself; afterwards it may only be destroyed.
+  virtual void stop() {}
   virtual VolumeParams params() const = 0;
   virtual PublishedState published() const = 0;
+  // Can something new be called so? EINVAL, with a sentence, when it cannot.
+  virtual Status check_name(std::string_view /*name*/) const { return {}; }
 
   virtual Result<std::optional<Cid>> find(std::string_view key, Missing& missing) = 0;
   // Entries with from <= key < to, at most `limit`, in order.

@@ -200,6 +200,8 @@ class Volume {
       : engine_(engine), numbers_(std::move(numbers)), usage_(usage) {}
 
   // Helpers; the caller holds mutex_ (shared suffices for the reading ones).
+  bool only_objects() const;
+  void count_subdirectory(InodeRecord& dir, int more) const;
   Result<InodeRecord> load(Ino ino, Need& need);
   Result<InodeRecord> load_dir(Ino ino, Need& need);
   Result<std::optional<Dirent>> find_dirent(Ino parent, std::string_view name, Need& need);

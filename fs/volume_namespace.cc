@@ -23,6 +23,16 @@ bool is_dir(const Dirent& dirent) {
 
 }  // namespace
 
+bool Volume::only_objects() const {
+  return engine_.remote().params().only_objects;
+}
+
+// Where directories are only what keys have in common nobody counts them.
+void Volume::count_subdirectory(InodeRecord& dir, int more) const {
+  if (only_objects()) return;
+  dir.nlink = more > 0 ? dir.nlink + 1 : dir.nlink - 1;
+}
+
 Result<Attr> Volume::lookup(Ino parent, std::string_view name, Need& need) {
   const std::shared_lock lock(mutex_);
   Ino ino = parent;
@@ -53,6 +63,7 @@ Result<Attr> Volume::make_node(Ino parent, std::string_view name, InodeRecord re
                                const Caller& caller, std::vector<Effect> extra, Need& need) {
   TRY_ASSIGN(InodeRecord dir, load_dir(parent, need));
   if (dir.nlink == 0) return fail_errno(ENOENT, "the directory was removed");
+  TRY(engine_.remote().check_name(name));
   TRY(expect_absent(parent, name, need));
   const bool makes_dir = record.type() == FileType::kDirectory;
 
@@ -65,11 +76,11 @@ Result<Attr> Volume::make_node(Ino parent, std::string_view name, InodeRecord re
     record.gid = dir.gid;
     if (makes_dir) record.mode |= S_ISGID;
   }
-  record.nlink = makes_dir ? 2 : 1;
+  record.nlink = makes_dir && !only_objects() ? 2 : 1;
   record.mtime = record.ctime = record.atime = record.btime = change.time_ns;
   if (makes_dir) {
     record.body = uint64_t{parent};
-    ++dir.nlink;
+    count_subdirectory(dir, 1);
   }
   TRY(inherit(change, parent, dir, ino, record, caller, need));
   put_inode(change, ino, record);
@@ -87,6 +98,8 @@ Result<Attr> Volume::mknod(Ino parent, std::string_view name, uint32_t mode, uin
   const auto type = record.type();
   if (!type || *type == FileType::kDirectory || *type == FileType::kSymlink)
     return fail_errno(EINVAL, "mknod of such a type");
+  if (*type != FileType::kRegular && only_objects())
+    return fail_errno(EPERM, "an object is a file, a directory or a symbolic link");
   if (*type == FileType::kCharDevice || *type == FileType::kBlockDevice) record.body = rdev;
   TRY(engine_.admit(kChangeBytes, need));
   const std::lock_guard lock(mutex_);
@@ -134,6 +147,7 @@ Result<Volume::Created> Volume::create(Ino parent, std::string_view name, uint32
 }
 
 Result<Attr> Volume::link(Ino ino, Ino new_parent, std::string_view new_name, Need& need) {
+  if (only_objects()) return fail_errno(EPERM, "an object has one name");
   TRY(engine_.admit(kChangeBytes, need));
   const std::lock_guard lock(mutex_);
   TRY_ASSIGN(InodeRecord record, load(ino, need));
@@ -215,7 +229,7 @@ Status Volume::rmdir(Ino parent, std::string_view name, Need& need) {
   Draft change;
   change.time_ns = engine_.clock().wall_ns();
   change.effects.emplace_back(PutKey{dirent_key(parent, name), std::nullopt});
-  --dir.nlink;
+  count_subdirectory(dir, -1);
   touch_dir(change, parent, dir, change.time_ns);
   UsageChange usage;
   TRY(drop_link(change, usage, dirent->ino, std::move(record), need));
@@ -242,6 +256,9 @@ Status Volume::rename(Ino parent, std::string_view name, Ino new_parent, std::st
   if ((flags & ~unsigned{RENAME_NOREPLACE | RENAME_EXCHANGE}) != 0 ||
       (exchange && (flags & RENAME_NOREPLACE) != 0))
     return fail_errno(EINVAL, "rename flags");
+  if (exchange && only_objects())
+    return fail_errno(EINVAL, "objects cannot exchange their names");
+  TRY(engine_.remote().check_name(new_name));
   TRY(engine_.admit(kChangeBytes, need));
   const std::lock_guard lock(mutex_);
   RenameDirs dirs{parent, new_parent, {}, {}};
@@ -265,8 +282,8 @@ Status Volume::rename(Ino parent, std::string_view name, Ino new_parent, std::st
     record.ctime = now;
     if (is_dir(dirent)) {
       record.body = uint64_t{to};
-      --out.nlink;
-      ++in.nlink;
+      count_subdirectory(out, -1);
+      count_subdirectory(in, 1);
     }
     put_inode(change, dirent.ino, record);
   };
@@ -283,7 +300,7 @@ Status Volume::rename(Ino parent, std::string_view name, Ino new_parent, std::st
       if (is_dir(*target)) {
         TRY_ASSIGN(const bool empty, is_empty_dir(target->ino, need));
         if (!empty) return fail_errno(ENOTEMPTY, std::string(new_name));
-        --dirs.target().nlink;
+        count_subdirectory(dirs.target(), -1);
       }
     }
     move(*source, moved, new_parent, dirs.from_record, dirs.target());

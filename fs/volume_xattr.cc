@@ -97,6 +97,7 @@ void Volume::put_xattr(Draft& change, Ino ino, std::string_view name, Bytes valu
 Status Volume::setxattr(Ino ino, std::string_view name, Bytes value, int flags,
                         const Caller& caller, Need& need) {
   if (const int refused = refuse_name(name)) return fail_errno(refused, std::string(name));
+  if (only_objects()) return fail_errno(ENOTSUP, "xattrs of objects are only read");
   if (acl_flag(name) != 0) return set_acl(ino, name, value, caller, need);
   if (value.size() > XattrValue::kMaxBytes) return fail_errno(E2BIG, std::string(name));
   TRY(engine_.admit(kChangeBytes + value.size(), need));
@@ -116,6 +117,7 @@ Status Volume::setxattr(Ino ino, std::string_view name, Bytes value, int flags,
 
 Status Volume::removexattr(Ino ino, std::string_view name, Need& need) {
   if (const int refused = refuse_name(name)) return fail_errno(refused, std::string(name));
+  if (only_objects()) return fail_errno(ENOTSUP, "xattrs of objects are only read");
   TRY(engine_.admit(kChangeBytes, need));
   const std::lock_guard lock(mutex_);
   TRY_ASSIGN(InodeRecord record, load(ino, need));

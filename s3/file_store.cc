@@ -6,12 +6,12 @@
 #include <cerrno>
 #include <mutex>
 #include <set>
-#include <thread>
 
 #include "cache/base/digest.h"
 #include "cache/base/log.h"
 #include "cache/base/mutex.h"
 #include "s3/file_headers.h"
+#include "s3/file_names.h"
 #include "s3/file_walk.h"
 #include "s3/request.h"
 
@@ -25,24 +25,8 @@ constexpr size_t kKnownDirsMax = 65'536;          // remembered as durable
 constexpr size_t kSweepMax = 10'000;              // temporaries looked at by one open
 constexpr int64_t kTemporaryAgeNs = 86'400'000'000'000;  // a day
 constexpr int kReadTries = 10;
-constexpr int kLockTries = 1000;
-
-// As `put` names its temporaries. Other files may lie in a directory that is no store of ours.
-bool is_temporary_name(std::string_view name) {
-  constexpr std::string_view kShape = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
-  if (name.size() != kShape.size()) return false;
-  for (size_t i = 0; i < name.size(); ++i) {
-    const char c = name[i];
-    const bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-    if (kShape[i] == 'x' ? !hex : c != '-') return false;
-  }
-  return true;
-}
-
-std::string parent_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? std::string() : path.substr(0, slash);
-}
+constexpr Duration kLockPatience = std::chrono::seconds(10);
+constexpr Duration kLockStep = std::chrono::milliseconds(1);
 
 // From what the system said to what the port says.
 Error to_port(Error error, const std::string& what) {
@@ -69,19 +53,6 @@ Error to_port(Error error, const std::string& what) {
 
 tl::unexpected<Error> not_done(Error error, const std::string& what) {
   return tl::unexpected<Error>(to_port(std::move(error), what).with_no_effect());
-}
-
-// Makes `path` and syncs the directory above each part that is new. `path` is absolute, or relative
-// to the working directory.
-Status make_dirs_durably(Env& env, const std::string& path) {
-  std::string existing = path;
-  while (!existing.empty() && !env.stat(existing)) existing = parent_of(existing);
-  TRY(env.make_dirs(path));
-  for (std::string part = path; part.size() > existing.size(); part = parent_of(part)) {
-    const std::string above = parent_of(part);
-    TRY(env.sync_dir(!above.empty() ? above : path.starts_with('/') ? "/" : "."));
-  }
-  return {};
 }
 
 }  // namespace
@@ -112,6 +83,7 @@ class FileStore::Directory {
   };
 
   Status check_file_key(const std::string& key) const;
+  Result<std::string> make_directory(const std::string& key, const Body& body);
   void sweep();
   Status read_into(File& file, ByteRange part, ByteVec& out, const Context& context,
                    const std::string& what);
@@ -207,8 +179,24 @@ Result<FileInfo> FileStore::Directory::object_info(const std::string& key,
   return info;
 }
 
+// A directory's own object is the directory, and has no headers.
+Result<std::string> FileStore::Directory::make_directory(const std::string& key, const Body& body) {
+  const std::string what = say("put", key);
+  if (body.size() > 0) return fail(Errc::kInvalid, what + ": a directory holds no bytes");
+  const std::string path = root_ + "/" + key.substr(0, key.size() - 1);
+  if (auto made = make_dirs_durably(env_, path); !made)
+    return tl::unexpected<Error>(to_port(std::move(made).error(), what));
+  return std::string(kDirectoryEtag);
+}
+
 Result<ObjectHead> FileStore::Directory::head(const std::string& key) {
   TRY(check_file_key(key));
+  if (is_directory_key(key)) {
+    const auto info = env_.stat(root_ + "/" + key.substr(0, key.size() - 1));
+    if (!info || !info->is_directory)
+      return fail(Errc::kNotFound, say("head", key) + ": there is no such directory");
+    return ObjectHead{{key, 0, std::string(kDirectoryEtag), info->mtime_ns}, {}};
+  }
   const std::string path = root_ + "/" + key;
   const std::string what = say("head", key);
   for (int tries = 0; tries < kReadTries; ++tries) {
@@ -355,6 +343,7 @@ Result<std::string> FileStore::Directory::put(const std::string& key, const Body
                                               const PutHow& how, const Context& context) {
   TRY(check_file_key(key));
   TRY(check_put(body, how));
+  if (is_directory_key(key)) return make_directory(key, body);
   // Not before: who only looks at a directory takes nothing out of it.
   std::call_once(swept_, [this] { sweep(); });
   const std::string what = say("put", key);
@@ -389,15 +378,19 @@ Result<std::unique_ptr<FileLock>> FileStore::Directory::lock_key(const std::stri
                                                                  const std::string& what) {
   const std::string path =
       fmt::format("{}/{}/lock-{}", root_, kTemporaryDir, sha256(as_bytes(key)).hex().substr(0, 2));
-  // Nobody holds it for longer than a look and a rename.
-  for (int tries = 0; tries < kLockTries; ++tries) {
+  // Nobody holds it for longer than a look and a rename, but many may wait.
+  const MonotonicTime until = clock_.now() + kLockPatience;
+  RankedMutex<Rank::kLeaf> mutex;
+  ConditionVariable never;
+  do {
     auto lock = env_.lock_file(path);
     if (lock) return lock;
     if (lock.error().code() != Errc::kExists) return not_done(std::move(lock).error(), what);
     if (auto over = gave_up(context, clock_, what))
       return tl::unexpected<Error>(std::move(*over).with_no_effect());
-    std::this_thread::yield();
-  }
+    std::unique_lock waiting(mutex);
+    never.wait_for(waiting, kLockStep);
+  } while (clock_.now() < until);
   return tl::unexpected<Error>(
       Error(Errc::kTransient, what + ": others are replacing objects").with_no_effect());
 }
@@ -504,7 +497,9 @@ Status FileStore::Directory::remove(const std::string& key) {
   TRY(check_file_key(key));
   const std::string path = root_ + "/" + key;
   const std::string what = say("remove", key);
-  auto status = env_.remove(path);
+  const bool is_directory = is_directory_key(key);
+  auto status = is_directory ? env_.remove_dir(path) : env_.remove(path);
+  if (!status && is_directory && status.error().sys_errno() == ENOTEMPTY) return {};
   if (!status) {
     if (is_missing(status.error())) return {};
     if (const auto info = env_.stat(path); info && info->is_directory) return {};  // no object

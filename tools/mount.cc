@@ -70,10 +70,10 @@ class Mount {
     }
     std::string line = settings_.remote.text() + " is mounted at " + settings_.mountpoint;
     if (shows_objects_)
-      line += ": the objects there as files, read-only (it holds no volume)";
+      line += ": the objects there as files (it holds no volume)";
     if (is_offline())
       line +=
-          shows_objects_
+          settings_.options.engine.read_only && shows_objects_
               ? "\nthe store cannot be reached: what the cache has is shown"
               : "\nthe store cannot be reached: the mount works from the cache, and what is "
                 "written is sent when the store is back";
@@ -137,7 +137,7 @@ class Mount {
     Phase opening = Phase::kOpening;
     if (!phase_.compare_exchange_strong(opening, Phase::kMounting))
       return fail(Errc::kCancelled, "stopped before it was mounted");
-    if (writes) start_collector();
+    if (writes && !shows_objects_) start_collector();
     TRY(open_session());
     return open_control();
   }
@@ -158,14 +158,12 @@ class Mount {
                               std::chrono::seconds(has_cache() ? 10 : 15));
   }
 
-  // A bucket's own objects are only read so far.
   Status set_up_objects() {
     MountOptions& options = settings_.options;
     if (options.takeover || options.discard_local || options.at)
       return fail(Errc::kInvalid, settings_.remote.text() +
                                       " holds objects and no volume: --takeover, --discard-local "
                                       "and --at are for volumes");
-    options.engine.read_only = true;
     // How soon the kernel hears of what was replaced; it costs no request.
     options.engine.poll_interval = std::chrono::seconds(1);
     options.objects = settings_.objects;
@@ -323,6 +321,7 @@ class Mount {
          {{"file_bytes", published.live_bytes},
           {"stored_bytes", published.stored_bytes},
           {"condemned_bytes", published.condemned_bytes}}},
+        {"objects", objects_status()},
         {"commit_interval_ms", engine().commit_interval().count() / 1'000'000},
         {"collection", last_collection()},
         {"fenced", health.fenced},
@@ -330,6 +329,15 @@ class Mount {
         {"store_error", health.last_error},
         {"local_error", local ? std::string() : local.error().message()},
     };
+  }
+
+  // Of a mount of objects: how sure it is to find out that somebody else changed one, and how often
+  // that was so.
+  Json objects_status() {
+    if (mount_.bucket == nullptr) return Json();
+    const auto honours = mount_.bucket->honours_if_match();
+    return Json{{"conditional_puts", honours ? Json(*honours) : Json()},
+                {"conflicts", mount_.bucket->conflicts()}};
   }
 
   Json last_collection() {
@@ -340,6 +348,9 @@ class Mount {
   // Everything acknowledged so far is in the store before it gets a name.
   Status make_snapshot(const std::string& name, const Context& context) {
     TRY(check_snapshot_name(name));
+    if (shows_objects_)
+      return fail(Errc::kInvalid, settings_.remote.text() +
+                                      " holds objects and no volume: it has no snapshots");
     if (!settings_.options.engine.read_only) TRY(engine().flush(context, nullptr));
     TRY_ASSIGN(const StoredCommit commit, stored_commit(mount_.remote->shown_commit()));
     CommitLog log(*store_.store, runtime_.work, system_clock(), os_rng(), {});

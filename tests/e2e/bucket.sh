@@ -48,7 +48,7 @@ put_tree() {  # DIR PREFIX
 plain_tree "$T/plain"
 mkdir "$T/plain/empty"
 before=$(manifest "$T/plain")
-check directory-mounts view c1 "file://$T/plain"
+check directory-mounts view c1 "file://$T/plain" --read-only
 check directory-same-tree same_tree "$T/plain" "$mnt"
 check directory-empty test -d "$mnt/empty"
 check directory-is-read-only refuses 'Read-only file system' touch "$mnt/new"
@@ -68,7 +68,7 @@ rmdir "$T/plain/empty"
 names=$(find "$T/c1" -path '*/names/data.mdb')
 check names-are-kept test -s "$names"
 dd if=/dev/zero of="$names" bs=64 count=1 conv=notrunc status=none
-check damaged-names-mount view c1 "file://$T/plain"
+check damaged-names-mount view c1 "file://$T/plain" --read-only
 check damaged-names-same-tree same_tree "$T/plain" "$mnt"
 check damaged-names-umount cairn_umount "$mnt"
 check takeover-is-for-volumes refuses 'are for volumes' \

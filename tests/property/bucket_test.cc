@@ -8,104 +8,12 @@
 #include <map>
 
 #include "cache/bucket_tree.h"
-#include "cache/wait.h"
-#include "s3/memory_store.h"
-#include "s3/metered_store.h"
-#include "tests/support/faulty_store.h"
-#include "tests/support/memory_env.h"
-#include "tests/support/test_mount.h"
+#include "tests/support/bucket_world.h"
 
 using namespace cairn;
 using namespace cairn::test;
 
 namespace {
-
-struct World {
-  World() {
-    mount.options.engine.read_only = true;
-    mount.options.objects = ObjectView{};
-    mount.options.objects->metadata_ttl = std::chrono::hours(1);
-  }
-  void put(const std::string& key, const std::string& bytes) {
-    objects->put_foreign(key, Buffer::copy(bytes));
-  }
-  void open(const std::string& cache = "/cache") {
-    const Status opened = mount.open(cache);
-    REQUIRE_MESSAGE(opened, (opened ? "" : opened.error().message()));
-  }
-  Result<Attr> lookup(Ino dir, const std::string& name) {
-    return mount.run([&](Volume& v, Need& n) { return v.lookup(dir, name, n); });
-  }
-  // A path from the root; 0 when it is not there.
-  Ino find(const std::string& path) {
-    Ino at = kRootIno;
-    for (size_t begin = 0; begin <= path.size();) {
-      const size_t end = std::min(path.find('/', begin), path.size());
-      const auto attr = lookup(at, path.substr(begin, end - begin));
-      if (!attr) return 0;
-      at = attr->ino;
-      begin = end + 1;
-    }
-    return at;
-  }
-  Result<std::string> read_ino(Ino ino, uint64_t offset = 0, uint64_t length = 1 << 20) {
-    TRY_ASSIGN(const HandleId handle,
-               mount.run([&](Volume& v, Need& n) { return v.open_file(ino, n); }));
-    auto bytes =
-        mount.run([&](Volume& v, Need& n) { return v.read(handle, offset, length, n); });
-    mount.volume().release_file(handle);
-    TRY(bytes);
-    return to_string(*bytes);
-  }
-  std::string read(const std::string& path) {
-    const auto bytes = read_ino(find(path));
-    return bytes ? *bytes : "error: " + bytes.error().message();
-  }
-  // Name to size, directories with a '/' behind them and no size.
-  std::map<std::string, uint64_t> list(const std::string& path = "") {
-    const Ino ino = path.empty() ? kRootIno : find(path);
-    const auto dir = mount.run([&](Volume& v, Need& n) { return v.open_dir(ino, n); });
-    REQUIRE(dir);
-    std::map<std::string, uint64_t> out;
-    uint64_t after = 0;
-    while (true) {
-      const auto page = mount.run(
-          [&](Volume& v, Need& n) { return v.readdir(*dir, after, 100, true, n); });
-      REQUIRE_MESSAGE(page, (page ? "" : page.error().message()));
-      if (page->empty()) break;
-      for (const DirEntry& entry : *page) {
-        after = entry.cookie;
-        if (entry.name == "." || entry.name == "..") continue;
-        const bool is_dir = entry.type == FileType::kDirectory;
-        REQUIRE(entry.attr);
-        CHECK(out.emplace(entry.name + (is_dir ? "/" : ""), entry.attr->size).second);
-      }
-    }
-    mount.volume().release_dir(*dir);
-    return out;
-  }
-  std::string xattr(const std::string& path, const std::string& name) {
-    const auto value = mount.run(
-        [&, ino = find(path)](Volume& v, Need& n) { return v.getxattr(ino, name, n); });
-    return value ? to_string(*value) : "none";
-  }
-  // Of one second.
-  void let_ttl_pass() {
-    REQUIRE(pause(io, system_clock(), std::chrono::milliseconds(1100), Context()));
-  }
-  uint64_t requests() const {
-    const RequestCounts counts = store->counts();
-    return counts.list + counts.get + counts.put + counts.remove;
-  }
-
-  MemoryEnv env;
-  ThreadExecutor io{"io", 2};
-  std::shared_ptr<MemoryStore> objects = std::make_shared<MemoryStore>(io, system_clock());
-  std::shared_ptr<FaultyStore> faults = std::make_shared<FaultyStore>(
-      objects, FaultyStore::Parts{io, system_clock(), os_rng()});
-  std::shared_ptr<MeteredStore> store = std::make_shared<MeteredStore>(faults);
-  TestMount mount{*store, env, io};
-};
 
 using Names = std::map<std::string, uint64_t>;
 
@@ -295,7 +203,7 @@ TEST_CASE("a clock that is set back during a listing takes no name away") {
     const int64_t started = tree.now_ns();
     ListPage page;
     for (const std::string& key : keys) page.objects.push_back({key, 1, "etag", 1});
-    REQUIRE(tree.note_page(BucketTree::kRoot, "", page));
+    REQUIRE(tree.note_page(BucketTree::kRoot, "", page, tree.now_ns()));
     clock.wall -= 3'600'000'000'000;
     REQUIRE(tree.finish_listing(BucketTree::kRoot, started, 1));
     std::vector<std::string> names;

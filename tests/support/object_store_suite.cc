@@ -254,7 +254,7 @@ void reads_only_the_version_asked_for(const StoreUnderTest& subject) {
 void refuses_invalid_keys(const StoreUnderTest& subject) {
   ObjectStore& store = *subject.store;
   for (const std::string& key :
-       {std::string(), std::string("/x"), subject.prefix + "x/", subject.prefix + "x//y",
+       {std::string(), std::string("/x"), subject.prefix + "x//", subject.prefix + "x//y",
         subject.prefix + "../x", subject.prefix + "./x", subject.prefix + "x/..",
         subject.prefix + std::string("x\0y", 3), subject.prefix + std::string(1024, 'x') + "/x"}) {
     // What other tools may have put there can be asked for.
@@ -266,6 +266,27 @@ void refuses_invalid_keys(const StoreUnderTest& subject) {
           Errc::kInvalid);
     CHECK(code_of(remove_sync(store, key, within())) == Errc::kInvalid);
   }
+}
+
+// "dir/" is an object without bytes; a store that is a directory makes one of it.
+void keeps_directories(const StoreUnderTest& subject) {
+  Part part(subject, "directories");
+  const std::string key = part.key("d/");
+  REQUIRE(part.put("d/", ""));
+  REQUIRE(part.put("d/x", "x"));
+  const auto head = head_sync(part.store, key, within());
+  REQUIRE(head);
+  CHECK(head->info.size == 0);
+  const auto there = list_sync(part.store, ListScope::level(part.prefix), "", 10, within());
+  REQUIRE(there);
+  CHECK(there->prefixes == std::vector<std::string>{key});
+  REQUIRE(remove_sync(part.store, part.key("d/x"), within()));
+  REQUIRE(remove_sync(part.store, key, within()));
+  REQUIRE(remove_sync(part.store, key, within()));
+  CHECK(code_of(head_sync(part.store, key, within())) == Errc::kNotFound);
+  const auto gone = list_sync(part.store, ListScope::level(part.prefix), "", 10, within());
+  REQUIRE(gone);
+  CHECK(gone->prefixes.empty());
 }
 
 void carries_large_objects(const StoreUnderTest& subject) {
@@ -519,6 +540,7 @@ void object_store_suite(const StoreUnderTest& subject) {
   lists_one_level(subject);
   reads_only_the_version_asked_for(subject);
   refuses_invalid_keys(subject);
+  keeps_directories(subject);
   replaces_atomically(subject);
   serves_many_at_once(subject);
   answers_once_from_a_task(subject);

@@ -87,7 +87,7 @@ TEST_CASE("stores that ignore, race or refuse a condition are found out, and cle
 }
 
 TEST_CASE("a probe without an answer is an error, and leaves nothing behind") {
-  for (const uint32_t passing : {0U, 1U, 5U, 9U, 12U}) {
+  for (const uint32_t passing : {0U, 1U, 2U, 3U}) {
     for (const FaultKind kind : {FaultKind::kFail, FaultKind::kLoseReply}) {
       Fixture f;
       f.faulty->add({.kind = kind, .ops = StoreOp::kPut, .skip = passing, .count = 100});

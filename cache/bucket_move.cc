@@ -1,0 +1,144 @@
+// A directory that moves: everything below it is copied to its new place, then removed at the old.
+//
+// In between it is at both. When all is copied the directory has moved here, too, and a row says
+// that the old place is to be cleared, which survives us.
+#include <algorithm>
+
+#include "cache/base/log.h"
+#include "cache/bucket_names.h"
+#include "cache/bucket_publish.h"
+
+namespace cairn {
+
+namespace {
+constexpr uint32_t kPage = 1000;
+}
+
+Status BucketPublisher::each_page(const std::string& prefix,
+                                  const std::function<Status(const ListPage&)>& visit) {
+  std::string after;
+  for (bool more = true; more;) {
+    TRY_ASSIGN(const ListPage page, list_sync(parts_.store, prefix, after, kPage, request()));
+    TRY(visit(page));
+    more = page.truncated && !page.objects.empty();
+    if (more) after = page.objects.back().key;
+  }
+  return {};
+}
+
+// Old keys that earlier publications left.
+Status BucketPublisher::finish_leftovers() {
+  while (true) {
+    TRY_ASSIGN(const auto left, parts_.tree.leftovers());
+    if (left.empty()) return {};
+    for (const auto& [from, to] : left)
+      if (from.ends_with('/')) TRY(remove_below(from, to));
+    const Status removed = each(left.size(), [&](size_t i) -> Status {
+      const auto& [key, etag] = left[i];
+      if (!key.ends_with('/')) TRY(remove_if_same(key, etag));
+      parts_.tree.forget_leftover(key);
+      return {};
+    });
+    TRY(removed);
+  }
+}
+
+Status BucketPublisher::move_directory() {
+  for (const auto& [ino, to] : moved_) {
+    TRY_ASSIGN(auto node, parts_.tree.node(ino));
+    TRY_ASSIGN(const std::string from, parts_.tree.prefix_of(ino));
+    TRY_ASSIGN(const Place place, place_of(ino, to.first, to.second));
+    const std::string target = place.key + (place.key.ends_with('/') ? "" : "/");
+    if (target.starts_with(from))
+      return fail(Errc::kInvalid, "a directory cannot move below itself");
+    const auto copy_page = [&](const ListPage& page) {
+      return each(page.objects.size(), [&](size_t i) -> Status {
+        const ObjectInfo& object = page.objects[i];
+        return copy_object(object, target + object.key.substr(from.size()));
+      });
+    };
+    TRY(each_page(from, copy_page));
+    parts_.tree.note_leftover(from, target);
+    node->part = place.part;
+    TRY(parts_.tree.place(place.dir, place.name, ino, *std::move(node)));
+    TRY(note_copied(from, target));
+    TRY(parts_.tree.checkpoint());
+  }
+  TRY(finish_leftovers());
+  return collect_directory_records();
+}
+
+Status BucketPublisher::copy_object(const ObjectInfo& object, const std::string& to) {
+  const auto head = head_sync(parts_.store, object.key, request());
+  if (!head && head.error().code() == Errc::kNotFound) return {};
+  TRY(head);
+  const auto there = head_sync(parts_.store, to, request());
+  if (!there && there.error().code() != Errc::kNotFound)
+    return tl::unexpected<Error>(there.error());
+  // An earlier try came as far as this one.
+  std::string etag;
+  if (there && there->info.size == head->info.size &&
+      bare_etag(there->info.etag) == bare_etag(head->info.etag)) {
+    etag = there->info.etag;
+  } else {
+    Body body;
+    if (head->info.size > 0)
+      body.add(ObjectRange{object.key, head->info.etag, head->info.size, {0, head->info.size}});
+    PutHow how;
+    how.headers = head->headers;
+    TRY_ASSIGN(etag, put_sync(parts_.store, to, std::move(body), how, request(head->info.size)));
+    parts_.host.progressed();
+  }
+  const std::lock_guard lock(mutex_);
+  copied_.insert_or_assign(object.key, Copied{head->info.etag, std::move(etag)});
+  return {};
+}
+
+// A copy may have another etag than what it is of.
+Status BucketPublisher::note_copied(const std::string& from, const std::string& to) {
+  for (const auto& [key, copied] : copied_) {
+    if (bare_etag(copied.from_etag) == bare_etag(copied.to_etag)) continue;
+    TRY_ASSIGN(const auto ino, parts_.tree.ino_of(to + key.substr(from.size())));
+    if (!ino) continue;
+    TRY_ASSIGN(auto node, parts_.tree.node(*ino));
+    if (!node || bare_etag(node->etag) != bare_etag(copied.from_etag)) continue;
+    node->etag = copied.to_etag;
+    TRY(parts_.tree.update(*ino, *node));
+  }
+  return {};
+}
+
+// What is new at the old place since it was copied follows.
+Status BucketPublisher::remove_below(const std::string& from, const std::string& to) {
+  const auto remove_page = [&](const ListPage& page) {
+    return each(page.objects.size(), [&](size_t i) -> Status {
+      const ObjectInfo& object = page.objects[i];
+      bool is_copied = false;
+      {
+        const std::lock_guard lock(mutex_);
+        const auto copied = copied_.find(object.key);
+        is_copied = copied != copied_.end() &&
+                    bare_etag(copied->second.from_etag) == bare_etag(object.etag);
+      }
+      if (!is_copied) TRY(copy_object(object, to + object.key.substr(from.size())));
+      return remove_sync(parts_.store, object.key, request());
+    });
+  };
+  std::set<std::string> directories{from};
+  const auto visit = [&](const ListPage& page) -> Status {
+    if (options_.directories_are_real)
+      for (const ObjectInfo& object : page.objects)
+        for (size_t at = object.key.find('/', from.size()); at != std::string::npos;
+             at = object.key.find('/', at + 1))
+          directories.insert(object.key.substr(0, at + 1));
+    return remove_page(page);
+  };
+  TRY(each_page(from, visit));
+  // Where a directory is more than what keys have in common: what is below comes first.
+  if (!options_.directories_are_real) return {};
+  for (auto dir = directories.rbegin(); dir != directories.rend(); ++dir)
+    TRY(remove_sync(parts_.store, *dir, request()));
+  return {};
+}
+
+}  // namespace cairn

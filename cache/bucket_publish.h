@@ -1,0 +1,172 @@
+// BucketPublisher: one batch of changes as changes of objects.
+//
+// What is new becomes objects, what is gone is removed, renamed files are copied by the store and
+// then removed at their old keys. Directories that are new or would be empty get an object of
+// their own ("dir/"). A directory that moves is a batch of its own (FoldLimits::moves_alone):
+// README.md ("Object view") has the order and why.
+//
+// Every object is put on condition: over the version that this cache knows, or where there is
+// none. When somebody else was there, theirs stays, and ours goes beside it under another name (a
+// conflict copy). An object says who wrote it (object_attrs.h), so our own, of which the answer was
+// lost, is no conflict. What was published is noted in the tree object by object, with the record
+// it contains: a batch that is repeated does only what is left.
+//
+// Owner: one publish, on its thread; blocks. Objects go on up to `threads` threads at once.
+// Errors: the first of any object; the others are done all the same.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cache/base/executor.h"
+#include "cache/bucket_body.h"
+#include "cache/bucket_lister.h"
+#include "cache/format/records.h"
+#include "cache/object_attrs.h"
+
+namespace cairn {
+
+class BucketPublisher {
+ public:
+  struct Options {
+    uint32_t chunk_bytes = 256 * 1024;
+    uint64_t memory_bytes = 48ULL << 20;  // of what shows through partly rewritten objects
+    unsigned threads = 16;
+    Duration io_timeout = std::chrono::seconds(60);
+    Uuid cache_id{};
+    std::string host;                   // for the names of conflict copies
+    bool honours_if_match = true;       // else the store is asked before each put
+    bool directories_are_real = false;  // they stay when their objects go
+    uint32_t uid = 0, gid = 0;          // of directories that nobody said more of
+  };
+  struct Parts {
+    ObjectStore& store;
+    Clock& clock;
+    Executor& waiting;  // whose tasks may block; not the store's
+    BucketTree& tree;
+    BucketLister& lister;
+    PublishHost& host;
+  };
+  BucketPublisher(const Parts& parts, Options options, const PublishBatch& batch, Context context);
+
+  Status run();
+  uint64_t conflicts() const { return conflicts_; }
+
+ private:
+  struct Place {
+    uint64_t dir = 0;
+    std::string name;
+    std::string part;
+    std::string key;
+  };
+  // What becomes of one file.
+  struct File {
+    uint64_t ino = 0;
+    Lsn lsn = 0;
+    InodeRecord record;
+    const FrozenFile* frozen = nullptr;  // none: the content is what it was
+    std::unique_ptr<FrozenFile> resized;
+    std::optional<BucketNode> before;  // what the bucket has of it
+    std::string from_key;
+    Place to;
+    std::string expected_etag;  // of another object under the new key; empty: there is none
+    bool moves = false;
+    // While it is put.
+    std::unique_ptr<BucketBody> body;
+    std::string target;  // of a symbolic link
+    bool aside = false;  // as a conflict copy
+    ObjectHead theirs;   // what is under the name instead
+    uint64_t theirs_dir = 0;
+  };
+  struct Directory {
+    uint64_t ino = 0;
+    Place to;
+    InodeRecord record;
+    bool has_record = false;
+  };
+  struct Removal {
+    uint64_t ino = 0;  // 0: only the object
+    std::string key;
+    std::string etag;
+    bool is_directory = false;
+  };
+  struct Source;
+  // A share of the memory for what shows through; waits for it.
+  class MemoryShare {
+   public:
+    MemoryShare(BucketPublisher& publisher, uint64_t bytes);
+    ~MemoryShare();
+
+   private:
+    BucketPublisher& publisher_;
+    const uint64_t bytes_;
+  };
+
+  // bucket_publish.cc: what has to be done
+  Status collect();
+  Status collect_names();
+  Status collect_inodes();
+  Status collect_directory_records();
+  Status note_directory(uint64_t ino, const InodeRecord& record);
+  Result<InodeRecord> decode(const Cid& value) const;
+  Result<Place> place_of(uint64_t ino, uint64_t dir, const std::string& name);
+  Status plan_file(uint64_t ino, const InodeRecord& record, Lsn lsn);
+  Status in_order(std::vector<File*> files);
+  Status make_directories();
+  Status remove_objects();
+  Status mark_empty_directories();
+  Status each(size_t count, const std::function<Status(size_t)>& work);
+  Context request(uint64_t bytes = 0) const;
+  Status put_marker(const std::string& key, const std::optional<ObjectHeaders>& headers);
+  void noted(BucketTree::Keys keys);
+
+  // bucket_put.cc: one object
+  Status publish_file(File& file);
+  Result<Source> source_of(File& file);
+  Result<std::string> put_file(File& file, Source& source, ObjectHeaders& headers);
+  Result<std::string> put_once(File& file, const Source& source, const PutHow& how);
+  Result<std::string> put_checked(File& file, const Body& body, const PutHow& how);
+  Status note_put(File& file, const Source& source, std::string etag, ObjectHeaders headers);
+  Status stand_aside(File& file, const ObjectHead& theirs);
+  Result<Body> body_of(File& file, const Source& source, std::vector<std::string>& beside);
+  void stage_chunks(const File& file, const Body& body);
+  Status remove_if_same(const std::string& key, const std::string& etag);
+
+  // bucket_move.cc: a directory
+  Status finish_leftovers();
+  Status move_directory();
+  Status each_page(const std::string& prefix, const std::function<Status(const ListPage&)>& visit);
+  Status note_copied(const std::string& from, const std::string& to);
+  Status remove_below(const std::string& from, const std::string& to);
+  Status copy_object(const ObjectInfo& object, const std::string& to);
+
+  const Parts parts_;
+  const Options options_;
+  const PublishBatch& batch_;
+  const Context context_;
+
+  std::map<uint64_t, std::pair<uint64_t, std::string>> placed_;  // inode: directory, name
+  std::set<uint64_t> removed_inodes_;
+  std::map<uint64_t, Directory> directories_;  // new ones
+  std::vector<std::unique_ptr<File>> files_;
+  std::vector<Removal> removals_;
+  std::map<std::string, std::string> removed_keys_;             // key: etag
+  std::set<uint64_t> emptied_;                                  // directories that lost a name
+  std::map<uint64_t, std::pair<uint64_t, std::string>> moved_;  // directories: where to
+  struct Copied {
+    std::string from_etag, to_etag;
+  };
+  std::map<std::string, Copied> copied_;  // by a move; protected by mutex_
+  std::atomic<uint64_t> conflicts_{0};
+
+  RankedMutex<Rank::kRemote> mutex_;
+  ConditionVariable memory_freed_;
+  uint64_t memory_used_ = 0;  // protected by mutex_
+};
+
+}  // namespace cairn

@@ -1,0 +1,323 @@
+// One object: what it is put over, and what is done when somebody else was there.
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+
+#include "cache/base/log.h"
+#include "cache/bucket_content.h"
+#include "cache/bucket_names.h"
+#include "cache/bucket_publish.h"
+
+namespace cairn {
+
+namespace {
+
+constexpr int kAttempts = 5;
+constexpr uint64_t kKeptBytesMax = 32ULL << 20;  // of one object, assembled once more for the cache
+
+ObjectAttrs attrs_of_record(const InodeRecord& record) {
+  ObjectHeaders headers;
+  set_attrs(headers, record);
+  return attrs_of(headers);
+}
+
+// "a.conflict-20260102T030405Z-node.txt": what opens the one opens the other.
+std::string name_beside(const std::string& name, int64_t now_ns, const std::string& host) {
+  const std::time_t seconds = now_ns / 1'000'000'000;
+  std::string from;
+  for (const char c : host)
+    if (std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-') from.push_back(c);
+  std::string mark =
+      fmt::format(".conflict-{:%Y%m%dT%H%M%SZ}-{}", fmt::gmtime(seconds), from.substr(0, 32));
+  size_t point = name.rfind('.');
+  if (point == std::string::npos || point == 0 || name.size() - point > 16) point = name.size();
+  const size_t room = kMaxName - mark.size() - (name.size() - point);
+  return name.substr(0, std::min(point, room)) + mark + name.substr(point);
+}
+
+}  // namespace
+
+struct BucketPublisher::Source {
+  std::optional<BodyBase> base;       // the version that shows through
+  ObjectHeaders headers;              // of it
+  std::optional<ObjectHead> changed;  // somebody else's is there instead
+  bool gone = false;                  // somebody removed it
+};
+
+Result<BucketPublisher::Source> BucketPublisher::source_of(File& file) {
+  Source source;
+  if (!file.before) {
+    source.headers.content_type = content_type_of(file.to.name);
+    return source;
+  }
+  source.base = BodyBase{file.from_key, file.before->etag, file.before->size};
+  if (file.before->headers && options_.honours_if_match) {
+    source.headers = *file.before->headers;
+    return source;
+  }
+  // What others keep in the metadata stays there.
+  auto head = head_sync(parts_.store, file.from_key, request());
+  if (!head && head.error().code() == Errc::kNotFound) {
+    source.gone = true;
+    return source;
+  }
+  TRY(head);
+  source.headers = head->headers;
+  head->info.key = file.from_key;
+  if (bare_etag(head->info.etag) != bare_etag(file.before->etag)) source.changed = *std::move(head);
+  return source;
+}
+
+Status BucketPublisher::publish_file(File& file) {
+  TRY_ASSIGN(Source source, source_of(file));
+  const bool only_attrs = file.before && !file.moves && file.frozen == nullptr &&
+                          file.record.type() == FileType::kRegular;
+  if (only_attrs) {
+    const bool same = attrs_of(source.headers) == attrs_of_record(file.record);
+    if (source.changed || source.gone) {
+      log_info("'{}' was changed by somebody else before its attributes were: theirs stay",
+               file.to.key);
+      parts_.lister.expire(file.ino);
+    }
+    if (source.changed || source.gone || same) {
+      BucketNode node = *file.before;
+      node.lsn = file.lsn;
+      return parts_.tree.update(file.ino, node);
+    }
+  }
+  ObjectHeaders headers = source.headers;
+  set_attrs(headers, file.record);
+  set_writer(headers, {options_.cache_id, file.ino, file.lsn});
+  auto etag = put_file(file, source, headers);
+  if (!etag) return tl::unexpected<Error>(std::move(etag).error().wrap("'" + file.to.key + "'"));
+  return note_put(file, source, *std::move(etag), std::move(headers));
+}
+
+// Until the object is there, under its key or beside it.
+Result<std::string> BucketPublisher::put_file(File& file, Source& source, ObjectHeaders& headers) {
+  for (int attempt = 1;; ++attempt) {
+    const bool in_place = file.before && !file.moves && !file.aside;
+    if (source.changed || source.gone) {
+      const ObjectHead* theirs = source.changed ? &*source.changed : nullptr;
+      const auto writer = theirs != nullptr ? writer_of(theirs->headers) : std::nullopt;
+      const bool ours = writer && writer->cache == options_.cache_id && writer->ino == file.ino;
+      if (ours && in_place && writer->lsn == file.lsn) return theirs->info.etag;
+      if (in_place && theirs != nullptr && !ours) TRY(stand_aside(file, *theirs));
+      // What was not written here shows the version that is there now.
+      source.base.reset();
+      if (theirs != nullptr)
+        source.base = BodyBase{theirs->info.key, theirs->info.etag, theirs->info.size};
+      if (source.gone && in_place)
+        log_info("'{}' was removed by somebody else while it was changed here", file.to.key);
+      source.changed.reset();
+      source.gone = false;
+    }
+    const bool stays = file.before && !file.moves && !file.aside && source.base;
+    const std::string& expected = stays ? source.base->etag : file.expected_etag;
+    PutHow how = expected.empty() ? PutHow(PutCondition::kIfAbsent) : PutHow::over(expected);
+    how.headers = headers;
+    auto etag = put_once(file, source, how);
+    if (etag || etag.error().code() != Errc::kPrecondition || attempt == kAttempts) return etag;
+
+    // Somebody was there: at the target, at the source, or we were and did not hear of it.
+    if (source.base) {
+      auto head = head_sync(parts_.store, source.base->key, request());
+      if (!head && head.error().code() == Errc::kNotFound) {
+        source.gone = true;
+      } else {
+        TRY(head);
+        head->info.key = source.base->key;
+        if (bare_etag(head->info.etag) != bare_etag(source.base->etag))
+          source.changed = *std::move(head);
+      }
+    }
+    if (stays && (source.changed || source.gone)) continue;
+    auto there = head_sync(parts_.store, file.to.key, request());
+    if (!there && there.error().code() == Errc::kNotFound) {
+      file.expected_etag.clear();
+      continue;
+    }
+    TRY(there);
+    if (bare_etag(there->info.etag) == bare_etag(file.expected_etag)) continue;
+    const auto writer = writer_of(there->headers);
+    if (writer && writer->cache == options_.cache_id && writer->ino == file.ino) {
+      if (writer->lsn == file.lsn) return there->info.etag;
+      file.expected_etag = there->info.etag;
+      continue;
+    }
+    TRY(stand_aside(file, *there));
+  }
+}
+
+Result<Body> BucketPublisher::body_of(File& file, const Source& source,
+                                      std::vector<std::string>& beside) {
+  Body body;
+  if (file.record.type() == FileType::kSymlink) {
+    if (const auto* target = std::get_if<ByteVec>(&file.record.body)) {
+      file.target = to_string(*target);
+    } else if (const auto* block = std::get_if<Cid>(&file.record.body)) {
+      for (const auto& [digest, bytes] : batch_.blocks)
+        if (digest == block->digest()) file.target = to_string(bytes);
+    }
+    if (file.target.empty() && file.before) file.target = file.before->target;
+    body.add(Buffer::copy(file.target));
+    return body;
+  }
+  if (file.frozen == nullptr) {
+    // The store copies the object itself.
+    if (source.base && source.base->size > 0)
+      body.add(ObjectRange{
+          source.base->key, source.base->etag, source.base->size, {0, source.base->size}});
+    return body;
+  }
+  return file.body->make(file.to.key, beside);
+}
+
+Result<std::string> BucketPublisher::put_once(File& file, const Source& source, const PutHow& how) {
+  uint64_t memory = 0;
+  if (file.frozen != nullptr) {
+    BucketBody::Parts parts{parts_.store,
+                            parts_.host,
+                            options_.chunk_bytes,
+                            options_.memory_bytes / 2,
+                            [this](uint64_t bytes) { return request(bytes); },
+                            {}};
+    if (file.before && source.base && source.base->etag == file.before->etag)
+      parts.leaf = [&file](uint64_t chunk, uint32_t length) {
+        return std::optional<Leaf>(
+            Leaf{name_of_chunk(file.before->version, file.ino, chunk), length, false, true});
+      };
+    file.body = std::make_unique<BucketBody>(std::move(parts), *file.frozen, source.base);
+    TRY_ASSIGN(memory, file.body->memory_needed());
+  }
+  const MemoryShare share(*this, memory);
+  std::vector<std::string> beside;
+  auto body = body_of(file, source, beside);
+  Result<std::string> etag = std::string();
+  if (!body) {
+    etag = tl::unexpected<Error>(body.error());
+  } else {
+    etag = put_checked(file, *body, how);
+  }
+  for (const std::string& key : beside) (void)remove_sync(parts_.store, key, request());
+  if (etag && file.frozen != nullptr && beside.empty()) stage_chunks(file, *body);
+  return etag;
+}
+
+// A store may ignore the condition: of a copy, or always. Then it is looked at first.
+Result<std::string> BucketPublisher::put_checked(File& file, const Body& body, const PutHow& how) {
+  PutHow sent = how;
+  const uint64_t bytes = body.size();
+  const bool copies = body.has_object_ranges();
+  if (copies || !options_.honours_if_match) {
+    const auto there = head_sync(parts_.store, file.to.key, request());
+    const bool absent = !there && there.error().code() == Errc::kNotFound;
+    if (!absent) TRY(there);
+    const bool holds = how.condition == PutCondition::kIfAbsent
+                           ? absent
+                           : !absent && bare_etag(there->info.etag) == bare_etag(how.if_match);
+    if (!holds) return fail(Errc::kPrecondition, "another version is there");
+    sent.condition = PutCondition::kAlways;
+  }
+  auto etag = put_sync(parts_.store, file.to.key, body, sent, request(bytes));
+  if (etag) parts_.host.uploaded(bytes);
+  return etag;
+}
+
+// Ours goes beside theirs.
+Status BucketPublisher::stand_aside(File& file, const ObjectHead& theirs) {
+  const std::string before = file.to.key;
+  const std::string name = name_beside(file.to.part, parts_.clock.wall_ns(), options_.host);
+  if (!file.aside) {
+    file.theirs = theirs;
+    file.theirs.info.key = before;
+    file.theirs_dir = file.to.dir;
+    ++conflicts_;
+  }
+  TRY_ASSIGN(file.to, place_of(file.ino, file.to.dir, name));
+  file.expected_etag.clear();
+  file.aside = true;
+  log_warn("'{}' was changed by somebody else, too: theirs stays, what was written here is '{}'",
+           before, file.to.key);
+  return {};
+}
+
+Status BucketPublisher::note_put(File& file, const Source& source, std::string etag,
+                                 ObjectHeaders headers) {
+  BucketNode node;
+  node.kind = BucketNode::Kind::kFile;
+  node.size = file.record.size;
+  node.mtime_ns = file.record.mtime;
+  node.etag = std::move(etag);
+  node.part = file.to.part;
+  node.lsn = file.lsn;
+  node.headers = std::move(headers);
+  node.target = file.target;
+  const bool same_content = file.frozen == nullptr && file.before && source.base &&
+                            source.base->etag == file.before->etag;
+  node.version = same_content ? file.before->version : own_version(file.ino, file.lsn);
+  if (file.frozen == nullptr && source.base) node.size = source.base->size;
+  if (file.moves) parts_.tree.note_leftover(file.from_key, file.before->etag);
+  TRY_ASSIGN(auto keys, parts_.tree.place(file.to.dir, file.to.name, file.ino, std::move(node)));
+  if (!file.aside) return {};
+  // The kernel does not know yet.
+  noted(std::move(keys));
+  const ObjectInfo& theirs = file.theirs.info;
+  const std::string part = theirs.key.substr(theirs.key.rfind('/') + 1);
+  TRY_ASSIGN(auto others, parts_.tree.settle(file.theirs_dir, part, theirs, false, INT64_MAX));
+  noted(std::move(others));
+  return {};
+}
+
+// What was just sent is clean content of the new version.
+void BucketPublisher::stage_chunks(const File& file, const Body& body) {
+  const Digest version = own_version(file.ino, file.lsn);
+  uint64_t assembled = 0;
+  for (const ChunkPlan& plan : file.body->plans()) {
+    const Leaf leaf{name_of_chunk(version, file.ino, plan.index), plan.length, false, true};
+    if (plan.whole()) {
+      parts_.host.chunk_staged(file.ino, plan.index, leaf, Buffer());
+      continue;
+    }
+    if (plan.zero() || (assembled += plan.length) > kKeptBytesMax) continue;
+    auto bytes = body.slice({plan.index * options_.chunk_bytes, plan.length}).to_buffer();
+    if (bytes) parts_.host.chunk_staged(file.ino, plan.index, leaf, *std::move(bytes));
+  }
+}
+
+Status BucketPublisher::remove_if_same(const std::string& key, const std::string& etag) {
+  const auto there = head_sync(parts_.store, key, request());
+  if (!there && there.error().code() == Errc::kNotFound) return {};
+  TRY(there);
+  if (bare_etag(there->info.etag) != bare_etag(etag)) {
+    log_info("'{}' was changed by somebody else and is not removed", key);
+    return {};
+  }
+  return remove_sync(parts_.store, key, request());
+}
+
+// ---- memory
+
+BucketPublisher::MemoryShare::MemoryShare(BucketPublisher& publisher, uint64_t bytes)
+    : publisher_(publisher), bytes_(bytes) {
+  if (bytes_ == 0) return;
+  std::unique_lock lock(publisher_.mutex_);
+  publisher_.memory_freed_.wait(lock, [this] {
+    return publisher_.memory_used_ == 0 ||
+           publisher_.memory_used_ + bytes_ <= publisher_.options_.memory_bytes;
+  });
+  publisher_.memory_used_ += bytes_;
+}
+
+BucketPublisher::MemoryShare::~MemoryShare() {
+  if (bytes_ == 0) return;
+  const std::lock_guard lock(publisher_.mutex_);
+  publisher_.memory_used_ -= bytes_;
+  publisher_.memory_freed_.notify_all();
+}
+
+}  // namespace cairn

@@ -1,0 +1,30 @@
+// The rows of BucketTree, as bytes.
+//
+// Pure functions; what is decoded comes from the local disk and may be damaged: kCorruption then.
+// kForm names the form; rows of another are thrown away with all others.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "cache/bucket_tree.h"
+
+namespace cairn::bucket_rows {
+
+inline constexpr std::string_view kForm = "2";
+
+// All rows are in one table, by their first letter.
+inline constexpr Table kTable = Table::kTree;
+inline constexpr char kLeftRow = 'm';  // then the old prefix
+std::string node_key(uint64_t ino);
+std::string entry_key(uint64_t dir, std::string_view name = {});
+std::string listing_key(uint64_t dir);
+
+std::string encode(const BucketNode& node);
+Result<BucketNode> decode_node(std::string_view in);
+std::string encode(const BucketEntry& entry);
+Result<BucketEntry> decode_entry(std::string_view in);
+std::string encode(const BucketListing& listing);
+Result<BucketListing> decode_listing(std::string_view in);
+
+}  // namespace cairn::bucket_rows

@@ -1,0 +1,202 @@
+#include "cache/object_attrs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <limits>
+
+#include "cache/base/coding.h"
+
+namespace cairn {
+
+namespace {
+
+constexpr int64_t kSecond = 1'000'000'000;
+constexpr const char* kMode = "mode";
+constexpr const char* kUid = "uid";
+constexpr const char* kGid = "gid";
+constexpr const char* kMtime = "mtime";
+constexpr const char* kWriter = "cairn-writer";
+
+const std::string* find_metadata(const ObjectHeaders& headers, std::string_view name) {
+  for (const auto& [there, value] : headers.metadata)
+    if (there == name) return &value;
+  return nullptr;
+}
+
+void put_metadata(ObjectHeaders& headers, std::string_view name, std::string value) {
+  for (auto& [there, old] : headers.metadata) {
+    if (there != name) continue;
+    old = std::move(value);
+    return;
+  }
+  headers.metadata.emplace_back(name, std::move(value));
+}
+
+template <class T>
+std::optional<T> parse_number(std::string_view text, int base = 10) {
+  T value{};
+  const char* end = text.data() + text.size();
+  const auto [at, error] = std::from_chars(text.data(), end, value, base);
+  if (error != std::errc() || at != end || text.empty()) return std::nullopt;
+  return value;
+}
+
+std::optional<uint32_t> number_in(const ObjectHeaders& headers, std::string_view name) {
+  const std::string* text = find_metadata(headers, name);
+  return text == nullptr ? std::nullopt : parse_number<uint32_t>(*text);
+}
+
+// "1700000000", "1700000000.123456789"; further digits are cut.
+std::optional<int64_t> parse_time(std::string_view text) {
+  const size_t point = text.find('.');
+  const auto seconds = parse_number<int64_t>(text.substr(0, point));
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / kSecond - 1;
+  if (!seconds || *seconds > kMost || *seconds < -kMost) return std::nullopt;
+  int64_t fraction = 0;
+  if (point != std::string_view::npos) {
+    std::string digits(text.substr(point + 1));
+    digits.resize(9, '0');
+    const auto parsed = parse_number<uint32_t>(digits);
+    if (!parsed) return std::nullopt;
+    fraction = *parsed;
+  }
+  return *seconds * kSecond + (text.starts_with('-') ? -fraction : fraction);
+}
+
+std::string format_time(int64_t ns) {
+  const bool negative = ns < 0;
+  const uint64_t size =
+      negative ? uint64_t{0} - static_cast<uint64_t>(ns) : static_cast<uint64_t>(ns);
+  const std::string whole = fmt::format("{}{}", negative ? "-" : "", size / kSecond);
+  const uint64_t fraction = size % kSecond;
+  return fraction == 0 ? whole : fmt::format("{}.{:09}", whole, fraction);
+}
+
+struct Ending {
+  std::string_view name;
+  std::string_view type;
+};
+// Types as IANA lists them.
+constexpr std::array<Ending, 57> kEndings{{
+    {"7z", "application/x-7z-compressed"},
+    {"aac", "audio/aac"},
+    {"avi", "video/x-msvideo"},
+    {"avif", "image/avif"},
+    {"bmp", "image/bmp"},
+    {"bz2", "application/x-bzip2"},
+    {"css", "text/css"},
+    {"csv", "text/csv"},
+    {"doc", "application/msword"},
+    {"docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"},
+    {"epub", "application/epub+zip"},
+    {"flac", "audio/flac"},
+    {"gif", "image/gif"},
+    {"gz", "application/gzip"},
+    {"htm", "text/html"},
+    {"html", "text/html"},
+    {"ico", "image/vnd.microsoft.icon"},
+    {"ics", "text/calendar"},
+    {"jpeg", "image/jpeg"},
+    {"jpg", "image/jpeg"},
+    {"js", "text/javascript"},
+    {"json", "application/json"},
+    {"jsonld", "application/ld+json"},
+    {"log", "text/plain"},
+    {"m4a", "audio/mp4"},
+    {"m4v", "video/mp4"},
+    {"md", "text/markdown"},
+    {"mjs", "text/javascript"},
+    {"mkv", "video/x-matroska"},
+    {"mov", "video/quicktime"},
+    {"mp3", "audio/mpeg"},
+    {"mp4", "video/mp4"},
+    {"mpeg", "video/mpeg"},
+    {"odt", "application/vnd.oasis.opendocument.text"},
+    {"ogg", "audio/ogg"},
+    {"otf", "font/otf"},
+    {"parquet", "application/vnd.apache.parquet"},
+    {"pdf", "application/pdf"},
+    {"png", "image/png"},
+    {"pptx", "application/vnd.openxmlformats-officedocument.presentationml.presentation"},
+    {"rtf", "application/rtf"},
+    {"svg", "image/svg+xml"},
+    {"tar", "application/x-tar"},
+    {"tif", "image/tiff"},
+    {"tiff", "image/tiff"},
+    {"toml", "application/toml"},
+    {"ttf", "font/ttf"},
+    {"txt", "text/plain"},
+    {"wasm", "application/wasm"},
+    {"wav", "audio/wav"},
+    {"webm", "video/webm"},
+    {"webp", "image/webp"},
+    {"woff2", "font/woff2"},
+    {"xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"},
+    {"xml", "application/xml"},
+    {"yaml", "application/yaml"},
+    {"zip", "application/zip"},
+}};
+
+}  // namespace
+
+ObjectAttrs attrs_of(const ObjectHeaders& headers) {
+  ObjectAttrs attrs;
+  attrs.mode = number_in(headers, kMode);
+  attrs.uid = number_in(headers, kUid);
+  attrs.gid = number_in(headers, kGid);
+  if (const std::string* mtime = find_metadata(headers, kMtime))
+    attrs.mtime_ns = parse_time(*mtime);
+  return attrs;
+}
+
+void set_attrs(ObjectHeaders& headers, const InodeRecord& record) {
+  put_metadata(headers, kMode, std::to_string(record.mode));
+  put_metadata(headers, kUid, std::to_string(record.uid));
+  put_metadata(headers, kGid, std::to_string(record.gid));
+  put_metadata(headers, kMtime, format_time(record.mtime));
+}
+
+std::optional<ObjectWriter> writer_of(const ObjectHeaders& headers) {
+  const std::string* text = find_metadata(headers, kWriter);
+  constexpr size_t kCacheDigits = 32;
+  if (text == nullptr || text->size() < kCacheDigits + 4 || (*text)[kCacheDigits] != '-')
+    return std::nullopt;
+  ObjectWriter writer;
+  for (size_t i = 0; i < writer.cache.size(); ++i) {
+    const auto byte = parse_number<uint8_t>(std::string_view(*text).substr(2 * i, 2), 16);
+    if (!byte) return std::nullopt;
+    writer.cache[i] = static_cast<std::byte>(*byte);
+  }
+  const std::string_view rest = std::string_view(*text).substr(kCacheDigits + 1);
+  const size_t dash = rest.find('-');
+  if (dash == std::string_view::npos) return std::nullopt;
+  const auto ino = parse_number<uint64_t>(rest.substr(0, dash), 16);
+  const auto lsn = parse_number<uint64_t>(rest.substr(dash + 1), 16);
+  if (!ino || !lsn) return std::nullopt;
+  writer.ino = *ino;
+  writer.lsn = *lsn;
+  return writer;
+}
+
+void set_writer(ObjectHeaders& headers, const ObjectWriter& writer) {
+  put_metadata(headers, kWriter,
+               fmt::format("{}-{:x}-{:x}", to_hex(writer.cache), writer.ino, writer.lsn));
+}
+
+std::string_view content_type_of(std::string_view name) {
+  const size_t point = name.rfind('.');
+  if (point == std::string_view::npos || point == 0) return {};
+  std::string ending(name.substr(point + 1));
+  std::transform(ending.begin(), ending.end(), ending.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  const auto at = std::lower_bound(
+      kEndings.begin(), kEndings.end(), ending,
+      [](const Ending& each, const std::string& wanted) { return each.name < wanted; });
+  return at != kEndings.end() && at->name == ending ? at->type : std::string_view();
+}
+
+}  // namespace cairn

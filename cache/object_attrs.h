@@ -1,0 +1,45 @@
+// ObjectAttrs: a file's attributes in the metadata of its object, as other tools keep them there.
+//
+// Names and forms: `mode` (st_mode, decimal), `uid`, `gid`, `mtime` (seconds since 1970, decimal,
+// with a fraction) as s3fs and rclone read and write them. `cairn-writer` names the cache, the
+// inode and the record that an object was written from, so that whoever did not hear the answer of
+// a put can tell its own object from another's.
+// What is there may be hostile: what cannot be parsed counts as absent.
+// Pure functions, safe from any thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "cache/base/random.h"
+#include "cache/format/records.h"
+#include "cache/journal.h"
+#include "cache/object_store.h"
+
+namespace cairn {
+
+struct ObjectAttrs {
+  std::optional<uint32_t> mode;  // with its type when it says one
+  std::optional<uint32_t> uid;
+  std::optional<uint32_t> gid;
+  std::optional<int64_t> mtime_ns;
+  bool operator==(const ObjectAttrs&) const = default;
+};
+ObjectAttrs attrs_of(const ObjectHeaders& headers);
+// Sets the attributes of the record; what else the headers hold stays.
+void set_attrs(ObjectHeaders& headers, const InodeRecord& record);
+
+struct ObjectWriter {
+  Uuid cache{};
+  uint64_t ino = 0;
+  Lsn lsn = 0;
+};
+std::optional<ObjectWriter> writer_of(const ObjectHeaders& headers);
+void set_writer(ObjectHeaders& headers, const ObjectWriter& writer);
+
+// By the ending of a name; empty when it is none of the known ones.
+std::string_view content_type_of(std::string_view name);
+
+}  // namespace cairn

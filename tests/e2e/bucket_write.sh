@@ -1,0 +1,164 @@
+#!/usr/bin/env bash
+# What is written to a bucket through a mount is plain objects: other tools (rclone, s3fs) read them
+# byte for byte, with modes and times; what they write is seen; who changes the same object twice
+# finds both; nothing acknowledged is lost when the daemon dies.
+# needs: servers
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/stores.sh"
+e2e_begin bucket_write
+mnt=$T/mnt
+mkdir "$mnt"
+
+# view CACHE REMOTE [OPTION...]
+view() {
+  local cache=$1 remote=$2
+  shift 2
+  cairn_mount "$T/$cache" "$remote" "$mnt" --metadata-ttl 1s --commit-interval 1s "$@"
+}
+counter() { status "$mnt" ".$1"; }
+fails_with() {  # TEXT COMMAND...
+  local text=$1 out
+  shift
+  if out=$("$@" 2>&1 </dev/null); then return 1; fi
+  case $out in *"$text"*) ;; *) echo "$out"; return 1 ;; esac
+}
+same_tree() { diff -r --no-dereference -x .tmp "$1" "$2"; }
+# Modes and times to the second, as far as a listing goes.
+attributes() { (cd "$1" && find . -mindepth 1 -type f -printf '%p %m %s %T@\n' | sed 's/\.[0-9]*$//' | sort); }
+
+# A tree of real files, and what programs do to one.
+make_tree() {
+  mkdir -p "$1/empty" "$1/deep/er"
+  cp -r /usr/include/linux/netfilter "$1/netfilter"
+  seeded "$1/big.bin" 20000001 1
+  seeded "$1/deep/er/ä ö%20+&=.txt" 300000 2
+  : >"$1/deep/nothing"
+  printf '#!/bin/sh\n' >"$1/run.sh"
+  chmod 755 "$1/run.sh"
+  touch -d '2020-02-02 02:02:02.5' "$1/deep/nothing"
+}
+change_tree() {
+  printf changed | dd of="$1/big.bin" bs=1 seek=10000000 conv=notrunc status=none
+  printf appended >>"$1/netfilter/x_tables.h"
+  truncate -s 100 "$1/netfilter/nf_tables.h"
+  mv "$1/netfilter" "$1/deep/moved"
+  mv "$1/run.sh" "$1/deep/moved/x_tables.h"
+  rm "$1/deep/nothing"
+  mkdir -p "$1/new/dir"
+  cp "$1/deep/moved/nf_conntrack_common.h" "$1/new/dir/copy.html"
+  rm -r "$1/empty"
+}
+work() {
+  mkdir "$T/model"
+  check "$1-copied" make_tree "$mnt"
+  make_tree "$T/model"
+  check "$1-reads-back" same_tree "$T/model" "$mnt"
+  check "$1-flush" cairn flush "$mnt"
+  check "$1-changed" change_tree "$mnt"
+  change_tree "$T/model"
+  check "$1-changes-read-back" same_tree "$T/model" "$mnt"
+  check "$1-flush-changes" cairn flush "$mnt"
+  check "$1-nothing-waits" cairn status "$mnt"
+}
+elsewhere() {  # NAME CACHE REMOTE: an empty cache sees the same
+  check "$1-umounts" cairn_umount "$mnt"
+  check "$1-mounts-elsewhere" view "$2" "$3"
+  check "$1-is-the-same-elsewhere" same_tree "$T/model" "$mnt"
+}
+
+# --- a directory: its files are the objects
+mkdir "$T/plain"
+echo old >"$T/plain/there.txt"
+check directory-mounts view c1 "file://$T/plain"
+check directory-is-written test "$(status "$mnt" '.view + " " + .mode')" = 'objects read-write'
+rm "$mnt/there.txt"
+work directory
+check directory-has-the-files same_tree "$T/model" "$T/plain"
+check no-hard-links fails_with 'Operation not permitted' ln "$mnt/big.bin" "$mnt/link"
+check no-fifos fails_with 'Operation not permitted' mkfifo "$mnt/fifo"
+elsewhere directory c2 "file://$T/plain"
+check directory-umounts-again cairn_umount "$mnt"
+rm -rf "$T/plain" "$T/model"
+
+on_server() {  # NAME
+  local kind=$1 key file store=s3://data/some/prefix remote before
+  store_ready "$kind" || return
+  remote=":s3,provider=Other,env_auth=true,no_check_bucket=true,endpoint='$AWS_ENDPOINT_URL',region=us-east-1:data/some/prefix"
+  other() { rclone --config "$T/rclone.conf" --no-check-certificate -q "$@"; }
+  : >"$T/rclone.conf"
+  printf 'seen before' >"$T/there.txt"
+  check "$kind-other-puts" other copy "$T/there.txt" "$remote"
+  check "$kind-mounts" view "$kind-1" "$store" || return
+  check "$kind-sees-it" cmp "$T/there.txt" "$mnt/there.txt"
+  rm "$mnt/there.txt"
+  work "$kind"
+  # Other tools read it back.
+  check "$kind-rclone-says-equal" other check --download "$T/model" "$remote"
+  check "$kind-rclone-sees-times" test "$(other lsl "$remote/deep/er" | cut -c11-29)" = \
+    "$(date -d "@$(stat -c %Y "$mnt/deep/er/ä ö%20+&=.txt")" '+%Y-%m-%d %H:%M:%S')"
+  check "$kind-type-by-ending" grep -qi '^content-type: text/html' <(head_of some/prefix/new/dir/copy.html)
+  if command -v s3fs >/dev/null; then
+    mkdir -p "$T/s3fs"
+    mounts+=("$T/s3fs")
+    check "$kind-s3fs-mounts" s3fs data:/some/prefix "$T/s3fs" -o "url=$AWS_ENDPOINT_URL" \
+      -o use_path_request_style
+    check "$kind-s3fs-sees-the-same" same_tree "$T/model" "$T/s3fs"
+    check "$kind-s3fs-sees-modes-and-times" diff <(attributes "$mnt") <(attributes "$T/s3fs")
+    umount "$T/s3fs"
+  else
+    skip "$kind-s3fs" "s3fs is not installed"
+  fi
+  # Of a large object that is changed in one place most is copied by the store.
+  seeded "$T/model/large.bin" 100000000 9
+  cp "$T/model/large.bin" "$mnt/" && cairn flush "$mnt"
+  before=$(counter transferred.bytes_written)
+  for file in "$mnt" "$T/model"; do
+    printf 'in the middle' | dd of="$file/large.bin" bs=1 seek=50000000 conv=notrunc status=none
+  done
+  check "$kind-large-flush" cairn flush "$mnt"
+  say "bytes sent for 13 changed ones of 100,000,000: $(($(counter transferred.bytes_written) - before))"
+  check "$kind-large-travels-in-part" test $(($(counter transferred.bytes_written) - before)) -lt 10000000
+  check "$kind-large-is-right" other check --download "$T/model" "$remote"
+  # Both changed it.
+  printf 'ours, longer' >"$mnt/both.txt" && cairn flush "$mnt" && cat "$mnt/both.txt" >/dev/null
+  printf 'theirs' >"$T/both.txt"
+  check "$kind-writes-while-pending" sh -c "printf 'ours again' >'$mnt/both.txt'"
+  check "$kind-other-overwrites" other copyto "$T/both.txt" "$remote/both.txt"
+  check "$kind-conflict-flush" cairn flush "$mnt"
+  if [ "$(counter objects.conflicts)" = 0 ]; then
+    # Ours was quicker than the other: theirs is the newer one.
+    say "the conflict was over before it began"
+  else
+    check "$kind-both-are-there" cmp <(printf 'ours again') "$mnt"/both.conflict-*.txt
+    check "$kind-status-says-so" sh -c "'$CAIRN' status '$mnt' | grep -q 'conflicts: 1'"
+  fi
+  check "$kind-theirs-stays" cmp "$T/both.txt" <(other cat "$remote/both.txt")
+  check "$kind-theirs-is-shown" wait_until 10 cmp "$T/both.txt" "$mnt/both.txt"
+  rm -f "$mnt"/both*
+  # A program that writes a lot of small files, links and renames.
+  check "$kind-git" sh -c "cd '$mnt' && git init -q repo && cd repo && cp -r '$T/model/deep' . &&
+    git add -A && git -c user.name=a -c user.email=a@b commit -qm one && git fsck --strict"
+  # The daemon dies with what it has not sent.
+  seeded "$T/model/last" 5000000 11
+  cp "$T/model/last" "$mnt/last" && mv "$mnt/deep" "$mnt/shallow" && mv "$T/model/deep" "$T/model/shallow"
+  check "$kind-killed" kill_daemon "$mnt"
+  check "$kind-mounts-again" view "$kind-1" "$store"
+  check "$kind-last-is-there" cmp "$T/model/last" "$mnt/last"
+  check "$kind-flush-after-death" cairn flush "$mnt"
+  check "$kind-git-after-death" git -C "$mnt/repo" fsck --strict
+  rm -rf "$mnt/repo"
+  elsewhere "$kind" "$kind-2" "$store"
+  check "$kind-umounts-again" cairn_umount "$mnt"
+  check "$kind-rclone-says-equal-at-the-end" other check --download "$T/model" "$remote"
+  check "$kind-leaves-nothing-else" test -z "$(other lsf -R "$remote" | grep -E 'cairn|\.part-|moving|conflict')"
+  store_done
+  rm -rf "$T/model"
+}
+head_of() {
+  curl -sS -I --noproxy '*' --aws-sigv4 aws:amz:us-east-1:s3 \
+    -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' \
+    --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "$AWS_ENDPOINT_URL/data/$1"
+}
+on_server minio
+on_server versitygw
+e2e_end
