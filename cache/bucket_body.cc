@@ -52,7 +52,10 @@ Status BucketBody::plan() {
       planned += std::min<uint64_t>(next->length,
                                     kept_ - std::min(kept_, next->index * parts_.chunk_bytes));
     }
-    slot.as_it_was = first == next && slot.end <= kept_;
+    // A store copies no part of a small object, only all of it.
+    const bool can_copy = base_ && (base_->size > Body::kCopyBytesMin ||
+                                    (slot.begin == 0 && slot.end == base_->size));
+    slot.as_it_was = can_copy && first == next && slot.end <= kept_;
     if (!slot.as_it_was && kept_ > begin)
       slot.base_bytes += std::min(slot.end, kept_) - begin - std::min(slot.end - begin, planned);
     slots_.push_back(slot);
@@ -98,7 +101,7 @@ Result<Body> BucketBody::make(const std::string& target, std::vector<std::string
     TRY(add_slot(slot, part));
     here_.clear();
     const uint64_t size = part.size();
-    std::string key = target + ".part-" + std::to_string(slot.begin / parts_.chunk_bytes);
+    std::string key = target + parts_.beside + std::to_string(slot.begin / parts_.chunk_bytes);
     beside.push_back(key);
     TRY_ASSIGN(std::string etag, put_sync(parts_.store, key, std::move(part), PutCondition::kAlways,
                                           parts_.context(size)));

@@ -35,13 +35,14 @@ struct BodyBase {
 class BucketBody {
  public:
   static constexpr uint64_t kSlotBytes = 8ULL << 20;
-  static constexpr uint64_t kSlotsMax = 9000;  // a store joins 10,000 parts
+  static constexpr uint64_t kSlotsMax = 4500;  // a body has 5,000 sections
 
   struct Parts {
     ObjectStore& store;
     PublishHost& host;
     uint32_t chunk_bytes;
     uint64_t memory_bytes;                           // of the base, at once
+    std::string beside;                              // how names of objects beside the target go on
     std::function<Context(uint64_t bytes)> context;  // of a request that moves so many
     // The leaf that a chunk of the base is in the cache under; empty: it is not looked for.
     std::function<std::optional<Leaf>(uint64_t chunk, uint32_t length)> leaf;

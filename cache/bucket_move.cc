@@ -12,7 +12,8 @@ namespace cairn {
 
 namespace {
 constexpr uint32_t kPage = 1000;
-}
+constexpr size_t kCopiedMax = 100'000;
+}  // namespace
 
 Status BucketPublisher::each_page(const std::string& prefix,
                                   const std::function<Status(const ListPage&)>& visit) {
@@ -68,30 +69,57 @@ Status BucketPublisher::move_directory() {
   return collect_directory_records();
 }
 
+// To its new key, unless it is there already. What somebody else has there stays, and ours goes
+// beside it; what the new key cannot be (too long) goes to the top.
 Status BucketPublisher::copy_object(const ObjectInfo& object, const std::string& to) {
   const auto head = head_sync(parts_.store, object.key, request());
   if (!head && head.error().code() == Errc::kNotFound) return {};
   TRY(head);
-  const auto there = head_sync(parts_.store, to, request());
-  if (!there && there.error().code() != Errc::kNotFound)
-    return tl::unexpected<Error>(there.error());
-  // An earlier try came as far as this one.
+  const std::string from_etag(bare_etag(head->info.etag));
+  std::string key = to;
+  if (!check_key(key)) {
+    key = "recovered-" + sha256(as_bytes(key)).hex().substr(0, 16);
+    log_warn("'{}' cannot be '{}': it is '{}' instead", object.key, to, key);
+    ++conflicts_;
+  }
   std::string etag;
-  if (there && there->info.size == head->info.size &&
-      bare_etag(there->info.etag) == bare_etag(head->info.etag)) {
-    etag = there->info.etag;
-  } else {
-    Body body;
-    if (head->info.size > 0)
-      body.add(ObjectRange{object.key, head->info.etag, head->info.size, {0, head->info.size}});
-    PutHow how;
-    how.headers = head->headers;
-    TRY_ASSIGN(etag, put_sync(parts_.store, to, std::move(body), how, request(head->info.size)));
-    parts_.host.progressed();
+  for (int attempt = 0; etag.empty(); ++attempt) {
+    const auto there = head_sync(parts_.store, key, request());
+    const bool absent = !there && there.error().code() == Errc::kNotFound;
+    if (!absent) TRY(there);
+    const auto of = absent ? std::nullopt : moved_from(there->headers);
+    const bool same =
+        !absent && there->info.size == head->info.size && bare_etag(there->info.etag) == from_etag;
+    if (same || (of && *of == from_etag)) {
+      etag = there->info.etag;
+    } else if (absent) {
+      TRY_ASSIGN(etag, put_copy(*head, object.key, key));
+    } else if (attempt == 0) {
+      key = to + ".conflict-" + sha256(as_bytes(object.key + from_etag)).hex().substr(0, 12);
+      log_warn("'{}' is there already: what is renamed to it is '{}'", to, key);
+      ++conflicts_;
+    } else {
+      return fail(Errc::kPrecondition, "'" + key + "' is another object");
+    }
   }
   const std::lock_guard lock(mutex_);
+  // What is not noted is looked at once more before it is removed.
+  if (copied_.size() >= kCopiedMax && bare_etag(etag) == from_etag) return {};
   copied_.insert_or_assign(object.key, Copied{head->info.etag, std::move(etag)});
   return {};
+}
+
+Result<std::string> BucketPublisher::put_copy(const ObjectHead& head, const std::string& from,
+                                              const std::string& to) {
+  Body body;
+  if (head.info.size > 0)
+    body.add(ObjectRange{from, head.info.etag, head.info.size, {0, head.info.size}});
+  PutHow how(PutCondition::kIfAbsent);
+  how.headers = head.headers;
+  set_moved_from(how.headers, bare_etag(head.info.etag));
+  auto etag = put_sync(parts_.store, to, std::move(body), std::move(how), request(head.info.size));
+  if (etag) parts_.host.progressed();
+  return etag;
 }
 
 // A copy may have another etag than what it is of.
@@ -121,7 +149,7 @@ Status BucketPublisher::remove_below(const std::string& from, const std::string&
                     bare_etag(copied->second.from_etag) == bare_etag(object.etag);
       }
       if (!is_copied) TRY(copy_object(object, to + object.key.substr(from.size())));
-      return remove_sync(parts_.store, object.key, request());
+      return remove_if_same(object.key, object.etag);
     });
   };
   std::set<std::string> directories{from};

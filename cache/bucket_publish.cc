@@ -17,7 +17,6 @@ namespace cairn {
 namespace {
 
 constexpr size_t kMaxKey = 1024;
-constexpr size_t kMostOfLongKey = 900;
 constexpr uint64_t kLeastBytesPerSecond = 256 * 1024;  // who is slower than that has given up
 
 }  // namespace
@@ -27,16 +26,28 @@ BucketPublisher::BucketPublisher(const Parts& parts, Options options, const Publ
     : parts_(parts), options_(std::move(options)), batch_(batch), context_(std::move(context)) {}
 
 Status BucketPublisher::run() {
+  if (!parts_.tree.has_room(true))
+    return fail(Errc::kNoSpace,
+                "the cache has no room for the names of more objects; mount with a larger "
+                "--cache-size",
+                ENOSPC);
   TRY(finish_leftovers());
   TRY(collect_names());
   if (!moved_.empty()) {
     TRY(move_directory());
     CAIRN_FAILPOINT("bucket.moved");
+    parts_.tree.note_published(batch_.lsn);
     return parts_.tree.checkpoint();
   }
   TRY(collect());
-  Status first = make_directories();
+  Status first = remove_in_the_way();
+  // What belongs below a directory that is not there yet waits for it.
+  if (first) first = make_directories();
   CAIRN_FAILPOINT("bucket.directories");
+  if (!first) {
+    TRY(parts_.tree.checkpoint());
+    return first;
+  }
   std::vector<File*> files;
   for (const auto& file : files_) files.push_back(file.get());
   if (Status put = in_order(std::move(files)); first) first = std::move(put);
@@ -46,6 +57,7 @@ Status BucketPublisher::run() {
   if (first) first = remove_objects();
   CAIRN_FAILPOINT("bucket.removed");
   if (first) first = mark_empty_directories();
+  parts_.tree.note_published(batch_.lsn);
   // Which object an inode is must be known for as long as the journal says nothing of it.
   if (Status kept = parts_.tree.checkpoint(); first) first = std::move(kept);
   return first;
@@ -127,9 +139,9 @@ Status BucketPublisher::collect() {
   for (const TreeEdit& edit : batch_.edits) {
     TRY_ASSIGN(const RecordKey key, parse_key(edit.key));
     if (key.kind != KeyKind::kDirent) continue;
+    if (!edit.value) emptied_.insert(key.ino);
     TRY_ASSIGN(const auto there, parts_.tree.entry(key.ino, key.name));
     if (!there) continue;
-    if (!edit.value) emptied_.insert(key.ino);
     // Whose name it was, if that is gone. Another one under the name is somebody else's.
     if (!removed_inodes_.contains(there->ino)) continue;
     TRY_ASSIGN(const auto node, parts_.tree.node(there->ino));
@@ -263,7 +275,8 @@ Status BucketPublisher::plan_file(uint64_t ino, const InodeRecord& record, Lsn l
     file->frozen = file->resized.get();
   }
   TRY_ASSIGN(const auto there, parts_.tree.entry(file->to.dir, file->to.name));
-  if (there && there->ino != ino && !there->is_dir) {
+  // Another one that got the name meanwhile is somebody else's.
+  if (there && there->ino != ino && !there->is_dir && removed_inodes_.contains(there->ino)) {
     TRY_ASSIGN(const auto replaced, parts_.tree.node(there->ino));
     if (replaced) file->expected_etag = replaced->etag;
   }
@@ -294,10 +307,15 @@ Status BucketPublisher::make_directories() {
     set_attrs(headers, directory.record);
     return headers;
   };
-  const Status put = each(
-      made.size(), [&](size_t i) { return put_marker(made[i]->to.key, headers_of(*made[i])); });
-  TRY(put);
-  for (const Directory* directory : made) {
+  std::vector<char> there(made.size(), 0);
+  Status put = each(made.size(), [&](size_t i) -> Status {
+    TRY(put_marker(made[i]->to.key, headers_of(*made[i])));
+    there[i] = 1;
+    return {};
+  });
+  for (size_t i = 0; i < made.size(); ++i) {
+    if (there[i] == 0) continue;
+    const Directory* directory = made[i];
     BucketNode node;
     node.kind = BucketNode::Kind::kDirectory;
     node.parent = directory->to.dir;
@@ -305,12 +323,11 @@ Status BucketPublisher::make_directories() {
     node.mtime_ns = directory->record.mtime;
     node.has_marker = true;
     node.headers = headers_of(*directory);
-    TRY_ASSIGN(auto keys, parts_.tree.place(directory->to.dir, directory->to.name, directory->ino,
-                                            std::move(node)));
-    noted(std::move(keys));
+    TRY(parts_.tree.place(directory->to.dir, directory->to.name, directory->ino, std::move(node)));
+    parts_.tree.forget_leftover(directory->to.key);
     removed_keys_.erase(directory->to.key);
   }
-  return {};
+  return put;
 }
 
 // An object is written only when nobody reads it any more under its key. A ring of renames is
@@ -332,7 +349,7 @@ Status BucketPublisher::in_order(std::vector<File*> files) {
     }
     if (ready.empty()) {
       File& file = *later.front();
-      const std::string beside = file.from_key + ".moving";
+      const std::string beside = file.from_key + mark_beside(file);
       Body body;
       if (file.before->size > 0)
         body.add(ObjectRange{
@@ -363,17 +380,53 @@ Status BucketPublisher::remove_objects() {
   std::erase_if(removals_, [&put](const Removal& each) { return put.contains(each.key); });
   for (const std::string& key : put) parts_.tree.forget_leftover(key);
   TRY(finish_leftovers());
-  return each(removals_.size(), [this](size_t i) -> Status {
-    const Removal& removal = removals_[i];
-    if (removal.is_directory) {
-      TRY(remove_sync(parts_.store, removal.key, request()));
-    } else {
-      TRY(remove_if_same(removal.key, removal.etag));
-    }
+  return remove_all(std::move(removals_));
+}
+
+// Objects first, then directories from below: one that still holds something stays.
+Status BucketPublisher::remove_all(std::vector<Removal> removals) {
+  const auto objects_end = std::stable_partition(
+      removals.begin(), removals.end(), [](const Removal& each) { return !each.is_directory; });
+  std::sort(objects_end, removals.end(),
+            [](const Removal& a, const Removal& b) { return a.key > b.key; });
+  const auto objects = static_cast<size_t>(objects_end - removals.begin());
+  const auto forget = [this](const Removal& removal) -> Status {
     TRY_ASSIGN(auto keys, parts_.tree.drop(removal.ino));
     noted(std::move(keys));
     return {};
+  };
+  const Status removed = each(objects, [&](size_t i) -> Status {
+    TRY(remove_if_same(removals[i].key, removals[i].etag));
+    return forget(removals[i]);
   });
+  TRY(removed);
+  for (auto directory = objects_end; directory != removals.end(); ++directory) {
+    if (check_key(directory->key)) TRY(remove_sync(parts_.store, directory->key, request()));
+    TRY(forget(*directory));
+  }
+  return {};
+}
+
+// Some stores keep no object beside others that have its key as a directory. What is gone and would
+// be in the way of what is put goes first.
+Status BucketPublisher::remove_in_the_way() {
+  std::set<std::string> put;
+  for (const auto& file : files_) put.insert(file->to.key);
+  for (const auto& [ino, directory] : directories_) put.insert(directory.to.key);
+  const auto is_in_the_way = [&put](const Removal& removal) {
+    const std::string& key = removal.key;
+    const std::string dir = removal.is_directory ? key : key + "/";
+    const auto below = put.lower_bound(dir);
+    if (!removal.is_directory && below != put.end() && below->starts_with(dir)) return true;
+    for (size_t slash = key.find('/'); slash != std::string::npos; slash = key.find('/', slash + 1))
+      if (put.contains(key.substr(0, slash))) return true;
+    return false;
+  };
+  std::vector<Removal> first;
+  std::copy_if(removals_.begin(), removals_.end(), std::back_inserter(first), is_in_the_way);
+  std::erase_if(removals_, is_in_the_way);
+  for (const Removal& removal : first) removed_keys_.erase(removal.key);
+  return remove_all(std::move(first));
 }
 
 // A directory that was only there because of its objects stays when the last one goes.

@@ -78,9 +78,10 @@ class BucketPublisher {
     bool moves = false;
     // While it is put.
     std::unique_ptr<BucketBody> body;
-    std::string target;  // of a symbolic link
-    bool aside = false;  // as a conflict copy
-    ObjectHead theirs;   // what is under the name instead
+    std::string target;                   // of a symbolic link
+    std::optional<uint64_t> stored_size;  // of what was there already
+    bool aside = false;                   // as a conflict copy
+    ObjectHead theirs;                    // what is under the name instead
     uint64_t theirs_dir = 0;
   };
   struct Directory {
@@ -119,6 +120,8 @@ class BucketPublisher {
   Status in_order(std::vector<File*> files);
   Status make_directories();
   Status remove_objects();
+  Status remove_all(std::vector<Removal> removals);
+  Status remove_in_the_way();
   Status mark_empty_directories();
   Status each(size_t count, const std::function<Status(size_t)>& work);
   Context request(uint64_t bytes = 0) const;
@@ -129,6 +132,9 @@ class BucketPublisher {
   Status publish_file(File& file);
   Result<Source> source_of(File& file);
   Result<std::string> put_file(File& file, Source& source, ObjectHeaders& headers);
+  std::optional<Lsn> own_lsn(const File& file, const ObjectHead& head) const;
+  std::string mark_beside(const File& file) const;
+  static std::string taken(File& file, const ObjectInfo& object);
   Result<std::string> put_once(File& file, const Source& source, const PutHow& how);
   Result<std::string> put_checked(File& file, const Body& body, const PutHow& how);
   Status note_put(File& file, const Source& source, std::string etag, ObjectHeaders headers);
@@ -144,6 +150,8 @@ class BucketPublisher {
   Status note_copied(const std::string& from, const std::string& to);
   Status remove_below(const std::string& from, const std::string& to);
   Status copy_object(const ObjectInfo& object, const std::string& to);
+  Result<std::string> put_copy(const ObjectHead& head, const std::string& from,
+                               const std::string& to);
 
   const Parts parts_;
   const Options options_;

@@ -89,6 +89,13 @@ Status BucketPublisher::publish_file(File& file) {
       return parts_.tree.update(file.ino, node);
     }
   }
+  if (source.gone && file.frozen == nullptr && file.record.type() == FileType::kRegular) {
+    log_info("'{}' was removed by somebody else before it was renamed here", file.from_key);
+    TRY_ASSIGN(auto keys, parts_.tree.drop(file.ino));
+    noted(std::move(keys));
+    file.moves = false;
+    return {};
+  }
   ObjectHeaders headers = source.headers;
   set_attrs(headers, file.record);
   set_writer(headers, {options_.cache_id, file.ino, file.lsn});
@@ -97,15 +104,39 @@ Status BucketPublisher::publish_file(File& file) {
   return note_put(file, source, *std::move(etag), std::move(headers));
 }
 
+// The record of an object that we put and did not hear of. What we know of is not that: who keeps
+// metadata when he writes an object keeps our name, too.
+std::optional<Lsn> BucketPublisher::own_lsn(const File& file, const ObjectHead& head) const {
+  const auto writer = writer_of(head.headers);
+  const Lsn known = file.before ? file.before->lsn : 0;
+  const bool ours = writer && writer->cache == options_.cache_id && writer->ino == file.ino;
+  if (!ours || writer->lsn <= known) return std::nullopt;
+  return writer->lsn;
+}
+
+// How the names of passing objects of a file go on: no other tool has one that is called so.
+std::string BucketPublisher::mark_beside(const File& file) const {
+  ByteVec in(options_.cache_id.begin(), options_.cache_id.end());
+  put_le(in, file.ino);
+  put_le(in, file.lsn);
+  return ".cairn-" + sha256(in).hex().substr(0, 16);
+}
+
+// An object that we put before, and did not hear of.
+std::string BucketPublisher::taken(File& file, const ObjectInfo& object) {
+  file.stored_size = object.size;
+  return object.etag;
+}
+
 // Until the object is there, under its key or beside it.
 Result<std::string> BucketPublisher::put_file(File& file, Source& source, ObjectHeaders& headers) {
   for (int attempt = 1;; ++attempt) {
     const bool in_place = file.before && !file.moves && !file.aside;
     if (source.changed || source.gone) {
       const ObjectHead* theirs = source.changed ? &*source.changed : nullptr;
-      const auto writer = theirs != nullptr ? writer_of(theirs->headers) : std::nullopt;
-      const bool ours = writer && writer->cache == options_.cache_id && writer->ino == file.ino;
-      if (ours && in_place && writer->lsn == file.lsn) return theirs->info.etag;
+      const auto written = theirs != nullptr ? own_lsn(file, *theirs) : std::nullopt;
+      const bool ours = written.has_value();
+      if (ours && in_place && *written == file.lsn) return taken(file, theirs->info);
       if (in_place && theirs != nullptr && !ours) TRY(stand_aside(file, *theirs));
       // What was not written here shows the version that is there now.
       source.base.reset();
@@ -143,9 +174,8 @@ Result<std::string> BucketPublisher::put_file(File& file, Source& source, Object
     }
     TRY(there);
     if (bare_etag(there->info.etag) == bare_etag(file.expected_etag)) continue;
-    const auto writer = writer_of(there->headers);
-    if (writer && writer->cache == options_.cache_id && writer->ino == file.ino) {
-      if (writer->lsn == file.lsn) return there->info.etag;
+    if (const auto written = own_lsn(file, *there)) {
+      if (*written == file.lsn) return taken(file, there->info);
       file.expected_etag = there->info.etag;
       continue;
     }
@@ -184,6 +214,7 @@ Result<std::string> BucketPublisher::put_once(File& file, const Source& source, 
                             parts_.host,
                             options_.chunk_bytes,
                             options_.memory_bytes / 2,
+                            mark_beside(file) + "-",
                             [this](uint64_t bytes) { return request(bytes); },
                             {}};
     if (file.before && source.base && source.base->etag == file.before->etag)
@@ -261,6 +292,8 @@ Status BucketPublisher::note_put(File& file, const Source& source, std::string e
                             source.base->etag == file.before->etag;
   node.version = same_content ? file.before->version : own_version(file.ino, file.lsn);
   if (file.frozen == nullptr && source.base) node.size = source.base->size;
+  if (file.stored_size) node.size = *file.stored_size;
+  parts_.tree.forget_leftover(file.to.key);
   if (file.moves) parts_.tree.note_leftover(file.from_key, file.before->etag);
   TRY_ASSIGN(auto keys, parts_.tree.place(file.to.dir, file.to.name, file.ino, std::move(node)));
   if (!file.aside) return {};
@@ -290,6 +323,10 @@ void BucketPublisher::stage_chunks(const File& file, const Body& body) {
 }
 
 Status BucketPublisher::remove_if_same(const std::string& key, const std::string& etag) {
+  if (!check_key(key)) {
+    log_warn("'{}' has a key that is only read: it is not removed", key);
+    return {};
+  }
   const auto there = head_sync(parts_.store, key, request());
   if (!there && there.error().code() == Errc::kNotFound) return {};
   TRY(there);

@@ -24,6 +24,7 @@ constexpr uint64_t kGetBytesMax = 8ULL << 20;
 constexpr uint32_t kGetsMax = 32;
 constexpr size_t kBlocksMax = 256;
 constexpr unsigned kProbesMax = 3;
+constexpr Duration kOvertakenPause = std::chrono::milliseconds(100);
 constexpr Duration kTtlLeast = std::chrono::seconds(1);  // an operation must get through
 constexpr uint32_t kFileMode = 0644;
 constexpr uint32_t kDirMode = 0755;
@@ -32,6 +33,11 @@ constexpr uint32_t kModeBits = 07777;
 tl::unexpected<Error> replaced() {
   return fail(Errc::kPrecondition, "the object was replaced or removed since it was opened",
               ESTALE);
+}
+
+bool is_passing(const Error& error) {
+  return error.code() == Errc::kTransient || error.code() == Errc::kTimeout ||
+         error.code() == Errc::kCancelled;
 }
 
 Cid dirent_value(const BucketEntry& entry) {
@@ -84,8 +90,6 @@ void BucketRemote::stop() {
 
 BucketRemote::~BucketRemote() {
   lister_->stop();
-  // What was learnt saves requests next time; without it nothing is lost.
-  (void)tree_->checkpoint();
 }
 
 Result<std::unique_ptr<BucketRemote>> BucketRemote::open(const Parts& parts,
@@ -327,26 +331,37 @@ void BucketRemote::get(const Run& run, const std::shared_ptr<Fetch>& fetch,
                        const Context& context) {
   GetRange range = GetRange::from(run.offset, run.length);
   if (!run.node.etag.empty()) range.if_match = run.node.etag;
-  gets_->get(
-      run.key, range, context, [run, fetch, lister = lister_, tree = tree_](Result<GetResult> got) {
-        auto bytes = check(run, std::move(got));
-        if (!bytes) {
-          const bool is_replaced = bytes.error().sys_errno() == ESTALE;
-          const auto now = is_replaced ? tree->node(run.ino) : Result<std::optional<BucketNode>>();
-          // Whom this cache itself overtook looks again.
-          if (now && *now && (*now)->version != run.node.version) return finish(*fetch, {});
-          if (is_replaced) lister->expire(run.ino);
-          return finish(*fetch, tl::unexpected<Error>(bytes.error()));
-        }
-        size_t at = 0;
-        for (const size_t place : run.places) {
-          const size_t length = fetch->leaves[place].length;
-          fetch->out[place] = bytes->slice(at, length);
-          if (fetch->each) fetch->each(place, fetch->out[place]);
-          at += length;
-        }
-        finish(*fetch, {});
-      });
+  gets_->get(run.key, range, context,
+             [run, fetch, lister = lister_, tree = tree_, parts = parts_](Result<GetResult> got) {
+               auto bytes = check(run, std::move(got));
+               if (!bytes) {
+                 const bool is_replaced = bytes.error().sys_errno() == ESTALE;
+                 // Whom this cache itself overtook looks again.
+                 if (is_replaced && is_overtaken(*tree, run)) {
+                   const MonotonicTime later = parts.clock.now() + kOvertakenPause;
+                   return parts.executor.submit_at(later, [fetch] { finish(*fetch, {}); });
+                 }
+                 if (is_replaced) lister->expire(run.ino);
+                 return finish(*fetch, tl::unexpected<Error>(bytes.error()));
+               }
+               size_t at = 0;
+               for (const size_t place : run.places) {
+                 const size_t length = fetch->leaves[place].length;
+                 fetch->out[place] = bytes->slice(at, length);
+                 if (fetch->each) fetch->each(place, fetch->out[place]);
+                 at += length;
+               }
+               finish(*fetch, {});
+             });
+}
+
+// Is the object another one for this cache now, or about to be?
+bool BucketRemote::is_overtaken(const BucketTree& tree, const Run& run) {
+  const auto now = tree.node(run.ino);
+  if (!now || !*now) return false;
+  if ((*now)->version != run.node.version || (*now)->etag != run.node.etag) return true;
+  const auto key = tree.key_of(**now);
+  return (key && *key != run.key) || tree.is_held(run.ino);
 }
 
 // The last one answers.
@@ -391,12 +406,17 @@ Status BucketRemote::check_name(std::string_view name) const {
                                 "called so");
 }
 
-Status BucketRemote::begin_writing(Lsn published, bool has_unpublished,
-                                   std::function<bool(uint64_t)> held) {
-  if (!has_unpublished) TRY(tree_->thin_out());
-  tree_->set_held(std::move(held));
+Status BucketRemote::begin_writing(LocalState local) {
+  TRY_ASSIGN(const Lsn noted, tree_->published());
+  if (noted > local.appended || (noted > 0 && local.tables_are_new)) {
+    log_warn("the journal of this cache was replaced: the names of the bucket are listed anew");
+    TRY(tree_->forget_all(false));
+  } else if (local.published == local.appended) {
+    TRY(tree_->thin_out());
+  }
+  tree_->set_held(std::move(local.held));
   const std::lock_guard lock(mutex_);
-  state_.lsn = published;
+  state_.lsn = local.published;
   return {};
 }
 
@@ -416,7 +436,8 @@ Result<PublishedState> BucketRemote::publish(const PublishBatch& batch, PublishH
     if (!honours) {
       auto probed = probe_if_match(parts_.store, parts_.rng, context);
       // Not for ever: what cannot be found out does not hold, and objects of it may be left behind.
-      if (!probed && ++failed_probes_ < kProbesMax) return tl::unexpected<Error>(probed.error());
+      if (!probed && (is_passing(probed.error()) || ++failed_probes_ < kProbesMax))
+        return tl::unexpected<Error>(probed.error());
       honours = probed && *probed;
       const std::lock_guard lock(mutex_);
       honours_if_match_ = honours;

@@ -55,10 +55,16 @@ class BucketRemote final : public Remote {
                                                     std::unique_ptr<MetaStore> names,
                                                     const Options& options);
   ~BucketRemote() override;
-  // Before anything else. Writers say up to which record everything is published, whether the
-  // journal holds more, and how to find out whether something of an inode waits.
+  // What a writer's cache says.
+  struct LocalState {
+    Lsn published = 0;                       // everything up to it is
+    Lsn appended = 0;                        // the last record of the journal
+    bool tables_are_new = false;             // they know nothing of what is gone from the journal
+    std::function<bool(uint64_t ino)> held;  // does something of the inode wait?
+  };
+  // One of them before anything else.
   Status begin_reading();
-  Status begin_writing(Lsn published, bool has_unpublished, std::function<bool(uint64_t)> held);
+  Status begin_writing(LocalState local);
   // Files that are somewhere else than they were written to, since the mount.
   uint64_t conflicts() const { return conflicts_; }
   // Nullopt: nothing was written yet.
@@ -67,6 +73,7 @@ class BucketRemote final : public Remote {
   void stop() override;
   VolumeParams params() const override;
   PublishedState published() const override;
+  Status settle() override { return tree_->settle_names(); }
   Status check_name(std::string_view name) const override;
   Result<std::optional<Cid>> find(std::string_view key, Missing& missing) override;
   Result<std::vector<TreeEntry>> scan(std::string_view from, std::string_view to, size_t limit,
@@ -99,6 +106,7 @@ class BucketRemote final : public Remote {
   void get(const Run& run, const std::shared_ptr<Fetch>& fetch, const Context& context);
   static Result<Buffer> check(const Run& run, Result<GetResult> got);
   static void finish(Fetch& fetch, Status status);
+  static bool is_overtaken(const BucketTree& tree, const Run& run);
 
   const Parts parts_;
   const Options options_;

@@ -18,6 +18,7 @@ namespace {
 
 constexpr const char* kNumbersRow = "s";
 constexpr const char* kFormRow = "f";
+constexpr const char* kPublishedRow = "p";
 constexpr uint64_t kReserve = 4096;  // inode numbers
 constexpr size_t kNamesAtOnce = 1000;
 constexpr size_t kMaxDepth = 1024;
@@ -137,6 +138,23 @@ Status BucketTree::thin_out() {
   TRY_ASSIGN(const auto form, tables_.get(bucket_rows::kTable, kFormRow));
   const bool fills = store.used_bytes() > store.bytes_max() / 2;
   if (form == std::string(bucket_rows::kForm) && !fills) return {};
+  return forget_all(fills);
+}
+
+void BucketTree::note_published(Lsn lsn) {
+  ByteVec row;
+  put_le(row, lsn);
+  tables_.apply({{bucket_rows::kTable, kPublishedRow, to_string(row)}});
+}
+
+Result<Lsn> BucketTree::published() const {
+  TRY_ASSIGN(const auto row, tables_.get(bucket_rows::kTable, kPublishedRow));
+  if (!row) return Lsn{0};
+  if (row->size() != sizeof(Lsn)) return damaged();
+  return get_le<Lsn>(as_bytes(*row).data());
+}
+
+Status BucketTree::forget_all(bool fills) {
   if (fills)
     log_info("the names of the bucket fill the cache's room for them: they are listed anew");
   for (std::string from;;) {
@@ -154,10 +172,18 @@ Status BucketTree::thin_out() {
   return {};
 }
 
-bool BucketTree::has_room() {
+bool BucketTree::has_room(bool own) {
   const MetaStore& store = tables_.store();
   // A checkpoint writes the pages it touches anew before it lets go of the old ones.
-  return store.used_bytes() + 4 * tables_.memory_bytes() < store.bytes_max() / 8 * 7;
+  return store.used_bytes() + 4 * tables_.memory_bytes() < store.bytes_max() / 8 * (own ? 7 : 6);
+}
+
+Status BucketTree::settle_names() {
+  const uint64_t named = named_;
+  if (settled_ >= named) return {};
+  TRY(tables_.checkpoint());
+  settled_ = std::max(settled_.load(), named);
+  return {};
 }
 
 // ---- changing
@@ -217,7 +243,8 @@ Status BucketTree::put_file(uint64_t dir, const std::string& name, BucketNode no
       if (held || known->mtime_ns == node.mtime_ns) return {};
       known->mtime_ns = node.mtime_ns;
       put_node(there->ino, *known);
-      keys.push_back(inode_key(there->ino));
+      // Of what was written here the time is in its headers.
+      if (!known->headers) keys.push_back(inode_key(there->ino));
       return {};
     }
   }
@@ -390,6 +417,7 @@ Result<BucketTree::Keys> BucketTree::expire(uint64_t ino) {
 void BucketTree::put_entry(uint64_t dir, std::string_view name, const BucketEntry& entry) {
   tables_.apply(
       {{bucket_rows::kTable, bucket_rows::entry_key(dir, name), bucket_rows::encode(entry)}});
+  ++named_;
 }
 
 void BucketTree::put_node(uint64_t ino, const BucketNode& node) {

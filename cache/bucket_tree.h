@@ -18,6 +18,7 @@
 // ESTALE for an inode that is not there any more.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -84,8 +85,15 @@ class BucketTree {
   // Forgets all names when they fill more than half of the place, or are in another form than
   // this one. Only while nobody uses them and nothing waits to be published.
   Status thin_out();
+  // All of them. `fills`: because there are too many.
+  Status forget_all(bool fills);
+  // The newest record of this cache's journal that an object contains. Where the journal is of
+  // another time, what is known here of records and of our own inodes is not true.
+  void note_published(Lsn lsn);
+  Result<Lsn> published() const;
   // Is something of the inode to be published? Given once, before anything else.
   void set_held(std::function<bool(uint64_t ino)> held) { held_ = std::move(held); }
+  bool is_held(uint64_t ino) const { return held_ && held_(ino); }
 
   // nullopt: there is no such inode any more.
   Result<std::optional<BucketNode>> node(uint64_t ino) const;
@@ -134,10 +142,12 @@ class BucketTree {
   void forget_leftover(const std::string& from);
   Result<std::vector<std::pair<std::string, std::string>>> leftovers() const;  // some of them
 
-  // Room for more names?
-  bool has_room();
+  // Room for more names? Those that are published from here may take more of it.
+  bool has_room(bool own = false);
   uint64_t memory_bytes() const { return tables_.memory_bytes(); }
   Status checkpoint() { return tables_.checkpoint(); }
+  // The same, unless no name has changed since.
+  Status settle_names();
 
  private:
   // The caller of these holds mutex_.
@@ -163,6 +173,8 @@ class BucketTree {
   uint64_t reserved_ino_ = 0;
   int64_t asked_ns_ = 0;  // when what is being noted was asked for
   std::function<bool(uint64_t)> held_;
+  std::atomic<uint64_t> named_{0};                           // changes of names
+  std::atomic<uint64_t> settled_{0};                         // of those, on the disk
   std::map<std::pair<uint64_t, std::string>, int64_t> own_;  // names changed here, and when
   size_t own_max_ = 0;                                       // then old ones are forgotten
 };

@@ -340,17 +340,28 @@ class Opening {
     mount.engine = make_engine();
     Engine& engine = *mount.engine;
     TRY_ASSIGN(auto journal, replay_journal(mount, marks_.published));
+    if (journal->appended() < marks_.published) return journal_is_short(*journal, marks_.published);
     const Lsn done = std::max(marks_.published, journal->trimmed());
-    TRY(bucket_->begin_writing(done, journal->appended() > done,
-                               [engine = &engine](uint64_t ino) {
-                                 return engine->has_unpublished(ino);
-                               }));
+    BucketRemote::LocalState local;
+    local.published = done;
+    local.appended = journal->appended();
+    local.tables_are_new = marks_.checkpointed == 0 && journal->trimmed() > 0;
+    local.held = [engine = &engine](uint64_t ino) { return engine->has_unpublished(ino); };
+    TRY(bucket_->begin_writing(std::move(local)));
     TRY(engine.drop_leftovers(done));
     engine.attach(std::move(journal), marks_.checkpointed, done);
     mount.slot.slot = kOwnSlot;
     TRY(engine.checkpoint());
     engine.start();
     return mount;
+  }
+
+  // Records that came now would count as published.
+  tl::unexpected<Error> journal_is_short(const Journal& journal, Lsn published) const {
+    return fail(Errc::kCorruption,
+                fmt::format("{} ends with record {}, but the store has those of this cache up to "
+                            "record {}",
+                            journal_options().dir, journal.appended(), published));
   }
 
   Result<OpenedMount> finish_writer() {
@@ -364,12 +375,7 @@ class Opening {
 
     TRY_ASSIGN(auto journal, replay_journal(mount, published));
     CAIRN_FAILPOINT("open.replayed");
-    // Records that came now would count as published.
-    if (journal->appended() < published)
-      return fail(Errc::kCorruption,
-                  fmt::format("{} ends with record {}, but the store has those of this cache up to "
-                              "record {}",
-                              journal_options().dir, journal->appended(), published));
+    if (journal->appended() < published) return journal_is_short(*journal, published);
     if (mount.replayed > 0 && !ours && !options_.discard_local) {
       is_of_store_ = true;
       TRY_ASSIGN(published, find_published(*journal, published));

@@ -67,6 +67,7 @@ void Engine::start() {
 
 Status Engine::admit(uint64_t bytes, Need& need) {
   TRY(refuse_when_stopped());
+  TRY(remote_->settle());
   const PendingStatus waiting = pending();
   // What is larger than the limit itself may go alone.
   const bool over = (waiting.bytes > 0 && waiting.bytes + bytes > settings_.pending_bytes_max) ||

@@ -271,6 +271,8 @@ Status Engine::flush(Context context, const std::function<void(PendingStatus)>& 
 }
 
 Status Engine::close(Context context, const std::function<void(PendingStatus)>& progress) {
+  if (const Status kept = remote_->settle(); !kept)
+    log_warn("the names of the objects are listed anew next time: {}", kept.error().message());
   if (settings_.read_only) {
     abandon();
     if (journal_) return {};

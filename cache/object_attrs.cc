@@ -19,6 +19,7 @@ constexpr const char* kUid = "uid";
 constexpr const char* kGid = "gid";
 constexpr const char* kMtime = "mtime";
 constexpr const char* kWriter = "cairn-writer";
+constexpr const char* kMovedFrom = "cairn-moved-from";
 
 const std::string* find_metadata(const ObjectHeaders& headers, std::string_view name) {
   for (const auto& [there, value] : headers.metadata)
@@ -184,6 +185,15 @@ std::optional<ObjectWriter> writer_of(const ObjectHeaders& headers) {
 void set_writer(ObjectHeaders& headers, const ObjectWriter& writer) {
   put_metadata(headers, kWriter,
                fmt::format("{}-{:x}-{:x}", to_hex(writer.cache), writer.ino, writer.lsn));
+}
+
+std::optional<std::string> moved_from(const ObjectHeaders& headers) {
+  const std::string* etag = find_metadata(headers, kMovedFrom);
+  return etag == nullptr ? std::nullopt : std::optional(*etag);
+}
+
+void set_moved_from(ObjectHeaders& headers, std::string_view etag) {
+  put_metadata(headers, kMovedFrom, std::string(etag));
 }
 
 std::string_view content_type_of(std::string_view name) {

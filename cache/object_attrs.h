@@ -39,6 +39,10 @@ struct ObjectWriter {
 std::optional<ObjectWriter> writer_of(const ObjectHeaders& headers);
 void set_writer(ObjectHeaders& headers, const ObjectWriter& writer);
 
+// Of the copy that a directory's move made: the etag of what it is of.
+std::optional<std::string> moved_from(const ObjectHeaders& headers);
+void set_moved_from(ObjectHeaders& headers, std::string_view etag);
+
 // By the ending of a name; empty when it is none of the known ones.
 std::string_view content_type_of(std::string_view name);
 

@@ -155,6 +155,9 @@ class Remote {
   virtual void stop() {}
   virtual VolumeParams params() const = 0;
   virtual PublishedState published() const = 0;
+  // What is known of published names goes to the disk: a change may refer to it then. Quick when
+  // there is nothing to do; never with a lock held.
+  virtual Status settle() { return {}; }
   // Can something new be called so? EINVAL, with a sentence, when it cannot.
   virtual Status check_name(std::string_view /*name*/) const { return {}; }
 

@@ -36,6 +36,7 @@ struct MountArguments {
   std::string log_file;
   std::string kernel_options;  // comma-separated
   bool foreground = false, create = false, read_only = false, allow_other = false;
+  bool as_objects = false;
   bool takeover = false, discard_local = false;
   StoreOptions store;
 };
@@ -163,6 +164,7 @@ Result<MountSettings> to_settings(const MountArguments& arguments) {
   }
   settings.store = arguments.store;
   settings.create = arguments.create;
+  settings.as_objects = arguments.as_objects;
   settings.allow_other = arguments.allow_other;
   settings.remote_durability = arguments.durability == "remote";
   settings.foreground = arguments.foreground;
@@ -278,6 +280,7 @@ void add_limits(Command& command, MountArguments& a) {
 
 void add_view_options(Command& command, MountArguments& a) {
   command.group("Objects of a bucket without a volume");
+  command.flag("objects", a.as_objects, "show objects also where none lies yet");
   command
       .duration("metadata-ttl", a.metadata_ttl,
                 "how old names and attributes may be before the store is asked again")
@@ -292,7 +295,7 @@ void describe(Command& command) {
       "is ready, and returns. Writes are in a local cache at once and go to the store soon after.");
   command.about(
       "Where other things lie at REMOTE and no volume, they are shown as they are: each object is "
-      "a file, read-only.");
+      "a file, and what is written comes out as plain objects.");
   command.about(
       "A volume has one writer at a time. Where another node writes, --read-only follows it and "
       "--takeover replaces it; what the replaced one had not published stays in its cache, see "

@@ -107,7 +107,9 @@ class Mount {
   Status open() {
     EngineSettings& engine_settings = settings_.options.engine;
     auto stack = open_store(settings_.remote, settings_.store,
-                            settings_.create && !engine_settings.read_only, runtime_);
+                            (settings_.create || settings_.as_objects) &&
+                                !engine_settings.read_only,
+                            runtime_);
     if (!stack) {
       if (settings_.remote.kind == RemoteUrl::Kind::kFile &&
           stack.error().code() == Errc::kNotFound)
@@ -142,9 +144,10 @@ class Mount {
     return open_control();
   }
 
-  tl::unexpected<Error> no_volume(const std::string& why) const {
+  tl::unexpected<Error> no_volume(const std::string& why, const std::string& or_else = {}) const {
     return fail(Errc::kNotFound, why + "; make a volume with 'cairn format " +
-                                     settings_.remote.text() + "' or 'cairn mount --create'");
+                                     settings_.remote.text() + "' or 'cairn mount --create'" +
+                                     or_else);
   }
 
   bool has_cache() const {
@@ -198,7 +201,8 @@ class Mount {
     const std::string url = settings_.remote.text();
     switch (identity->kind) {
       case Identity::Kind::kVolume:
-        return true;
+        if (!settings_.as_objects) return true;
+        return fail(Errc::kExists, url + " holds a volume: it is mounted without --objects");
       case Identity::Kind::kOther:
         if (has_cache())
           return fail(Errc::kCorruption,
@@ -215,11 +219,15 @@ class Mount {
                                        url +
                                        "/PREFIX', or mount without --create to see them as files");
       case Identity::Kind::kEmpty:
+        // Also where objects were and all are gone.
+        shows_objects_ = true;
+        if (!settings_.create && (settings_.as_objects || has_cache())) return true;
+        shows_objects_ = false;
         break;
     }
     if (!settings_.create) {
       TRY(store_.check_access(context));
-      return no_volume(url + " is empty");
+      return no_volume(url + " is empty", ", or mount with --objects to have plain objects there");
     }
     TRY(format_remote(store_, FormatSettings(), runtime_, Context()));
     return true;

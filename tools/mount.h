@@ -17,6 +17,7 @@ struct MountSettings {
   StoreOptions store;
   MountOptions options;
   bool create = false;
+  bool as_objects = false;  // where nothing lies yet, too
   bool allow_other = false;
   bool remote_durability = false;
   std::string kernel_options;

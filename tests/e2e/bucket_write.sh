@@ -28,7 +28,8 @@ attributes() { (cd "$1" && find . -mindepth 1 -type f -printf '%p %m %s %T@\n' |
 
 # A tree of real files, and what programs do to one.
 make_tree() {
-  mkdir -p "$1/empty" "$1/deep/er"
+  mkdir -p "$1/empty" "$1/deep/er" "$1/was-directory"
+  echo y >"$1/was-directory/y"
   cp -r /usr/include/linux/netfilter "$1/netfilter"
   seeded "$1/big.bin" 20000001 1
   seeded "$1/deep/er/ä ö%20+&=.txt" 300000 2
@@ -43,7 +44,9 @@ change_tree() {
   truncate -s 100 "$1/netfilter/nf_tables.h"
   mv "$1/netfilter" "$1/deep/moved"
   mv "$1/run.sh" "$1/deep/moved/x_tables.h"
-  rm "$1/deep/nothing"
+  # A file becomes a directory, and a directory a file: not every store has both under one name.
+  rm "$1/deep/nothing" && mkdir "$1/deep/nothing" && echo x >"$1/deep/nothing/x"
+  rm -r "$1/was-directory" && echo x >"$1/was-directory"
   mkdir -p "$1/new/dir"
   cp "$1/deep/moved/nf_conntrack_common.h" "$1/new/dir/copy.html"
   rm -r "$1/empty"
@@ -77,7 +80,24 @@ check directory-has-the-files same_tree "$T/model" "$T/plain"
 check no-hard-links fails_with 'Operation not permitted' ln "$mnt/big.bin" "$mnt/link"
 check no-fifos fails_with 'Operation not permitted' mkfifo "$mnt/fifo"
 elsewhere directory c2 "file://$T/plain"
+# Nothing is left: the next mount still knows what it is of, another one is told.
+rm -rf "$mnt"/*
+check directory-umounts-empty cairn_umount "$mnt"
+check directory-empty-mounts view c2 "file://$T/plain"
+check directory-empty-umounts cairn_umount "$mnt"
+check empty-is-said fails_with 'or mount with --objects' \
+  cairn mount --cache-dir "$T/c3" "file://$T/plain" "$mnt"
+check empty-mounts-as-objects view c3 "file://$T/plain" --objects
+check empty-takes-files sh -c "echo first >'$mnt/first.txt'"
 check directory-umounts-again cairn_umount "$mnt"
+check first-is-there test "$(cat "$T/plain/first.txt")" = first
+# A cache that lost all but the names begins anew: neither numbers nor records are those of before.
+rm -rf "$T"/c3/*/meta "$T"/c3/*/journal "$T"/c3/*/segments
+check lost-mounts view c3 "file://$T/plain"
+for n in 1 2 3; do echo "new $n" >"$mnt/new-$n"; done
+check lost-umounts cairn_umount "$mnt"
+check lost-keeps-the-old test "$(cat "$T/plain/first.txt")" = first
+check lost-has-the-new test "$(cat "$T"/plain/new-*)" = "$(printf 'new %s\n' 1 2 3)"
 rm -rf "$T/plain" "$T/model"
 
 on_server() {  # NAME

@@ -32,7 +32,7 @@ check() {
   local name=$1 rc=0
   shift
   "$@" >"$T/check.out" 2>&1 || rc=$?
-  cat "$T/check.out" >>"$T/said"
+  cat "$T/check.out" >>"$T/all-said"
   if [ $rc = 0 ]; then
     pass "$name"
   else
@@ -191,7 +191,7 @@ cairn_mount() {
 # What everybody sees of the processes, and that the mount's daemon leaves no core.
 note_processes() {
   local pid
-  ps -C cairn -o pid=,args= | tee -a "$T/said" | awk -v p="$1" '$NF == p {print $1}' |
+  ps -C cairn -o pid=,args= | tee -a "$T/all-said" | awk -v p="$1" '$NF == p {print $1}' |
     while read -r pid; do
       [ ! -e "/proc/$pid/limits" ] || grep -qsE '^Max core file size +0 +0 ' "/proc/$pid/limits" ||
         ! kill -0 "$pid" 2>/dev/null || echo "a mount (process $pid) leaves cores" >>"$T/core-dumps"
@@ -204,7 +204,7 @@ cairn_umount() { cairn umount "$1" && ! is_mounted "$1"; }
 # status MOUNTPOINT JQ-FILTER: one field of `cairn status --json`.
 # Status 3 only says that not everything is in the store yet.
 status() {
-  { LIMIT=20 cairn status --json "$1" 2>/dev/null || [ $? = 3 ]; } | tee -a "$T/said" | jq -r "$2"
+  { LIMIT=20 cairn status --json "$1" 2>/dev/null || [ $? = 3 ]; } | tee -a "$T/all-said" | jq -r "$2"
 }
 
 daemon_pid() { status "$1" .pid 2>/dev/null | grep -x '[0-9][0-9]*' || true; }

@@ -298,6 +298,82 @@ TEST_CASE("what somebody else changed meanwhile stays, and ours is beside it") {
   }
 }
 
+TEST_CASE("a name that a listing gave to somebody else's object is not overwritten") {
+  Writer w;
+  REQUIRE(w.mount.close());
+  w.mount.options.objects->metadata_ttl = std::chrono::seconds(1);
+  w.open();
+  CHECK(w.list("").empty());
+  w.write("b", "ours");
+  w.put_by_other("b", "theirs");
+  w.let_ttl_pass();
+  CHECK(w.list("").size() == 1);
+  w.flush();
+  CHECK(w.object_bytes("b") == "theirs");
+  CHECK(w.keys().size() == 2);
+}
+
+TEST_CASE("who keeps our metadata when he writes is not taken for us") {
+  Writer w;
+  w.write("a", "first");
+  w.flush();
+  const ObjectHeaders headers = w.head("a").headers;
+  w.write("a", "ours!");
+  w.put_by_other("a", "theirs", headers);
+  w.flush();
+  CHECK(w.object_bytes("a") == "theirs");
+  CHECK(w.keys().size() == 2);
+}
+
+TEST_CASE("what was put under the old key of something that moved stays") {
+  Writer w;
+  w.write("a", "same");
+  w.flush();
+  w.rename("a", "b");
+  w.write("a", "same");
+  w.write("z", "z");
+  w.faults->add({.kind = FaultKind::kFail, .ops = StoreOp::kPut, .prefix = "z"});
+  CHECK_FALSE(w.mount.engine().publish_once(false, Context()));
+  w.mount.kill();
+  w.open();
+  w.flush();
+  CHECK(w.bucket() == std::map<std::string, std::string>{{"a", "same"}, {"b", "same"}, {"z", "z"}});
+}
+
+TEST_CASE("an object is cut at the border of a chunk") {
+  Writer w;
+  const std::string bytes = bytes_of(1 << 20, 5);
+  w.put_by_other("a", bytes);
+  w.truncate("a", 512 * 1024);
+  w.flush();
+  CHECK(w.object_bytes("a") == bytes.substr(0, 512 * 1024));
+}
+
+TEST_CASE("a directory that moves takes nothing away that others put at its new place") {
+  Writer w;
+  w.put_by_other("old/a", "of old");
+  w.put_by_other("old/b", "b");
+  CHECK(w.read("old/a") == "of old");
+  w.rename("old", "new");
+  w.put_by_other("new/a", "theirs");
+  w.flush();
+  CHECK(w.object_bytes("new/a") == "theirs");
+  CHECK(w.object_bytes("new/b") == "b");
+  CHECK(w.keys().size() == 3);
+  CHECK(w.mount.opened().bucket->conflicts() == 1);
+}
+
+TEST_CASE("a file that somebody removed before it was renamed is gone") {
+  Writer w;
+  w.put_by_other("a", "text");
+  CHECK(w.read("a") == "text");
+  w.rename("a", "b");
+  w.write("c", "c");
+  REQUIRE(remove_sync(*w.objects, "a", Context()));
+  w.flush();
+  CHECK(w.keys() == Keys{"c"});
+}
+
 TEST_CASE("a put whose answer was lost is no conflict") {
   Writer w;
   w.put_by_other("a", "first");
