@@ -17,7 +17,7 @@ key='export AWS_ACCESS_KEY_ID=key AWS_SECRET_ACCESS_KEY=no-such-secret-in-a-log'
 shown='secrets: a secret or a signature is shown in:'
 check a-key-in-a-log finds key "$shown cache/log" "$key" \
   'mkdir "$T/cache"; echo "x $AWS_SECRET_ACCESS_KEY y" >"$T/cache/log"'
-check a-key-in-what-a-check-said finds said "$shown said" "$key" \
+check a-key-in-what-a-check-said finds all-said "$shown all-said" "$key" \
   'check says echo "$AWS_SECRET_ACCESS_KEY"; true'
 check a-key-of-a-profile finds profile "$shown some.log" 'mkdir "$HOME/.aws"' \
   'echo "aws_secret_access_key = no-such-secret-of-a-profile" >"$HOME/.aws/credentials"' \
