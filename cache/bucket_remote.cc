@@ -20,10 +20,10 @@ namespace cairn {
 
 namespace {
 
-constexpr uint64_t kGetBytesMax = 8ULL << 20;
+constexpr uint64_t kRunBytesMax = 8ULL << 20;
 constexpr uint32_t kGetsMax = 32;
 constexpr size_t kBlocksMax = 256;
-constexpr unsigned kProbesMax = 3;
+constexpr unsigned kFailedProbesMax = 3;
 constexpr Duration kOvertakenPause = std::chrono::milliseconds(100);
 constexpr Duration kTtlLeast = std::chrono::seconds(1);  // an operation must get through
 constexpr uint32_t kFileMode = 0644;
@@ -286,7 +286,7 @@ void BucketRemote::fetch_leaves(std::vector<Leaf> leaves, Context context, EachL
     for (++i; i < order.size(); ++i) {
       const auto [ino, index] = place(places.back());
       const uint64_t more = fetch->leaves[order[i]].length;
-      if (place(order[i]) != std::pair(ino, index + 1) || bytes + more > kGetBytesMax) break;
+      if (place(order[i]) != std::pair(ino, index + 1) || bytes + more > kRunBytesMax) break;
       places.push_back(order[i]);
       bytes += more;
     }
@@ -436,7 +436,7 @@ Result<PublishedState> BucketRemote::publish(const PublishBatch& batch, PublishH
     if (!honours) {
       auto probed = probe_if_match(parts_.store, parts_.rng, context);
       // Not for ever: what cannot be found out does not hold, and objects of it may be left behind.
-      if (!probed && (is_passing(probed.error()) || ++failed_probes_ < kProbesMax))
+      if (!probed && (is_passing(probed.error()) || ++failed_probes_ < kFailedProbesMax))
         return tl::unexpected<Error>(probed.error());
       honours = probed && *probed;
       const std::lock_guard lock(mutex_);
