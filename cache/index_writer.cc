@@ -6,6 +6,7 @@
 
 #include "cache/await.h"
 #include "cache/base/failpoint.h"
+#include "cache/file_sink.h"
 #include "cache/format/index.h"
 #include "cache/meta_files.h"
 #include "cache/pack_uploader.h"
@@ -18,20 +19,6 @@ constexpr uint64_t kYoungBlocksMax = 400'000;  // some 20 MB of tails
 constexpr size_t kSegmentsATier = 8;
 constexpr uint64_t kSegmentReadBytes = 1 << 20;  // of a segment at once
 constexpr uint64_t kSlowest = 32 << 10;   // bytes a second
-
-class FileSink final : public ByteSink {
- public:
-  explicit FileSink(File& file) : file_(file) {}
-  Status append(Bytes bytes) override {
-    TRY(file_.write_at(size_, bytes));
-    size_ += bytes.size();
-    return {};
-  }
-
- private:
-  File& file_;
-  uint64_t size_ = 0;
-};
 
 // A segment in the store, read in large pieces.
 class ObjectSource final : public ByteSource {

@@ -45,14 +45,19 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
     return true;
   }
 
-  void ask_segments() {
-    std::vector<Digest> unknown;
-    std::vector<size_t> indexes;
+  // What has no place yet, and where it stands among all.
+  std::pair<std::vector<Digest>, std::vector<size_t>> still_unknown() const {
+    std::pair<std::vector<Digest>, std::vector<size_t>> out;
     for (size_t i = 0; i < digests_.size(); ++i) {
       if (places_[i]) continue;
-      unknown.push_back(digests_[i]);
-      indexes.push_back(i);
+      out.first.push_back(digests_[i]);
+      out.second.push_back(i);
     }
+    return out;
+  }
+
+  void ask_segments() {
+    auto [unknown, indexes] = still_unknown();
     core_->segments->find(std::move(unknown), context_,
                           [self = shared_from_this(), indexes = std::move(indexes)](
                               Result<std::vector<std::optional<BlockPlace>>> found) {
@@ -109,13 +114,7 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
   void probe_tails(const std::shared_ptr<const std::vector<PackName>>& packs, size_t from,
                    size_t count, const Task& then) {
     if (from >= packs->size() || all_known()) return then();
-    std::vector<Digest> unknown;
-    std::vector<size_t> indexes;
-    for (size_t i = 0; i < digests_.size(); ++i) {
-      if (places_[i]) continue;
-      unknown.push_back(digests_[i]);
-      indexes.push_back(i);
-    }
+    auto [unknown, indexes] = still_unknown();
     const size_t to = std::min(packs->size(), from + count);
     const auto left = std::make_shared<std::atomic<size_t>>(to - from);
     for (size_t i = from; i < to; ++i)

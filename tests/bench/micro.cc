@@ -18,6 +18,7 @@
 #include "cache/base/env.h"
 #include "cache/base/random.h"
 #include "cache/chunk_cache.h"
+#include "cache/file_sink.h"
 #include "cache/format/index.h"
 #include "cache/format/mst.h"
 #include "cache/format/pack.h"
@@ -340,20 +341,6 @@ void cache_hit(benchmark::State& state) {
 BENCHMARK(cache_hit)->Arg(1'000)->Arg(20'000);
 
 // ---- index
-
-class FileSink final : public ByteSink {
- public:
-  explicit FileSink(File& file) : file_(file) {}
-  Status append(Bytes bytes) override {
-    TRY(file_.write_at(size_, bytes));
-    size_ += bytes.size();
-    return {};
-  }
-
- private:
-  File& file_;
-  uint64_t size_ = 0;
-};
 
 class CountedFile final : public ByteSource {
  public:

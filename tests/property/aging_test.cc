@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cache/await.h"
+#include "cache/file_sink.h"
 #include "cache/format/commit.h"
 #include "cache/format/index.h"
 #include "cache/pack_store.h"
@@ -148,20 +149,6 @@ uint64_t memory_bytes() {
   return 0;
 #endif
 }
-
-class FileSink final : public ByteSink {
- public:
-  explicit FileSink(File& file) : file_(file) {}
-  Status append(Bytes bytes) override {
-    TRY(file_.write_at(size_, bytes));
-    size_ += bytes.size();
-    return {};
-  }
-
- private:
-  File& file_;
-  uint64_t size_ = 0;
-};
 
 // The i-th of `count` digests in ascending order.
 Digest digest_at(uint64_t i, uint64_t count) {
