@@ -239,12 +239,13 @@ Result<std::string> BucketPublisher::put_once(File& file, const Source& source, 
   return etag;
 }
 
-// A store may ignore the condition: of a copy, or always. Then it is looked at first.
+// A store may ignore the condition, and to put one on the copy of a whole object costs its tags and
+// its etag. Then it is looked at first.
 Result<std::string> BucketPublisher::put_checked(File& file, const Body& body, const PutHow& how) {
   PutHow sent = how;
   const uint64_t bytes = body.size();
-  const bool copies = body.has_object_ranges();
-  if (copies || !options_.honours_if_match) {
+  const bool copies_whole = file.frozen == nullptr && body.has_object_ranges();
+  if (copies_whole || !options_.honours_if_match) {
     const auto there = head_sync(parts_.store, file.to.key, request());
     const bool absent = !there && there.error().code() == Errc::kNotFound;
     if (!absent) TRY(there);

@@ -300,7 +300,10 @@ class Opening {
 
   Result<OpenedMount> finish_reader() {
     OpenedMount mount;
-    if (bucket_ != nullptr) TRY(bucket_->begin_reading());
+    if (bucket_ != nullptr) {
+      TRY(refuse_unpublished());
+      TRY(bucket_->begin_reading());
+    }
     mount.bucket = bucket_;
     mount.engine = make_engine();
     mount.remote = remote_;
@@ -331,6 +334,17 @@ class Opening {
                              });
     if (!found && !refused.empty()) return fail(found.error().code(), refused);
     return found;
+  }
+
+  // What is to be published refers to names that a reader would list anew.
+  Status refuse_unpublished() const {
+    if (!has_journal(e_.env, dir_.path())) return {};
+    TRY_ASSIGN(const JournalSurvey survey, survey_journal(e_.env, journal_options()));
+    if (survey.last() <= marks_.published) return {};
+    return fail(Errc::kInvalid, "the cache " + dir_.path() +
+                                    " holds changes that are not in the bucket yet: mount without "
+                                    "--read-only to send them, or give this mount its own "
+                                    "--cache-dir");
   }
 
   // Objects have no writer of their own: what others change is found out object by object.

@@ -4,9 +4,13 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <chrono>
 #include <map>
 #include <set>
+#include <string>
+#include <thread>
 
+#include "cache/base/turns.h"
 #include "cache/object_attrs.h"
 #include "tests/support/bucket_world.h"
 
@@ -430,6 +434,73 @@ TEST_CASE("what was acknowledged survives the process, and is published by the n
       std::map<std::string, std::string>{
           {"d/", ""}, {"d/f", "text"}, {"keep", "012X456789"}, {"moved/a", "a"}, {"moved/b", "b"}});
 }
+
+#ifdef CAIRN_CHECKED
+namespace {
+
+struct Died {};
+
+// Ends a publication at one of its named points, as the death of the process does.
+class DiesAt final : public Turns {
+ public:
+  explicit DiesAt(std::string name) : name_(std::move(name)) { this_thread_turns = this; }
+  ~DiesAt() override { this_thread_turns = nullptr; }
+  bool wait(const void*, std::chrono::nanoseconds) override {
+    std::this_thread::yield();
+    return true;
+  }
+  void signal(const void*, bool) override {}
+  void reached(const char* failpoint) override {
+    if (name_ == failpoint) throw Died();
+  }
+
+ private:
+  const std::string name_;
+};
+
+}  // namespace
+
+TEST_CASE("a process that dies at any step of a publication leaves nothing undone") {
+  for (const char* name : {"bucket.directories", "bucket.put", "bucket.removed", "bucket.moved"}) {
+    CAPTURE(name);
+    Writer w;
+    w.put_by_other("old/a", "a");
+    w.put_by_other("keep", "0123456789");
+    w.put_by_other("gone", "gone");
+    w.put_by_other("from", "moves");
+    CHECK(w.list("").size() == 4);
+    CHECK(w.read("old/a") == "a");
+    w.mkdir("d");
+    w.write("d/f", "text");
+    w.write("keep", "X", 3);
+    w.unlink("gone");
+    w.rename("from", "to");
+    w.rename("old", "moved");
+    w.write("moved/b", "b");
+    bool died = false;
+    for (int batch = 0; batch < 3 && !died; ++batch) {
+      const DiesAt here(name);
+      try {
+        const auto done = w.mount.engine().publish_once(false, Context());
+        CHECK(done);
+      } catch (const Died&) {
+        died = true;
+      }
+    }
+    CHECK(died);
+    w.mount.kill();
+    w.open();
+    w.flush();
+    CHECK(w.bucket() == std::map<std::string, std::string>{{"d/", ""},
+                                                           {"d/f", "text"},
+                                                           {"keep", "012X456789"},
+                                                           {"moved/a", "a"},
+                                                           {"moved/b", "b"},
+                                                           {"to", "moves"}});
+    CHECK(w.mount.opened().bucket->conflicts() == 0);
+  }
+}
+#endif
 
 TEST_CASE("what objects cannot be is refused") {
   Writer w;
