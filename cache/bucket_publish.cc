@@ -16,7 +16,7 @@ namespace cairn {
 
 namespace {
 
-constexpr size_t kMaxKey = 1024;
+constexpr size_t kKeyBytesMax = 1024;
 constexpr uint64_t kLeastBytesPerSecond = 256 * 1024;  // who is slower than that has given up
 
 }  // namespace
@@ -227,7 +227,7 @@ Result<BucketPublisher::Place> BucketPublisher::place_of(uint64_t ino, uint64_t 
   const bool is_dir = directories_.contains(ino);
   if (prefix) place.key = *prefix + place.part + (is_dir ? "/" : "");
   const bool plain = meaning.kind == NameMeaning::Kind::kPart && !place.part.empty();
-  if (prefix && plain && place.key.size() <= kMaxKey) return place;
+  if (prefix && plain && place.key.size() <= kKeyBytesMax) return place;
   const std::string digest = sha256(as_bytes(prefix ? place.key : name)).hex().substr(0, 8);
   std::string part = fmt::format("recovered-{:x}-{}-{}", ino, digest, name);
   if (part.size() > kMaxName) part.resize(kMaxName);

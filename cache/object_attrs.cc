@@ -51,7 +51,7 @@ std::optional<uint32_t> number_in(const ObjectHeaders& headers, std::string_view
 }
 
 // "1700000000", "1700000000.123456789"; further digits are cut.
-std::optional<int64_t> parse_time(std::string_view text) {
+std::optional<int64_t> parse_seconds(std::string_view text) {
   const size_t point = text.find('.');
   const auto seconds = parse_number<int64_t>(text.substr(0, point));
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / kSecond - 1;
@@ -149,7 +149,7 @@ ObjectAttrs attrs_of(const ObjectHeaders& headers) {
   attrs.uid = number_in(headers, kUid);
   attrs.gid = number_in(headers, kGid);
   if (const std::string* mtime = find_metadata(headers, kMtime))
-    attrs.mtime_ns = parse_time(*mtime);
+    attrs.mtime_ns = parse_seconds(*mtime);
   return attrs;
 }
 

@@ -8,7 +8,7 @@ namespace cairn {
 namespace {
 
 // For single quotes in a shell.
-std::string quoted(const std::string& text) {
+std::string shell_quoted(const std::string& text) {
   std::string out;
   for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return out;
@@ -57,7 +57,7 @@ std::string zsh_text(const std::string& text) {
     if (c == '[' || c == ']' || c == ':' || c == '\\') out.push_back('\\');
     out.push_back(c);
   }
-  return quoted(out);
+  return shell_quoted(out);
 }
 
 }  // namespace
@@ -140,7 +140,7 @@ std::string fish_completion(const CommandLine& line) {
   std::string text = "# fish completion for " + line.name() + "\n";
   for (const auto& command : line.commands())
     text += fmt::format("{} -n __fish_use_subcommand -f -a {} -d '{}'\n", start, command->name(),
-                        quoted(command->summary()));
+                        shell_quoted(command->summary()));
   text += start + " -l help -s h -d 'show the options'\n";
   for (const auto& command : line.commands())
     for (const Option& option : command->options()) {
@@ -153,7 +153,7 @@ std::string fish_completion(const CommandLine& line) {
         text += " -r -F";
       else if (!option.is_flag())
         text += " -x";
-      text += fmt::format(" -d '{}'\n", quoted(option.help()));
+      text += fmt::format(" -d '{}'\n", shell_quoted(option.help()));
     }
   return text;
 }
