@@ -38,7 +38,7 @@ cut_power() {  # everything that was not synced is gone, then the "node" starts 
 
 # Writes files, fsyncs each and then its directory, and names what returned in $2.
 synced_writes() {
-  python3 - "$1" "$2" "$3" <<'END'
+  timeout 60 python3 - "$1" "$2" "$3" <<'END'
 import hashlib, os, sys, time
 folder, log, seed = sys.argv[1], sys.argv[2], int(sys.argv[3])
 os.makedirs(folder, exist_ok=True)
@@ -84,9 +84,10 @@ rows_hold() { timeout 60 python3 "$repo/tests/e2e/rows.py" check "$1/rows.db" "$
 # Is it this kernel that lacks the file system, or did something fail?
 kernel_has() { grep -qw "$1" /proc/filesystems || { modprobe "$1" && grep -qw "$1" /proc/filesystems; } 2>/dev/null; }
 
-# prepare FS: a new disk, plugged in.
+# prepare FS: a new disk, plugged in, larger than what the writers can write before the cut: with the store
+# out of reach they would wait for room.
 prepare() {
-  truncate -s 700M "$T/disk.img"
+  truncate -s 4G "$T/disk.img"
   case $1 in
     xfs) mkfs.xfs -q -f "$T/disk.img" ;;
     ext4) mkfs.ext4 -q -F "$T/disk.img" ;;
@@ -98,7 +99,7 @@ set_store() { mount -o "remount,$1" "$store"; }
 mount_here() {  # PREFIX-COMMAND...
   mkdir -p "$mnt"
   mounts+=("$mnt")
-  timeout 60 "$@" "$CAIRN" mount --log-level trace --cache-dir "$disk/cache" --cache-size 400M --cache-reserve 32M \
+  timeout 60 "$@" "$CAIRN" mount --log-level trace --cache-dir "$disk/cache" --cache-size 3G --cache-reserve 32M \
     --stall-timeout never "file://$store/volume" "$mnt" >>"$T/daemon.log" 2>&1 </dev/null
 }
 
