@@ -29,6 +29,7 @@
 #include "cache/base/clock.h"
 #include "cache/base/env.h"
 #include "cache/base/executor.h"
+#include "cache/base/trouble.h"
 #include "cache/chunk_cache.h"
 #include "cache/collect.h"
 #include "cache/fold.h"
@@ -404,6 +405,10 @@ class Engine final : private PublishHost {
   // The answer to one that waits; nullopt: it waits on.
   std::optional<Status> answer_to(const Waiter& waiter, Duration stalled);
   void note_remote(const Status& status);
+  void note_trouble();
+  // With the state mutex: does the log say it?
+  bool note_failing(const Error& error);
+  void tell_failing(const Error& error) const;
 
   const EngineSettings settings_;
   Clock& clock_;
@@ -444,6 +449,9 @@ class Engine final : private PublishHost {
   Uploading uploading_;                                     // the publish that runs
   std::map<std::pair<uint64_t, uint64_t>, Staged> staged_;  // of the publish that runs
   RemoteHealth health_;
+  bool failing_told_ = false;        // the log says that the store fails, and not that it is back
+  bool failing_of_trouble_ = false;  // a request that still goes on; it may work
+  const std::shared_ptr<Trouble> trouble_ = std::make_shared<Trouble>(std::chrono::seconds(10));
   std::vector<Waiter> waiters_;
   uint64_t read_ahead_bytes_ = 0;  // under way
   size_t satisfying_ = 0;          // needs that are not answered yet

@@ -33,6 +33,7 @@ void Engine::background() {
       keep_clean_rows();
     } else {
       keep_local_state();
+      note_trouble();
       if (remote_->params().only_objects) tell_changes();
       if (publish_due()) kick_publisher();
       wake_waiters();
@@ -148,20 +149,18 @@ void Engine::note_remote(const Status& status) {
   bool is_news = false;
   {
     const std::lock_guard lock(state_mutex_);
+    trouble_->take();  // older than this
     if (status) {
-      if (health_.failing) log_info("the store answers again");
+      if (health_.fenced) return;
+      if (failing_told_) log_info("the store answers again");
+      failing_told_ = false;
       health_.failing = false;
       health_.last_error.clear();
       return;
     }
     fenced = status.error().code() == Errc::kFenced && !health_.fenced;
-    // Said when it begins or changes, then as a reminder.
-    is_news = !health_.failing || health_.last_code != status.error().code() ||
-              clock_.now() >= health_.said_at + kReminder;
-    if (is_news) health_.said_at = clock_.now();
-    health_.failing = true;
-    health_.last_code = status.error().code();
-    health_.last_error = status.error().message();
+    is_news = note_failing(status.error());
+    failing_of_trouble_ = false;
     if (fenced) health_.fenced = true;
   }
   if (fenced) {
@@ -173,11 +172,40 @@ void Engine::note_remote(const Status& status) {
     wake_waiters();
     return;
   }
+  if (is_news) tell_failing(status.error());
+}
+
+void Engine::note_trouble() {
+  std::optional<Error> error;
+  bool is_news = false;
+  {
+    const std::lock_guard lock(state_mutex_);
+    error = trouble_->take();
+    if (!error || health_.fenced) return;
+    failing_of_trouble_ |= !health_.failing;
+    is_news = note_failing(*error);
+  }
+  if (is_news) tell_failing(*error);
+}
+
+bool Engine::note_failing(const Error& error) {
+  // Said when it begins or changes, then as a reminder.
+  const bool is_news = !failing_told_ || health_.last_code != error.code() ||
+                       clock_.now() >= health_.said_at + kReminder;
+  if (is_news) health_.said_at = clock_.now();
+  failing_told_ = true;
+  health_.failing = true;
+  health_.last_code = error.code();
+  health_.last_error = error.message();
+  return is_news;
+}
+
+void Engine::tell_failing(const Error& error) const {
   const char* what =
       settings_.read_only
           ? "the store cannot be read, what is here is shown: "
           : "the store cannot be written, what is written stays in the cache and is tried again: ";
-  if (is_news) log_warn("{}{}", what, status.error().message());
+  log_warn("{}{}", what, error.message());
 }
 
 void Engine::abandon() {

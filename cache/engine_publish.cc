@@ -29,7 +29,13 @@ void Engine::chunk_staged(uint64_t inode, uint64_t chunk, const Leaf& leaf, Buff
 
 void Engine::uploaded(uint64_t bytes) {
   uploaded_bytes_ += bytes;
-  progressed();
+  const std::lock_guard lock(state_mutex_);
+  last_progress_ = clock_.now();
+  // What a request met that worked in the end. What a whole publish failed of may be another one.
+  if (health_.failing && failing_of_trouble_) {
+    health_.failing = false;
+    health_.last_error.clear();
+  }
 }
 
 void Engine::progressed() {
@@ -55,6 +61,7 @@ Result<bool> Engine::publish_once(bool close, Context context) {
   TRY_ASSIGN(Fold fold, fold_journal(*journal_, after, upto, live_.chunk_bytes(), limits));
   fold.batch.close = close && fold.batch.lsn == upto;
   if (fold.batch.lsn == after && !fold.batch.close) return false;
+  context.trouble = trouble_;
   CAIRN_FAILPOINT("publish.folded");
   TRY(journal_->sync(fold.batch.lsn));
   {

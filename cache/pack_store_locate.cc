@@ -57,9 +57,9 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
   }
 
   void ask_segments() {
-    auto [unknown, indexes] = still_unknown();
+    auto [unknown, places] = still_unknown();
     core_->segments->find(std::move(unknown), context_,
-                          [self = shared_from_this(), indexes = std::move(indexes)](
+                          [self = shared_from_this(), indexes = std::move(places)](
                               Result<std::vector<std::optional<BlockPlace>>> found) {
                             if (found) {
                               for (size_t i = 0; i < indexes.size(); ++i)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cache/base/trouble.h"
 #include "s3/request.h"
 
 namespace cairn {
@@ -34,6 +35,7 @@ class Retry : public std::enable_shared_from_this<Retry<T>> {
 
   void start() {
     if (pending_->finish_if_over()) return;
+    if (tries_ == 0) began_ = parts_.clock.now();
     pending_->may_have_effect();
     next_(
         [self = this->shared_from_this()](Result<T> result) { self->answered(std::move(result)); });
@@ -56,6 +58,8 @@ class Retry : public std::enable_shared_from_this<Retry<T>> {
     }
     if (tries_ == 1) pending_->watch();
     if (pending_->finished()) return;
+    if (const auto& trouble = pending_->context().trouble)
+      trouble->met(result.error(), parts_.clock.now() - began_);
     parts_.executor.submit_at(parts_.clock.now() + wait,
                               [self = this->shared_from_this()] { self->start(); });
   }
@@ -89,7 +93,9 @@ class Retry : public std::enable_shared_from_this<Retry<T>> {
   bool (*const again_)(const Error&);
   const std::shared_ptr<Pending<T>> pending_;
   const Try next_;
-  unsigned tries_ = 0;  // only the one try or timer under way touches it
+  // Only the one try or timer under way touches these.
+  unsigned tries_ = 0;
+  MonotonicTime began_{};
 };
 
 template <class T>

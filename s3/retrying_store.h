@@ -11,6 +11,7 @@
 // that are named by their content are put with kAlways and so are repeated here.
 // A put kAlways that was repeated may still be carried out twice, the second time late: keys that
 // are overwritten may only hold hints.
+// What is tried again is told to the request's Trouble.
 // Errors: the last one, with the number of tries. Thread-safe.
 #pragma once
 

@@ -65,10 +65,14 @@ class CancelToken {
   std::shared_ptr<State> state_;
 };
 
-// What bounds one request: until when, and whether the caller still wants it.
+class Trouble;
+
+// What bounds one request: until when, and whether the caller still wants it. Who has to tell a
+// person what a request meets that goes on trying gives it a Trouble (cache/base/trouble.h).
 struct Context {
   Deadline deadline = Deadline::never();
   CancelToken cancel;
+  std::shared_ptr<Trouble> trouble = nullptr;
 };
 
 }  // namespace cairn

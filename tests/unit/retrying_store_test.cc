@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "cache/base/trouble.h"
 #include "s3/limiting_store.h"
 #include "s3/memory_store.h"
 #include "s3/metered_store.h"
@@ -223,6 +224,27 @@ TEST_CASE("a retry never waits past its deadline") {
   REQUIRE_FALSE(put);
   CHECK(put.error().code() == Errc::kTimeout);
   CHECK(outcome_unknown(put.error()));
+}
+
+TEST_CASE("what is tried again for long is told before it is given up") {
+  Fixture f;
+  const auto trouble = std::make_shared<Trouble>(10s);
+  Context context = f.within(300s);
+  context.trouble = trouble;
+  f.faulty->add({.kind = FaultKind::kThrottle, .ops = StoreOp::kPut, .count = 3, .delay = 2s});
+  REQUIRE(f.put(PutCondition::kAlways, context));
+  CHECK_FALSE(trouble->take());  // that is nothing to tell anybody
+
+  f.faulty->add({.kind = FaultKind::kThrottle, .ops = StoreOp::kPut, .count = 6, .delay = 4s});
+  std::optional<Result<std::string>> answer;
+  f.store.put("k", Body(Buffer::copy("v")), PutCondition::kAlways, context,
+              [&](Result<std::string> etag) { answer = std::move(etag); });
+  std::optional<Error> met;
+  REQUIRE(run_until(f.executor, f.clock, [&] { return (met = trouble->take()).has_value(); }));
+  CHECK_FALSE(answer);
+  CHECK(met->code() == Errc::kTransient);
+  REQUIRE(run_until(f.executor, f.clock, [&] { return answer.has_value(); }));
+  CHECK(*answer);
 }
 
 TEST_CASE("cancelling ends a pause at once") {
