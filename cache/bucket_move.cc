@@ -165,7 +165,7 @@ Status BucketPublisher::remove_below(const std::string& from, const std::string&
   // Where a directory is more than what keys have in common: what is below comes first.
   if (!options_.directories_are_real) return {};
   for (auto dir = directories.rbegin(); dir != directories.rend(); ++dir)
-    TRY(remove_sync(parts_.store, *dir, request()));
+    if (check_key(*dir)) TRY(remove_sync(parts_.store, *dir, request()));
   return {};
 }
 

@@ -16,7 +16,6 @@ namespace cairn {
 
 namespace {
 
-constexpr size_t kKeyBytesMax = 1024;
 constexpr uint64_t kLeastBytesPerSecond = 256 * 1024;  // who is slower than that has given up
 
 }  // namespace
@@ -195,22 +194,23 @@ Status BucketPublisher::note_directory(uint64_t ino, const InodeRecord& record) 
   if (!node || ino == BucketTree::kRoot) return {};
   ObjectAttrs known;
   if (node->headers) known = attrs_of(*node->headers);
+  TRY_ASSIGN(const std::string key, parts_.tree.key_of(*node));
+  const bool writable = check_key(key + "/").has_value();
   const bool differs = known.mode.value_or(S_IFDIR | 0755) != record.mode ||
                        known.uid.value_or(options_.uid) != record.uid ||
                        known.gid.value_or(options_.gid) != record.gid;
   node->mtime_ns = record.mtime;
-  if (differs) {
+  if (differs && writable) {
     if (!node->headers) node->headers.emplace();
     set_attrs(*node->headers, record);
-    TRY_ASSIGN(const std::string key, parts_.tree.key_of(*node));
     TRY(put_marker(key + "/", node->headers));
     node->has_marker = true;
   }
   return parts_.tree.update(ino, *node);
 }
 
-// A name stands for a key; where it cannot (its directory is not known any more, the key would be
-// too long), the object gets a key at the top that can be recognised. That must not stop all else.
+// A name stands for a key; where it cannot (its directory is not known any more, such keys are only
+// read), the object gets a key at the top that can be recognised. That must not stop all else.
 Result<BucketPublisher::Place> BucketPublisher::place_of(uint64_t ino, uint64_t dir,
                                                          const std::string& name) {
   const NameMeaning meaning = meaning_of(name);
@@ -227,12 +227,12 @@ Result<BucketPublisher::Place> BucketPublisher::place_of(uint64_t ino, uint64_t 
   const bool is_dir = directories_.contains(ino);
   if (prefix) place.key = *prefix + place.part + (is_dir ? "/" : "");
   const bool plain = meaning.kind == NameMeaning::Kind::kPart && !place.part.empty();
-  if (prefix && plain && place.key.size() <= kKeyBytesMax) return place;
+  if (prefix && plain && check_key(place.key)) return place;
   const std::string digest = sha256(as_bytes(prefix ? place.key : name)).hex().substr(0, 8);
   std::string part = fmt::format("recovered-{:x}-{}-{}", ino, digest, name);
   if (part.size() > kMaxName) part.resize(kMaxName);
   log_warn("'{}' cannot be an object under its own key ({}); it is '{}' instead", name,
-           prefix ? "the key would be too long" : "its directory is gone", part);
+           prefix ? "such a key is only read" : "its directory is gone", part);
   ++conflicts_;
   return Place{BucketTree::kRoot, shown_name(part), part, part + (is_dir ? "/" : "")};
 }
@@ -252,6 +252,9 @@ Status BucketPublisher::plan_file(uint64_t ino, const InodeRecord& record, Lsn l
   } else if (file->before) {
     TRY_ASSIGN(const std::string name, parts_.tree.shown_as(ino, *file->before));
     file->to = Place{file->before->parent, name, file->before->part, file->from_key};
+    if (!check_key(file->from_key)) {
+      TRY_ASSIGN(file->to, place_of(ino, file->before->parent, name));
+    }
   } else {
     // Only when the tables of names were lost.
     TRY_ASSIGN(file->to, place_of(ino, ino, fmt::format("{:x}", ino)));
@@ -437,6 +440,7 @@ Status BucketPublisher::mark_empty_directories() {
     TRY_ASSIGN(const auto names, parts_.tree.entries(dir, "", 1));
     if (!node || node->has_marker || !names.empty()) continue;
     TRY_ASSIGN(const std::string key, parts_.tree.key_of(*node));
+    if (!check_key(key + "/")) continue;
     TRY(put_marker(key + "/", node->headers));
     node->has_marker = true;
     TRY(parts_.tree.update(dir, *node));

@@ -52,6 +52,21 @@ class Folder {
     return {};
   }
 
+  // A directory gets a name that these records took from something else.
+  Result<bool> reuses_name(const Change& change) const {
+    for (const Effect& effect : change.effects) {
+      const auto* put = std::get_if<PutKey>(&effect);
+      if (put == nullptr || !put->value) continue;
+      const auto before = edits_.find(put->key);
+      if (before == edits_.end() || before->second.value) continue;
+      TRY_ASSIGN(const RecordKey key, parse_key(put->key));
+      if (key.kind != KeyKind::kDirent) continue;
+      TRY_ASSIGN(const Dirent dirent, Dirent::decode(put->value->payload()));
+      if (dirent.type == FileType::kDirectory) return true;
+    }
+    return false;
+  }
+
   uint64_t written_bytes() const { return written_bytes_; }
   uint64_t records() const { return records_; }
 
@@ -155,9 +170,11 @@ Result<Fold> fold_journal(Journal& journal, Lsn after, Lsn upto, uint32_t chunk_
       bool alone = false;
       if (limits.moves_alone) {
         TRY_ASSIGN(alone, moves_directory(change));
+        TRY_ASSIGN(const bool reuses, folder.reuses_name(change));
+        full = reuses || (alone && folder.records() > 0);
+        if (full) return {};
       }
       full = alone;
-      if (alone && folder.records() > 0) return {};
       if (Status added = folder.add(change, record.lsn); !added) return added;
     }
     last = record.lsn;

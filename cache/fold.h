@@ -15,7 +15,8 @@ namespace cairn {
 struct FoldLimits {
   uint64_t data_bytes_max = 512ULL << 20;  // written bytes in one batch
   uint64_t records_max = 200'000;
-  // A change that moves a directory is a batch of its own.
+  // A change that moves a directory is a batch of its own, and a batch ends before a directory
+  // takes a name that something had in it: for a remote that cannot do both at once.
   bool moves_alone = false;
 };
 

@@ -34,6 +34,7 @@ make_tree() {
   seeded "$1/big.bin" 20000001 1
   seeded "$1/deep/er/ä ö%20+&=.txt" 300000 2
   : >"$1/deep/nothing"
+  echo "moves into what takes its name" >"$1/becomes"
   printf '#!/bin/sh\n' >"$1/run.sh"
   chmod 755 "$1/run.sh"
   touch -d '2020-02-02 02:02:02.5' "$1/deep/nothing"
@@ -47,6 +48,7 @@ change_tree() {
   # A file becomes a directory, and a directory a file: not every store has both under one name.
   rm "$1/deep/nothing" && mkdir "$1/deep/nothing" && echo x >"$1/deep/nothing/x"
   rm -r "$1/was-directory" && echo x >"$1/was-directory"
+  mv "$1/becomes" "$1/aside" && mkdir "$1/becomes" && mv "$1/aside" "$1/becomes/becomes"
   mkdir -p "$1/new/dir"
   cp "$1/deep/moved/nf_conntrack_common.h" "$1/new/dir/copy.html"
   rm -r "$1/empty"
