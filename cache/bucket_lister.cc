@@ -126,22 +126,7 @@ Changes BucketLister::take_changes() {
 
 void BucketLister::fetch(const std::vector<Missing::Name>& names, Context context,
                          Callback<void> done) {
-  struct Join {
-    std::atomic<size_t> left;
-    RankedMutex<Rank::kLeaf> mutex;
-    Status status;
-    Callback<void> done;
-  };
-  auto join_all = std::make_shared<Join>();
-  join_all->left = names.size() + 1;
-  join_all->done = std::move(done);
-  const auto one = [join_all](Status status) {
-    {
-      const std::lock_guard lock(join_all->mutex);
-      if (!status && join_all->status) join_all->status = std::move(status);
-    }
-    if (--join_all->left == 0) join_all->done(std::move(join_all->status));
-  };
+  const Callback<void> one = all_of(names.size() + 1, std::move(done));
   for (const Missing::Name& wanted : names) join(wanted, context, one);
   parts_.executor.submit([one] { one({}); });
 }

@@ -82,8 +82,9 @@ Result<BucketTree::Keys> BucketTree::place(uint64_t dir, const std::string& name
   TRY_ASSIGN(const auto there, entry(dir, name));
   if (there && there->ino != ino) TRY(remove(dir, name, keys));
   node.parent = dir;
+  const bool is_link = !node.target.empty();
   put_node(ino, node);
-  put_entry(dir, name, {ino, is_dir, now_ns()});
+  put_entry(dir, name, {ino, is_dir, is_link, now_ns()});
   note_own(dir, name);
   if (is_dir && !before)
     tables_.apply({{bucket_rows::kTable, bucket_rows::listing_key(ino),
@@ -97,6 +98,24 @@ Status BucketTree::update(uint64_t ino, const BucketNode& node) {
   const std::lock_guard lock(mutex_);
   TRY_ASSIGN(const auto before, this->node(ino));
   if (before) put_node(ino, node);
+  return {};
+}
+
+Status BucketTree::learn(uint64_t ino, const Digest& version, ObjectHeaders headers,
+                         std::string target) {
+  const std::lock_guard lock(mutex_);
+  TRY_ASSIGN(auto known, node(ino));
+  if (!known || known->version != version || known->headers) return {};
+  known->headers = std::move(headers);
+  known->headers_asked = true;
+  known->target = std::move(target);
+  put_node(ino, *known);
+  if (known->target.empty()) return {};
+  TRY_ASSIGN(const std::string name, shown_as(ino, *known));
+  TRY_ASSIGN(auto there, entry(known->parent, name));
+  if (!there || there->ino != ino) return {};
+  there->is_link = true;
+  put_entry(known->parent, name, *there);
   return {};
 }
 

@@ -90,17 +90,36 @@ Status BucketPublisher::each(size_t count, const std::function<Status(size_t)>& 
 
 // ---- what has to be done
 
-Result<InodeRecord> BucketPublisher::decode(const Cid& value) const {
-  if (value.is_identity()) return InodeRecord::decode(value.payload());
+Result<Buffer> BucketPublisher::block_of(const Cid& value) const {
+  if (value.is_identity()) return Buffer::copy(to_string(value.payload()));
   for (const auto& [digest, bytes] : batch_.blocks)
-    if (digest == value.digest()) return InodeRecord::decode(bytes);
-  return fail(Errc::kCorruption, "an inode's record is missing in its batch");
+    if (digest == value.digest()) return bytes;
+  return fail(Errc::kCorruption, "a block is missing in its batch");
+}
+
+Result<InodeRecord> BucketPublisher::decode(const Cid& value) const {
+  TRY_ASSIGN(const Buffer bytes, block_of(value));
+  return InodeRecord::decode(bytes);
+}
+
+Result<std::optional<std::string>> BucketPublisher::xattr_of(
+    const std::optional<Cid>& value) const {
+  if (!value) return std::optional<std::string>();
+  TRY_ASSIGN(const Buffer bytes, block_of(*value));
+  TRY_ASSIGN(const XattrValue xattr, XattrValue::decode(bytes));
+  if (const auto* text = std::get_if<ByteVec>(&xattr.value)) return to_string(*text);
+  TRY_ASSIGN(const Buffer block, block_of(std::get<Cid>(xattr.value)));
+  return to_string(block);
 }
 
 Status BucketPublisher::collect_names() {
   for (const TreeEdit& edit : batch_.edits) {
     TRY_ASSIGN(const RecordKey key, parse_key(edit.key));
     if (key.kind == KeyKind::kInode && !edit.value) removed_inodes_.insert(key.ino);
+    if (key.kind == KeyKind::kXattr) {
+      TRY_ASSIGN(auto value, xattr_of(edit.value));
+      xattrs_[key.ino].emplace_back(key.name, std::move(value));
+    }
     if (key.kind != KeyKind::kDirent || !edit.value) continue;
     TRY_ASSIGN(const Dirent dirent, Dirent::decode(edit.value->payload()));
     placed_.insert_or_assign(dirent.ino, std::pair(key.ino, std::string(key.name)));
@@ -191,20 +210,22 @@ Status BucketPublisher::collect_directory_records() {
 // Of a directory that is there: its times are only known here, mode and owner go to its object.
 Status BucketPublisher::note_directory(uint64_t ino, const InodeRecord& record) {
   TRY_ASSIGN(auto node, parts_.tree.node(ino));
-  if (!node || ino == BucketTree::kRoot) return {};
+  if (!node) return {};
   ObjectAttrs known;
   if (node->headers) known = attrs_of(*node->headers);
-  TRY_ASSIGN(const std::string key, parts_.tree.key_of(*node));
-  const bool writable = check_key(key + "/").has_value();
+  TRY_ASSIGN(const std::string key, parts_.tree.prefix_of(ino));
+  const bool is_root = ino == BucketTree::kRoot;  // what it is stays in this cache
+  const bool writable = check_key(key).has_value();
   const bool differs = known.mode.value_or(S_IFDIR | 0755) != record.mode ||
                        known.uid.value_or(options_.uid) != record.uid ||
                        known.gid.value_or(options_.gid) != record.gid;
   node->mtime_ns = record.mtime;
-  if (differs && writable) {
+  if (differs && (writable || is_root)) {
     if (!node->headers) node->headers.emplace();
+    node->headers_asked = false;
     set_attrs(*node->headers, record);
-    TRY(put_marker(key + "/", node->headers));
-    node->has_marker = true;
+    if (!is_root) TRY(put_marker(key, node->headers));
+    node->has_marker = !is_root;
   }
   return parts_.tree.update(ino, *node);
 }

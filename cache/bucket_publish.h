@@ -96,6 +96,7 @@ class BucketPublisher {
     std::string etag;
     bool is_directory = false;
   };
+  using Xattrs = std::vector<std::pair<std::string, std::optional<std::string>>>;
   struct Source;
   // A share of the memory for what shows through; waits for it.
   class MemoryShare {
@@ -115,6 +116,8 @@ class BucketPublisher {
   Status collect_directory_records();
   Status note_directory(uint64_t ino, const InodeRecord& record);
   Result<InodeRecord> decode(const Cid& value) const;
+  Result<Buffer> block_of(const Cid& value) const;
+  Result<std::optional<std::string>> xattr_of(const std::optional<Cid>& value) const;
   Result<Place> place_of(uint64_t ino, uint64_t dir, const std::string& name);
   Status plan_file(uint64_t ino, const InodeRecord& record, Lsn lsn);
   Status in_order(std::vector<File*> files);
@@ -159,6 +162,7 @@ class BucketPublisher {
   const Context context_;
 
   std::map<uint64_t, std::pair<uint64_t, std::string>> placed_;  // inode: directory, name
+  std::map<uint64_t, Xattrs> xattrs_;                            // set, or taken away
   std::set<uint64_t> removed_inodes_;
   std::map<uint64_t, Directory> directories_;  // new ones
   std::vector<std::unique_ptr<File>> files_;

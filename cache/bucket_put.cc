@@ -55,7 +55,7 @@ Result<BucketPublisher::Source> BucketPublisher::source_of(File& file) {
     return source;
   }
   source.base = BodyBase{file.from_key, file.before->etag, file.before->size};
-  if (file.before->headers && options_.honours_if_match) {
+  if (file.before->headers && !file.before->headers_asked && options_.honours_if_match) {
     source.headers = *file.before->headers;
     return source;
   }
@@ -74,8 +74,9 @@ Result<BucketPublisher::Source> BucketPublisher::source_of(File& file) {
 
 Status BucketPublisher::publish_file(File& file) {
   TRY_ASSIGN(Source source, source_of(file));
-  const bool only_attrs = file.before && !file.moves && file.frozen == nullptr &&
-                          file.record.type() == FileType::kRegular;
+  const auto xattrs = xattrs_.find(file.ino);
+  const bool only_attrs = xattrs == xattrs_.end() && file.before && !file.moves &&
+                          file.frozen == nullptr && file.record.type() == FileType::kRegular;
   if (only_attrs) {
     const bool same = attrs_of(source.headers) == attrs_of_record(file.record);
     if (source.changed || source.gone) {
@@ -98,6 +99,10 @@ Status BucketPublisher::publish_file(File& file) {
   }
   ObjectHeaders headers = source.headers;
   set_attrs(headers, file.record);
+  if (xattrs != xattrs_.end())
+    for (const auto& [name, value] : xattrs->second)
+      if (!set_object_xattr(headers, name, value))
+        log_warn("'{}' has more metadata than objects can have: {} is not kept", file.to.key, name);
   set_writer(headers, {options_.cache_id, file.ino, file.lsn});
   auto etag = put_file(file, source, headers);
   if (!etag) return tl::unexpected<Error>(std::move(etag).error().wrap("'" + file.to.key + "'"));

@@ -1,7 +1,6 @@
 #include "cache/bucket_remote.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <mutex>
 
@@ -43,11 +42,19 @@ bool is_passing(const Error& error) {
 Cid dirent_value(const BucketEntry& entry) {
   Dirent dirent;
   dirent.ino = entry.ino;
-  dirent.type = entry.is_dir ? FileType::kDirectory : FileType::kRegular;
+  dirent.type = entry.is_dir    ? FileType::kDirectory
+                : entry.is_link ? FileType::kSymlink
+                                : FileType::kRegular;
   return Cid::identity(Codec::kDagCbor, dirent.encode());
 }
 
-constexpr std::array<std::string_view, 2> kXattrs{"user.s3.etag", "user.s3.key"};
+constexpr std::string_view kEtagXattr = "user.s3.etag";
+constexpr std::string_view kKeyXattr = "user.s3.key";
+
+tl::unexpected<Error> must_be_asked(uint64_t ino, Missing& missing) {
+  missing.add_object(ino);
+  return fail(Errc::kNotLocal, "an object's attributes have to be asked for");
+}
 
 }  // namespace
 
@@ -82,14 +89,20 @@ BucketRemote::BucketRemote(const Parts& parts, std::shared_ptr<BucketTree> tree,
           BucketLister::Options{std::max(options.view.metadata_ttl, kTtlLeast), options.io_timeout,
                                 options.name_memory_bytes, options.view.probe_names},
           tree_)),
+      heads_(std::make_shared<BucketHeads>(
+          BucketLister::Parts{parts.store, parts.clock, parts.executor, parts.background},
+          BucketHeads::Options{options.io_timeout, options.view.full_attrs,
+                               options.name_memory_bytes},
+          tree_, lister_)),
       gets_(std::make_shared<GetLimiter>(parts.store, kGetsMax, options.read_memory_bytes)) {}
 
 void BucketRemote::stop() {
+  heads_->stop();
   lister_->stop();
 }
 
 BucketRemote::~BucketRemote() {
-  lister_->stop();
+  stop();
 }
 
 Result<std::unique_ptr<BucketRemote>> BucketRemote::open(const Parts& parts,
@@ -115,9 +128,9 @@ Result<std::optional<Cid>> BucketRemote::find(std::string_view key, Missing& mis
     case KeyKind::kSuperblock:
       return std::optional<Cid>();
     case KeyKind::kInode:
-      return inode_value(parsed.ino);
+      return inode_value(parsed.ino, missing);
     case KeyKind::kXattr:
-      return xattr_value(parsed.ino, parsed.name);
+      return xattr_value(parsed.ino, parsed.name, missing);
     case KeyKind::kDirent:
       break;
   }
@@ -130,13 +143,16 @@ Result<std::optional<Cid>> BucketRemote::find(std::string_view key, Missing& mis
   return std::optional<Cid>(dirent_value(**entry));
 }
 
-Result<std::optional<Cid>> BucketRemote::inode_value(uint64_t ino) {
+Result<std::optional<Cid>> BucketRemote::inode_value(uint64_t ino, Missing& missing) {
   TRY_ASSIGN(const auto node, tree_->node(ino));
   // What was made here and is not in the bucket yet.
   if (!node && is_own_ino(ino)) return std::optional<Cid>();
   if (!node) return replaced();
+  const bool full = options_.view.full_attrs && ino != BucketTree::kRoot;
+  if (full && !node->headers && !heads_->given_up(ino)) return must_be_asked(ino, missing);
   ObjectAttrs attrs;
-  if (node->headers) attrs = attrs_of(*node->headers);
+  // What was only looked up for an xattr shows no other attributes all of a sudden.
+  if (node->headers && (full || !node->headers_asked)) attrs = attrs_of(*node->headers);
   InodeRecord record;
   record.uid = attrs.uid.value_or(options_.view.uid);
   record.gid = attrs.gid.value_or(options_.view.gid);
@@ -177,15 +193,25 @@ void BucketRemote::keep_block(const Digest& digest, std::string_view bytes) {
   if (blocks_.size() > kBlocksMax) blocks_.pop_front();
 }
 
-Result<std::optional<Cid>> BucketRemote::xattr_value(uint64_t ino, std::string_view name) {
-  if (std::find(kXattrs.begin(), kXattrs.end(), name) == kXattrs.end()) return std::optional<Cid>();
+Result<std::optional<Cid>> BucketRemote::xattr_value(uint64_t ino, std::string_view name,
+                                                     Missing& missing) {
+  if (!name.starts_with("user.s3.")) return std::optional<Cid>();
   TRY_ASSIGN(const auto node, tree_->node(ino));
   if (!node && is_own_ino(ino)) return std::optional<Cid>();
   if (!node) return replaced();
   if (node->kind == BucketNode::Kind::kDirectory) return std::optional<Cid>();
   std::string value(bare_etag(node->etag));
-  if (name == "user.s3.key") {
+  if (name == kKeyXattr) {
     TRY_ASSIGN(value, tree_->key_of(*node));
+  } else if (name == kTypeXattr || name.starts_with(kMetaXattr)) {
+    if (!node->headers && heads_->given_up(ino))
+      return fail_errno(EIO, "the store does not say what metadata the object has");
+    if (!node->headers) return must_be_asked(ino, missing);
+    const auto there = object_xattr(*node->headers, name);
+    if (!there) return std::optional<Cid>();
+    value = *there;
+  } else if (name != kEtagXattr) {
+    return std::optional<Cid>();
   }
   const XattrValue xattr = XattrValue::of(as_bytes(value));
   if (const auto* block = std::get_if<Cid>(&xattr.value)) keep_block(block->digest(), value);
@@ -209,7 +235,7 @@ Result<std::vector<TreeEntry>> BucketRemote::scan(std::string_view from, std::st
   if (!from.starts_with(prefix) || to != prefix_end(prefix))
     return fail(Errc::kInvalid, "a range of keys that a bucket has none of");
   from.remove_prefix(prefix.size());
-  if (of_xattrs) return scan_xattrs(begin.ino, from);
+  if (of_xattrs) return scan_xattrs(begin.ino, from, missing);
   return scan_names(begin.ino, from, limit, missing);
 }
 
@@ -229,11 +255,19 @@ Result<std::vector<TreeEntry>> BucketRemote::scan_names(uint64_t dir, std::strin
   return out;
 }
 
-Result<std::vector<TreeEntry>> BucketRemote::scan_xattrs(uint64_t ino, std::string_view from) {
+// A list is made by programs that look at every file (ls, rsync, cp), so it costs no request: what
+// is not known has to be asked for by its name.
+Result<std::vector<TreeEntry>> BucketRemote::scan_xattrs(uint64_t ino, std::string_view from,
+                                                         Missing& missing) {
+  std::vector<std::string> names{std::string(kEtagXattr), std::string(kKeyXattr)};
+  TRY_ASSIGN(const auto node, tree_->node(ino));
+  if (node && node->headers)
+    for (std::string& name : object_xattrs(*node->headers)) names.push_back(std::move(name));
+  std::sort(names.begin(), names.end());
   std::vector<TreeEntry> out;
-  for (const std::string_view name : kXattrs) {
+  for (const std::string& name : names) {
     if (name < from) continue;
-    TRY_ASSIGN(const auto value, xattr_value(ino, name));
+    TRY_ASSIGN(const auto value, xattr_value(ino, name, missing));
     if (value) out.push_back({xattr_key(ino, name), *value});
   }
   return out;
@@ -261,7 +295,11 @@ Result<std::optional<uint64_t>> BucketRemote::next_data(const Cid&, uint64_t siz
 }
 
 void BucketRemote::fetch(const Missing& missing, Context context, Callback<void> done) {
-  lister_->fetch(missing.names(), std::move(context), std::move(done));
+  if (missing.objects().empty())
+    return lister_->fetch(missing.names(), std::move(context), std::move(done));
+  const Callback<void> both = all_of(2, std::move(done));
+  heads_->fetch(missing.objects(), context, both);
+  lister_->fetch(missing.names(), std::move(context), both);
 }
 
 void BucketRemote::fetch_leaves(std::vector<Leaf> leaves, Context context, EachLeaf each,

@@ -17,6 +17,7 @@
 #include <optional>
 #include <string>
 
+#include "cache/bucket_heads.h"
 #include "cache/bucket_lister.h"
 #include "cache/format/records.h"
 #include "cache/get_limiter.h"
@@ -30,6 +31,7 @@ struct ObjectView {
   uint32_t gid = 0;
   Duration metadata_ttl = std::chrono::seconds(60);
   bool probe_names = true;  // see BucketLister
+  bool full_attrs = false;  // mode, owner and time as the objects say
 };
 
 class BucketRemote final : public Remote {
@@ -95,13 +97,13 @@ class BucketRemote final : public Remote {
   struct Fetch;
 
   BucketRemote(const Parts& parts, std::shared_ptr<BucketTree> tree, const Options& options);
-  Result<std::optional<Cid>> inode_value(uint64_t ino);
+  Result<std::optional<Cid>> inode_value(uint64_t ino, Missing& missing);
   Result<decltype(InodeRecord::body)> target_of(const std::string& target);
   void keep_block(const Digest& digest, std::string_view bytes);
-  Result<std::optional<Cid>> xattr_value(uint64_t ino, std::string_view name);
+  Result<std::optional<Cid>> xattr_value(uint64_t ino, std::string_view name, Missing& missing);
   Result<std::vector<TreeEntry>> scan_names(uint64_t dir, std::string_view from, size_t limit,
                                             Missing& missing);
-  Result<std::vector<TreeEntry>> scan_xattrs(uint64_t ino, std::string_view from);
+  Result<std::vector<TreeEntry>> scan_xattrs(uint64_t ino, std::string_view from, Missing& missing);
   Result<Run> run_of(const std::vector<Leaf>& leaves, std::vector<size_t> places);
   void get(const Run& run, const std::shared_ptr<Fetch>& fetch, const Context& context);
   static Result<Buffer> check(const Run& run, Result<GetResult> got);
@@ -112,6 +114,7 @@ class BucketRemote final : public Remote {
   const Options options_;
   const std::shared_ptr<BucketTree> tree_;
   const std::shared_ptr<BucketLister> lister_;
+  const std::shared_ptr<BucketHeads> heads_;
   const std::shared_ptr<GetLimiter> gets_;
 
   // Values of xattrs that were too large for their rows, for who asks for them next.

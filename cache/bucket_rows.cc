@@ -11,6 +11,9 @@ namespace {
 
 constexpr uint8_t kHasMarker = 1;
 constexpr uint8_t kHasHeaders = 2;
+constexpr uint8_t kHeadersAsked = 4;
+constexpr uint8_t kIsDir = 1;
+constexpr uint8_t kIsLink = 2;
 constexpr size_t kVersionBytes = 16;
 
 std::string row_key(char letter, uint64_t ino, std::string_view name = {}) {
@@ -97,7 +100,8 @@ std::string encode(const BucketNode& node) {
   ByteVec out;
   put_le(out, static_cast<uint8_t>(node.kind));
   put_le(out, static_cast<uint8_t>((node.has_marker ? kHasMarker : 0) |
-                                   (node.headers ? kHasHeaders : 0)));
+                                   (node.headers ? kHasHeaders : 0) |
+                                   (node.headers_asked ? kHeadersAsked : 0)));
   put_le(out, node.parent);
   put_le(out, node.size);
   put_le(out, node.mtime_ns);
@@ -118,6 +122,7 @@ Result<BucketNode> decode_node(std::string_view in) {
   node.kind = static_cast<BucketNode::Kind>(kind);
   const auto flags = reader.number<uint8_t>();
   node.has_marker = (flags & kHasMarker) != 0;
+  node.headers_asked = (flags & kHeadersAsked) != 0;
   node.parent = reader.number<uint64_t>();
   node.size = reader.number<uint64_t>();
   node.mtime_ns = reader.number<int64_t>();
@@ -135,7 +140,7 @@ Result<BucketNode> decode_node(std::string_view in) {
 std::string encode(const BucketEntry& entry) {
   ByteVec out;
   put_le(out, entry.ino);
-  put_le(out, static_cast<uint8_t>(entry.is_dir ? 1 : 0));
+  put_le(out, static_cast<uint8_t>((entry.is_dir ? kIsDir : 0) | (entry.is_link ? kIsLink : 0)));
   put_le(out, entry.seen_ns);
   return to_string(out);
 }
@@ -144,7 +149,9 @@ Result<BucketEntry> decode_entry(std::string_view in) {
   Reader reader(in);
   BucketEntry entry;
   entry.ino = reader.number<uint64_t>();
-  entry.is_dir = reader.number<uint8_t>() != 0;
+  const auto kind = reader.number<uint8_t>();
+  entry.is_dir = (kind & kIsDir) != 0;
+  entry.is_link = (kind & kIsLink) != 0;
   entry.seen_ns = reader.number<int64_t>();
   if (!reader.complete()) return damaged_row();
   return entry;

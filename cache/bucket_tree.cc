@@ -73,13 +73,14 @@ int64_t BucketTree::now_ns() const {
 // ---- reading
 
 Result<std::optional<BucketNode>> BucketTree::node(uint64_t ino) const {
-  if (ino == kRoot) {
+  TRY_ASSIGN(const auto row, tables_.get(bucket_rows::kTable, bucket_rows::node_key(ino)));
+  if (!row && ino == kRoot) {  // unless something was set here
     BucketNode root;
     root.kind = BucketNode::Kind::kDirectory;
     root.parent = kRoot;
+    root.mtime_ns = begun_wall_ns_;
     return std::optional<BucketNode>(root);
   }
-  TRY_ASSIGN(const auto row, tables_.get(bucket_rows::kTable, bucket_rows::node_key(ino)));
   if (!row) return std::optional<BucketNode>();
   TRY_ASSIGN(BucketNode node, bucket_rows::decode_node(*row));
   return std::optional<BucketNode>(std::move(node));
@@ -161,7 +162,8 @@ Status BucketTree::forget_all(bool fills) {
     TRY_ASSIGN(const auto rows, tables_.scan(bucket_rows::kTable, from, "", kNamesAtOnce));
     std::vector<TableChange> changes;
     for (const auto& row : rows)
-      if (row.key != kNumbersRow && row.key[0] != bucket_rows::kLeftRow)
+      if (row.key != kNumbersRow && row.key[0] != bucket_rows::kLeftRow &&
+          !(fills && row.key == bucket_rows::node_key(kRoot)))
         changes.push_back({bucket_rows::kTable, row.key, std::nullopt});
     if (rows.empty()) break;
     tables_.apply(changes);
@@ -239,9 +241,11 @@ Status BucketTree::put_file(uint64_t dir, const std::string& name, BucketNode no
     TRY_ASSIGN(auto known, this->node(there->ino));
     TRY_ASSIGN(const bool held, holds(*there));
     if (held || (known && known->kind == node.kind && same_version(*known, node))) {
-      put_entry(dir, name, {there->ino, false, now});
+      put_entry(dir, name, {there->ino, false, there->is_link, now});
       if (held || known->mtime_ns == node.mtime_ns) return {};
       known->mtime_ns = node.mtime_ns;
+      // Who only changes metadata copies an object onto itself, and its etag stays.
+      if (known->headers_asked) known->headers.reset();
       put_node(there->ino, *known);
       // Of what was written here the time is in its headers.
       if (!known->headers) keys.push_back(inode_key(there->ino));
@@ -257,7 +261,7 @@ Status BucketTree::put_file(uint64_t dir, const std::string& name, BucketNode no
   TRY_ASSIGN(const std::string key, key_of(node));
   node.version = version_of(key, node);
   put_node(ino, node);
-  put_entry(dir, name, {ino, false, now});
+  put_entry(dir, name, {ino, false, false, now});
   return {};
 }
 
@@ -267,7 +271,7 @@ Status BucketTree::note_dir(uint64_t dir, std::string_view part, Keys& keys) {
   if (is_own_since(dir, name, asked_ns_)) return {};
   TRY_ASSIGN(const auto there, entry(dir, name));
   if (there && there->is_dir) {
-    put_entry(dir, name, {there->ino, true, now});
+    put_entry(dir, name, {there->ino, true, false, now});
     return {};
   }
   if (there) TRY(move_entry(dir, name, shown_beside(part), keys));
@@ -278,7 +282,7 @@ Status BucketTree::note_dir(uint64_t dir, std::string_view part, Keys& keys) {
   node.mtime_ns = now;
   node.part = std::string(part);
   put_node(ino, node);
-  put_entry(dir, name, {ino, true, now});
+  put_entry(dir, name, {ino, true, false, now});
   return {};
 }
 
@@ -403,7 +407,7 @@ Result<BucketTree::Keys> BucketTree::expire(uint64_t ino) {
        {marker ? std::string(kMarkerName) : shown_name(known->part), shown_beside(known->part)}) {
     TRY_ASSIGN(const auto there, entry(known->parent, name));
     if (!there || there->ino != ino) continue;
-    put_entry(known->parent, name, {ino, there->is_dir, 0});
+    put_entry(known->parent, name, {ino, there->is_dir, there->is_link, 0});
     keys.push_back(dirent_key(known->parent, name));
   }
   TRY_ASSIGN(auto listed, listing(known->parent));

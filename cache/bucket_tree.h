@@ -54,7 +54,8 @@ struct BucketNode {
   Lsn lsn = 0;                           // of this cache's records that the object contains
   bool has_marker = false;               // a directory with an object of its own
   std::optional<ObjectHeaders> headers;  // when they are known
-  std::string target;                    // of a symbolic link that was made here
+  bool headers_asked = false;            // by a look at the object, and not because we wrote it
+  std::string target;                    // of a symbolic link
 };
 
 // Stores write an etag with and without its quotes.
@@ -63,6 +64,7 @@ std::string_view bare_etag(std::string_view etag);
 struct BucketEntry {
   uint64_t ino = 0;
   bool is_dir = false;
+  bool is_link = false;
   int64_t seen_ns = 0;  // as BucketTree::now_ns
 };
 
@@ -130,6 +132,9 @@ class BucketTree {
   Result<Keys> place(uint64_t dir, const std::string& name, uint64_t ino, BucketNode node);
   // The same, for an inode that is there: it knows something else of it.
   Status update(uint64_t ino, const BucketNode& node);
+  // What the object says of itself, and what a link points to, unless it is another version by now.
+  // Nothing happens when that is known.
+  Status learn(uint64_t ino, const Digest& version, ObjectHeaders headers, std::string target);
   // It is not in the bucket any more.
   Result<Keys> drop(uint64_t ino);
   // The name under which the inode is shown where its node says that it is; empty: under none.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <limits>
 
@@ -194,6 +195,60 @@ std::optional<std::string> moved_from(const ObjectHeaders& headers) {
 
 void set_moved_from(ObjectHeaders& headers, std::string_view etag) {
   put_metadata(headers, kMovedFrom, std::string(etag));
+}
+
+int refuse_object_xattr(std::string_view name, std::string_view value) {
+  static constexpr std::array<std::string_view, 6> kOwn{kMode,  kUid,    kGid,
+                                                        kMtime, kWriter, kMovedFrom};
+  const bool is_type = name == kTypeXattr;
+  if (!is_type && !name.starts_with(kMetaXattr))
+    return name.starts_with("user.s3.") ? EPERM : ENOTSUP;
+  ObjectHeaders headers;
+  if (is_type) {
+    headers.content_type = value;
+  } else {
+    const std::string_view key = name.substr(kMetaXattr.size());
+    if (std::find(kOwn.begin(), kOwn.end(), key) != kOwn.end()) return EPERM;
+    headers.metadata.emplace_back(key, value);
+  }
+  const bool trims = value.starts_with(' ') || value.ends_with(' ');
+  const bool plain =
+      std::all_of(value.begin(), value.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  return plain && !trims && check_headers(headers) ? 0 : EINVAL;
+}
+
+std::optional<std::string> object_xattr(const ObjectHeaders& headers, std::string_view name) {
+  if (name == kTypeXattr)
+    return headers.content_type.empty() ? std::string(kDefaultContentType) : headers.content_type;
+  if (!name.starts_with(kMetaXattr)) return std::nullopt;
+  const std::string* value = find_metadata(headers, name.substr(kMetaXattr.size()));
+  return value == nullptr ? std::nullopt : std::optional(*value);
+}
+
+std::vector<std::string> object_xattrs(const ObjectHeaders& headers) {
+  std::vector<std::string> names{std::string(kTypeXattr)};
+  for (const auto& [name, value] : headers.metadata)
+    names.push_back(std::string(kMetaXattr) + name);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+bool set_object_xattr(ObjectHeaders& headers, std::string_view name,
+                      const std::optional<std::string>& value) {
+  constexpr size_t kMetadataBytesMax = 2048;  // of Amazon S3
+  if (name == kTypeXattr) {
+    headers.content_type = value.value_or("");
+    return true;
+  }
+  const std::string_view key = name.substr(kMetaXattr.size());
+  ObjectHeaders changed = headers;
+  std::erase_if(changed.metadata, [key](const auto& each) { return each.first == key; });
+  if (value) changed.metadata.emplace_back(key, *value);
+  size_t bytes = 0;
+  for (const auto& [each, text] : changed.metadata) bytes += each.size() + text.size();
+  if (value && bytes > kMetadataBytesMax) return false;
+  headers = std::move(changed);
+  return true;
 }
 
 std::string_view content_type_of(std::string_view name) {

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cache/base/random.h"
 #include "cache/format/records.h"
@@ -42,6 +43,19 @@ void set_writer(ObjectHeaders& headers, const ObjectWriter& writer);
 // Of the copy that a directory's move made: the etag of what it is of.
 std::optional<std::string> moved_from(const ObjectHeaders& headers);
 void set_moved_from(ObjectHeaders& headers, std::string_view etag);
+
+// Metadata and content type as extended attributes: `user.s3.meta.NAME`, `user.s3.content-type`.
+inline constexpr std::string_view kMetaXattr = "user.s3.meta.";
+inline constexpr std::string_view kTypeXattr = "user.s3.content-type";
+// The errno that setting or removing one is refused with, 0 when it is not: EPERM for what has a
+// meaning of its own here, EINVAL for what cannot be a header, ENOTSUP for all other names.
+int refuse_object_xattr(std::string_view name, std::string_view value);
+std::optional<std::string> object_xattr(const ObjectHeaders& headers, std::string_view name);
+std::vector<std::string> object_xattrs(const ObjectHeaders& headers);  // in order
+// Sets one, or takes it away. False when stores take no more metadata (2 KiB); then nothing is
+// done.
+bool set_object_xattr(ObjectHeaders& headers, std::string_view name,
+                      const std::optional<std::string>& value);
 
 // By the ending of a name; empty when it is none of the known ones.
 std::string_view content_type_of(std::string_view name);

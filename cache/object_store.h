@@ -35,6 +35,7 @@
 #include "cache/base/bytes.h"
 #include "cache/base/clock.h"
 #include "cache/base/env.h"
+#include "cache/base/pending.h"
 #include "cache/base/result.h"
 
 namespace cairn {
@@ -196,9 +197,6 @@ Status check_put(const Body& body, const PutHow& how);
 
 // After a failed write: may it have happened?
 bool outcome_unknown(const Error& error);
-
-template <class T>
-using Callback = std::function<void(Result<T>)>;
 
 class ObjectStore {
  public:

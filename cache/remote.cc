@@ -14,7 +14,12 @@ void Missing::add_name(uint64_t dir, std::string_view name) {
     names_.push_back(std::move(wanted));
 }
 
+void Missing::add_object(uint64_t ino) {
+  if (std::find(objects_.begin(), objects_.end(), ino) == objects_.end()) objects_.push_back(ino);
+}
+
 void Missing::clear() {
+  objects_.clear();
   names_.clear();
   digests_.clear();
   seen_.clear();

@@ -37,15 +37,19 @@ class Missing {
   };
   void add(const Digest& digest);
   void add_name(uint64_t dir, std::string_view name);
-  bool empty() const { return digests_.empty() && names_.empty(); }
+  // What an object says beside its bytes.
+  void add_object(uint64_t ino);
+  bool empty() const { return digests_.empty() && names_.empty() && objects_.empty(); }
   const std::vector<Digest>& digests() const { return digests_; }
   const std::vector<Name>& names() const { return names_; }
+  const std::vector<uint64_t>& objects() const { return objects_; }
   void clear();
 
  private:
   std::vector<Digest> digests_;  // in the order they were asked for, without repetition
   std::unordered_set<Digest> seen_;
   std::vector<Name> names_;  // likewise; a few
+  std::vector<uint64_t> objects_;
 };
 
 struct TreeEntry {
@@ -73,7 +77,7 @@ struct PublishedState {
   int64_t time_ns = 0;      // of the commit
   uint64_t live_bytes = 0;  // that the files have allocated
   uint64_t inodes = 0;
-  uint64_t stored_bytes = 0;  // of all packs that are not condemned
+  uint64_t stored_bytes = 0;     // of all packs that are not condemned
   uint64_t condemned_bytes = 0;  // of packs that wait to be deleted
 };
 

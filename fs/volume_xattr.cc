@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 
+#include "cache/object_attrs.h"
 #include "fs/volume.h"
 
 namespace cairn {
@@ -97,12 +98,17 @@ void Volume::put_xattr(Draft& change, Ino ino, std::string_view name, Bytes valu
 Status Volume::setxattr(Ino ino, std::string_view name, Bytes value, int flags,
                         const Caller& caller, Need& need) {
   if (const int refused = refuse_name(name)) return fail_errno(refused, std::string(name));
-  if (only_objects()) return fail_errno(ENOTSUP, "xattrs of objects are only read");
+  if (only_objects()) {
+    if (const int refused = refuse_object_xattr(name, as_chars(value)))
+      return fail_errno(refused, std::string(name));
+  }
   if (acl_flag(name) != 0) return set_acl(ino, name, value, caller, need);
   if (value.size() > XattrValue::kMaxBytes) return fail_errno(E2BIG, std::string(name));
   TRY(engine_.admit(kChangeBytes + value.size(), need));
   const std::lock_guard lock(mutex_);
   TRY_ASSIGN(InodeRecord record, load(ino, need));
+  if (only_objects() && record.type() != FileType::kRegular)
+    return fail_errno(ENOTSUP, "only files have metadata");
   TRY_ASSIGN(const auto present, engine_.get(xattr_key(ino, name), need));
   if ((flags & XATTR_CREATE) != 0 && present) return fail_errno(EEXIST, std::string(name));
   if ((flags & XATTR_REPLACE) != 0 && !present) return fail_errno(ENODATA, std::string(name));
@@ -117,7 +123,10 @@ Status Volume::setxattr(Ino ino, std::string_view name, Bytes value, int flags,
 
 Status Volume::removexattr(Ino ino, std::string_view name, Need& need) {
   if (const int refused = refuse_name(name)) return fail_errno(refused, std::string(name));
-  if (only_objects()) return fail_errno(ENOTSUP, "xattrs of objects are only read");
+  if (only_objects()) {
+    if (const int refused = refuse_object_xattr(name, ""))
+      return fail_errno(refused, std::string(name));
+  }
   TRY(engine_.admit(kChangeBytes, need));
   const std::lock_guard lock(mutex_);
   TRY_ASSIGN(InodeRecord record, load(ino, need));

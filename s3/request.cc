@@ -4,13 +4,6 @@
 
 namespace cairn {
 
-std::optional<Error> gave_up(const Context& context, Clock& clock, const std::string& what) {
-  if (context.cancel.cancelled()) return Error(Errc::kCancelled, what + ": given up by its caller");
-  if (context.deadline.at() != MonotonicTime::max() && context.deadline.passed(clock))
-    return Error(Errc::kTimeout, what + ": its deadline passed");
-  return std::nullopt;
-}
-
 ByteRange resolve_range(const GetRange& range, uint64_t size) {
   switch (range.kind) {
     case GetRange::Kind::kAll:

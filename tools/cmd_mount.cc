@@ -28,10 +28,12 @@ struct MountArguments {
   std::string cache_dir;
   std::optional<uint64_t> cache_size, cache_reserve, memory_limit, pending_bytes, pending_files;
   std::optional<Duration> commit_interval, stall_timeout, io_timeout, shutdown_timeout,
-      poll_interval, pending_age, commit_interval_max, gc_interval, gc_grace, metadata_ttl;
+      poll_interval, pending_age, commit_interval_max, gc_interval, gc_grace, metadata_ttl,
+      stale_uploads;
   std::optional<uint64_t> uid, gid;
   std::string at;
   std::string durability = "local";
+  std::string attrs = "listing";
   std::string log_level = "info";
   std::string log_file;
   std::string kernel_options;  // comma-separated
@@ -99,10 +101,10 @@ Result<bool> take_mount_option(const std::string& option, MountArguments& argume
       "nosuid", "nodev", "noexec", "suid", "dev", "exec", "noatime", "sync", "dirsync"};
   // Said to mount(8) or to systemd, or what is so anyway: reading never sets a time.
   static const std::set<std::string, std::less<>> nothing_to_do{
-      "defaults",    "rw",       "auto",       "noauto",   "nofail",        "_netdev",
-      "user",        "users",    "owner",      "group",    "nouser",        "default_permissions",
-      "atime",       "relatime", "norelatime", "diratime", "nodiratime",    "async",
-      "lazytime",    "silent",   "nolazytime", "loud",     "nostrictatime"};
+      "defaults", "rw",       "auto",       "noauto",   "nofail",       "_netdev",
+      "user",     "users",    "owner",      "group",    "nouser",       "default_permissions",
+      "atime",    "relatime", "norelatime", "diratime", "nodiratime",   "async",
+      "lazytime", "silent",   "nolazytime", "loud",     "nostrictatime"};
   if (option == "strictatime")
     return fail(Errc::kInvalid,
                 "-o strictatime cannot be had: reading changes no access time of a volume; leave "
@@ -147,8 +149,8 @@ Result<ObjectView> to_object_view(const MountArguments& arguments) {
   view.uid = static_cast<uint32_t>(uid);
   view.gid = static_cast<uint32_t>(gid);
   if (arguments.metadata_ttl) view.metadata_ttl = *arguments.metadata_ttl;
-  if (view.metadata_ttl < kLeast)
-    return fail(Errc::kInvalid, "--metadata-ttl is at least 1s");
+  view.full_attrs = arguments.attrs == "full";
+  if (view.metadata_ttl < kLeast) return fail(Errc::kInvalid, "--metadata-ttl is at least 1s");
   return view;
 }
 
@@ -189,6 +191,7 @@ Result<MountSettings> to_settings(const MountArguments& arguments) {
   set(settings.shutdown_timeout, arguments.shutdown_timeout);
   set(settings.gc_interval, arguments.gc_interval);
   set(settings.gc_grace, arguments.gc_grace);
+  set(settings.stale_uploads, arguments.stale_uploads);
   TRY(check_grace(settings.gc_grace));
   if (!arguments.at.empty()) {
     TRY_ASSIGN(options.at, parse_history_point(arguments.at));
@@ -285,6 +288,16 @@ void add_view_options(Command& command, MountArguments& a) {
       .duration("metadata-ttl", a.metadata_ttl,
                 "how old names and attributes may be before the store is asked again")
       .fallback("60s");
+  command
+      .choice("attrs", a.attrs, {"listing", "full"},
+              "where mode, owner and time of a file come from: the listing, or what each object "
+              "says (s3fs, rclone), which is a request for every object")
+      .fallback("listing");
+  command
+      .duration("stale-uploads", a.stale_uploads,
+                "multipart uploads that no program finished for so long are aborted when the "
+                "bucket is mounted to be written; 0: never")
+      .fallback("7d");
   command.count("uid", a.uid, "who owns the files").fallback("who mounts");
   command.count("gid", a.gid, "their group").fallback("of who mounts");
 }
@@ -331,8 +344,7 @@ void add_mount_command(CommandLine& line) {
       .choice("durability", a->durability, {"local", "remote"},
               "what fsync waits for: the local disk or the store")
       .fallback("local");
-  command.option_list(
-      [a](const std::string& item) { return take_mount_option(item, *a); });
+  command.option_list([a](const std::string& item) { return take_mount_option(item, *a); });
   command
       .choice("log-level", a->log_level, {"trace", "debug", "info", "warn", "error", "off"},
               "how much to log")

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "cache/base/log.h"
 #include "s3/file_store.h"
 #include "s3/limiting_store.h"
 #include "s3/open_s3.h"
@@ -68,6 +69,14 @@ Result<StoreStack> open_store(const RemoteUrl& url, const StoreOptions& options,
   std::shared_ptr<S3Store> s3 = std::move(opened);
   StoreStack stack = stack_on(s3, runtime);
   stack.check_access = [s3](Context context) { return s3->check_access_sync(std::move(context)); };
+  stack.abort_stale_uploads = [s3](Duration older_than, Context context) {
+    s3->abort_stale_uploads(older_than, std::move(context), [](Result<uint64_t> aborted) {
+      if (!aborted)
+        log_debug("stale multipart uploads cannot be aborted: {}", aborted.error().message());
+      else if (*aborted > 0)
+        log_info("multipart uploads that nobody finished were aborted: {}", *aborted);
+    });
+  };
   stack.server = [s3] { return s3->server(); };
   return stack;
 }

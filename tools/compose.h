@@ -45,6 +45,8 @@ struct StoreStack {
   std::shared_ptr<MeteredStore> store;
   // The first minute: can it be used at all? A sentence says what to do.
   std::function<Status(Context)> check_access;
+  // Aborts multipart uploads that nobody finished for so long; the log says how many.
+  std::function<void(Duration, Context)> abort_stale_uploads = [](Duration, const Context&) {};
   // What the store says it is, or nothing.
   std::function<std::string()> server = [] { return std::string(); };
 };

@@ -69,18 +69,19 @@ class Mount {
       return kExitFailed;
     }
     std::string line = settings_.remote.text() + " is mounted at " + settings_.mountpoint;
-    if (shows_objects_)
-      line += ": the objects there as files (it holds no volume)";
+    if (shows_objects_) line += ": the objects there as files (it holds no volume)";
     if (is_offline())
-      line +=
-          settings_.options.engine.read_only && shows_objects_
-              ? "\nthe store cannot be reached: what the cache has is shown"
-              : "\nthe store cannot be reached: the mount works from the cache, and what is "
-                "written is sent when the store is back";
+      line += settings_.options.engine.read_only && shows_objects_
+                  ? "\nthe store cannot be reached: what the cache has is shown"
+                  : "\nthe store cannot be reached: the mount works from the cache, and what is "
+                    "written is sent when the store is back";
     const bool follows = settings_.options.engine.read_only && !shows_objects_;
     log_info("{}{}", line, follows ? " (read-only)" : "");
     daemon_.ready(line);
     notify_.ready(line);
+    if (shows_objects_ && !settings_.options.engine.read_only &&
+        settings_.stale_uploads.count() > 0)
+      store_.abort_stale_uploads(settings_.stale_uploads, Context{.cancel = closing_});
     phase_ = Phase::kServing;
     const Status served = session_->run(kFuseThreads);
     if (!served) log_error("{}", served.error().message());
@@ -106,10 +107,9 @@ class Mount {
 
   Status open() {
     EngineSettings& engine_settings = settings_.options.engine;
-    auto stack = open_store(settings_.remote, settings_.store,
-                            (settings_.create || settings_.as_objects) &&
-                                !engine_settings.read_only,
-                            runtime_);
+    auto stack = open_store(
+        settings_.remote, settings_.store,
+        (settings_.create || settings_.as_objects) && !engine_settings.read_only, runtime_);
     if (!stack) {
       if (settings_.remote.kind == RemoteUrl::Kind::kFile &&
           stack.error().code() == Errc::kNotFound)
@@ -124,8 +124,8 @@ class Mount {
     const bool writes = !engine_settings.read_only;
     MountOptions options = settings_.options;
     options.offline = !reached;
-    TRY_ASSIGN(cache_, CacheDir::open(posix_env(), os_rng(),
-                                      cache_folder_path(), settings_.remote.text()));
+    TRY_ASSIGN(cache_,
+               CacheDir::open(posix_env(), os_rng(), cache_folder_path(), settings_.remote.text()));
     begin_log();
     const MountEnvironment environment{
         *store_.store, posix_env(),          system_clock(),      os_rng(),
@@ -150,11 +150,7 @@ class Mount {
                                      or_else);
   }
 
-  bool has_cache() const {
-    return posix_env()
-        .stat(cache_folder_path() + "/identity")
-        .has_value();
-  }
+  bool has_cache() const { return posix_env().stat(cache_folder_path() + "/identity").has_value(); }
   // Nobody should have to wait long to hear that the store is away.
   Duration first_contact_timeout() const {
     return std::min<Duration>(settings_.options.engine.io_timeout,
@@ -253,8 +249,7 @@ class Mount {
     options.io_timeout = engine_settings.io_timeout;
     options.fixed_content = shows_objects_;
     if (shows_objects_)
-      options.cache_seconds =
-          std::chrono::duration<double>(settings_.objects.metadata_ttl).count();
+      options.cache_seconds = std::chrono::duration<double>(settings_.objects.metadata_ttl).count();
     else if (engine_settings.read_only)
       options.cache_seconds = std::chrono::duration<double>(engine_settings.poll_interval).count();
     options.remote_durability = settings_.remote_durability;
@@ -357,8 +352,8 @@ class Mount {
   Status make_snapshot(const std::string& name, const Context& context) {
     TRY(check_snapshot_name(name));
     if (shows_objects_)
-      return fail(Errc::kInvalid, settings_.remote.text() +
-                                      " holds objects and no volume: it has no snapshots");
+      return fail(Errc::kInvalid,
+                  settings_.remote.text() + " holds objects and no volume: it has no snapshots");
     if (!settings_.options.engine.read_only) TRY(engine().flush(context, nullptr));
     TRY_ASSIGN(const StoredCommit commit, stored_commit(mount_.remote->shown_commit()));
     CommitLog log(*store_.store, runtime_.work, system_clock(), os_rng(), {});
@@ -386,10 +381,10 @@ class Mount {
 
   Json answer_collect(const Json& request, const ControlServer::Progress& progress) {
     if (!collector_)
-      return to_answer(fail(Errc::kUnsupported,
-                            shows_objects_ ? "only volumes have garbage"
-                                           : "this mount is read-only; the volume's writer "
-                                             "collects"));
+      return to_answer(
+          fail(Errc::kUnsupported, shows_objects_ ? "only volumes have garbage"
+                                                  : "this mount is read-only; the volume's writer "
+                                                    "collects"));
     Context context;  // the end of the mount ends a collection anyway
     CollectOptions how;
     how.grace = settings_.gc_grace;
@@ -515,6 +510,7 @@ class Mount {
   int close(const Status& served) {
     Context context;
     context.cancel = stop_token_;
+    closing_.cancel();
     if (collector_) collector_->stop();
     notify_.stopping("flushing", kPatience);
     const Status closed = engine().close(context, [this](const PendingStatus& pending) {
@@ -551,6 +547,7 @@ class Mount {
   // Threads are the last to go: everything below gives them work.
   Runtime runtime_;
   CancelToken stop_token_;
+  CancelToken closing_;  // of what is done beside while the mount serves
   LongMutex signal_mutex_;
   bool over_ = false;
   // Until kMounting a signal ends the process at once; from kServing on it asks for a flush.

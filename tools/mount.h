@@ -25,6 +25,7 @@ struct MountSettings {
   ObjectView objects;   // how a bucket's own objects look, when it holds no volume
   Duration gc_interval = std::chrono::hours(1);  // 0: only when asked
   Duration gc_grace = std::chrono::hours(24);
+  Duration stale_uploads = std::chrono::hours(7 * 24);  // of a bucket's objects; 0: they stay
   Duration shutdown_timeout = std::chrono::seconds(80);
   std::string log_file;  // empty: in the cache directory when in the background
   bool foreground = false;

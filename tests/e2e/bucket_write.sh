@@ -166,6 +166,27 @@ on_server() {  # NAME
   check "$kind-flush-after-death" cairn flush "$mnt"
   check "$kind-git-after-death" git -C "$mnt/repo" fsck --strict
   rm -rf "$mnt/repo"
+  # What an object says beside its bytes.
+  chmod 640 "$mnt/last" && ln -s last "$mnt/link" && ln -s last "$T/model/link"
+  check "$kind-sets-metadata" python3 -c 'import os, sys
+os.setxattr(sys.argv[1], "user.s3.meta.colour", b"blue")' "$mnt/last"
+  check "$kind-flush-metadata" cairn flush "$mnt"
+  check "$kind-metadata-is-there" grep -qi '^x-amz-meta-colour: blue' <(head_of some/prefix/last)
+  check "$kind-link-is-a-link" test "$(find "$mnt" -type l -printf '%f %l')" = 'link last'
+  attributes "$mnt" >"$T/attributes"
+  check "$kind-umounts-for-attributes" cairn_umount "$mnt"
+  # An upload that somebody left.
+  signed -X POST "$AWS_ENDPOINT_URL/data/some/prefix/never?uploads=" >"$T/upload"
+  check "$kind-upload-begins" grep -q '<UploadId>' "$T/upload"
+  sleep 4  # servers count whole seconds
+  check "$kind-mounts-with-attributes" view "$kind-3" "$store" --attrs full --stale-uploads 2s
+  check "$kind-upload-is-aborted" wait_until 10 grep -q 'nobody finished were aborted: 1' "$(find "$T/$kind-3" -name log)"
+  check "$kind-attributes-are-the-same" diff "$T/attributes" <(attributes "$mnt")
+  check "$kind-link-is-one-elsewhere" test "$(find "$mnt" -type l -printf '%f %l')" = 'link last'
+  check "$kind-metadata-elsewhere" test "$(python3 -c 'import os, sys
+print(os.getxattr(sys.argv[1], "user.s3.meta.colour").decode(), *sorted(os.listxattr(sys.argv[1]))[:4])' "$mnt/last")" = \
+    'blue user.s3.content-type user.s3.etag user.s3.key user.s3.meta.cairn-writer'
+  rm "$mnt/link" "$T/model/link"
   elsewhere "$kind" "$kind-2" "$store"
   check "$kind-umounts-again" cairn_umount "$mnt"
   check "$kind-rclone-says-equal-at-the-end" other check --download "$T/model" "$remote"
@@ -173,11 +194,11 @@ on_server() {  # NAME
   store_done
   rm -rf "$T/model"
 }
-head_of() {
-  curl -sS -I --noproxy '*' --aws-sigv4 aws:amz:us-east-1:s3 \
-    -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' \
-    --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "$AWS_ENDPOINT_URL/data/$1"
+signed() {
+  curl -sS --noproxy '*' --aws-sigv4 aws:amz:us-east-1:s3 -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' \
+    --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "$@"
 }
+head_of() { signed -I "$AWS_ENDPOINT_URL/data/$1"; }
 on_server minio
 on_server versitygw
 e2e_end

@@ -520,6 +520,26 @@ TEST_CASE("what objects cannot be is refused") {
   CHECK(xattr.error().sys_errno() == ENOTSUP);
 }
 
+TEST_CASE("what is set of the mounted directory itself stays, and is no object") {
+  Writer w;
+  w.write("f", "x");
+  const auto attr = [&w] {
+    return w.mount.run([](Volume& v, Need& n) { return v.getattr(kRootIno, n); });
+  };
+  CHECK(attr()->mtime > 0);
+  AttrChange change;
+  change.mode = 0700;
+  change.mtime = 1'577'836'800'000'000'000;
+  w.must([&](Volume& v, Need& n) { return v.setattr(kRootIno, change, n); });
+  w.flush();
+  CHECK(attr()->mode == (S_IFDIR | 0700));
+  CHECK(attr()->mtime == 1'577'836'800'000'000'000);
+  CHECK(w.keys() == Keys{"f"});
+  REQUIRE(w.mount.close());
+  w.open();
+  CHECK(attr()->mode == (S_IFDIR | 0700));
+}
+
 TEST_CASE("a key that is only read holds nothing else back") {
   Writer w;
   w.put("a//b", "old b");

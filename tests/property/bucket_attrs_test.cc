@@ -1,0 +1,191 @@
+// What objects say beside their bytes: as attributes (--attrs=full), and as xattrs.
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <string>
+
+#include "cache/object_attrs.h"
+#include "tests/support/bucket_world.h"
+
+using namespace cairn;
+using namespace cairn::test;
+
+namespace {
+
+ObjectHeaders headers_of(uint32_t mode, uint32_t uid, uint32_t gid, const std::string& mtime) {
+  ObjectHeaders headers;
+  headers.content_type = "text/x-test";
+  headers.metadata = {{"mode", std::to_string(mode)},
+                      {"uid", std::to_string(uid)},
+                      {"gid", std::to_string(gid)},
+                      {"mtime", mtime},
+                      {"colour", "blue"}};
+  return headers;
+}
+
+// Mounted anew, with the attributes of the objects.
+struct FullWriter : Writer {
+  FullWriter() { mount_again("/full"); }
+  void mount_again(const std::string& cache) {
+    REQUIRE(mount.close());
+    mount.options.objects->full_attrs = true;
+    open(cache);
+  }
+  Attr attr(const std::string& path) {
+    const auto got =
+        mount.run([&, ino = find(path)](Volume& v, Need& n) { return v.getattr(ino, n); });
+    REQUIRE_MESSAGE(got, path);
+    return *got;
+  }
+  uint64_t heads() const { return store->counts().head; }
+};
+
+Status set_xattr(World& w, const std::string& path, const std::string& name,
+                 const std::string& value) {
+  return w.mount.run([&, ino = w.find(path)](Volume& v, Need& n) {
+    return v.setxattr(ino, name, as_bytes(value), 0, kCaller, n);
+  });
+}
+
+std::vector<std::string> xattrs(World& w, const std::string& path) {
+  const auto names = w.mount.run(
+      [&, ino = w.find(path)](Volume& v, Need& n) { return v.listxattr(ino, kCaller, n); });
+  REQUIRE(names);
+  return *names;
+}
+
+}  // namespace
+
+TEST_CASE("with --attrs=full mode, owner and time are those of the object") {
+  FullWriter w;
+  w.put_by_other("d/", "", headers_of(S_IFDIR | 0711, 7, 8, "1"));
+  w.put_by_other("d/f", "bytes", headers_of(S_IFREG | 0640, 1234, 567, "1700000000.25"));
+  w.put_by_other("d/plain", "no metadata");
+  w.put_by_other("d/link", "somewhere/else", headers_of(S_IFLNK | 0777, 5, 6, "3"));
+  const Attr f = w.attr("d/f");
+  CHECK(f.mode == (S_IFREG | 0640));
+  CHECK(f.uid == 1234);
+  CHECK(f.gid == 567);
+  CHECK(f.mtime == 1'700'000'000'250'000'000);
+  CHECK(w.attr("d").mode == (S_IFDIR | 0711));
+  CHECK(w.attr("d/plain").mode == (S_IFREG | 0644));
+  const Attr link = w.attr("d/link");
+  CHECK(S_ISLNK(link.mode));
+  const auto target =
+      w.mount.run([&, ino = w.find("d/link")](Volume& v, Need& n) { return v.readlink(ino, n); });
+  REQUIRE(target);
+  CHECK(*target == "somewhere/else");
+  CHECK(w.read("d/f") == "bytes");
+
+  // Asked for once, however often one looks, also by the next mount of this cache.
+  const uint64_t before = w.heads();
+  w.attr("d/f");
+  w.list("d");
+  w.mount_again("/full");
+  CHECK(w.attr("d/f").uid == 1234);
+  CHECK(w.heads() == before);
+}
+
+TEST_CASE("a directory of many costs one request an object, and what changes is asked for again") {
+  FullWriter w;
+  constexpr int kFiles = 700;
+  for (int i = 0; i < kFiles; ++i)
+    w.put_by_other("d/" + std::to_string(i), "x", headers_of(S_IFREG | 0600, 42, 1, "1"));
+  const uint64_t before = w.heads();
+  CHECK(w.list("d").size() == kFiles);
+  for (int i = 0; i < kFiles; ++i) CHECK(w.attr("d/" + std::to_string(i)).uid == 42);
+  CHECK(w.heads() - before <= kFiles + 1);  // and the directory
+
+  w.put_by_other("d/5", "another", headers_of(S_IFREG | 0600, 43, 1, "1"));
+  REQUIRE(w.mount.close());
+  w.mount.options.objects->metadata_ttl = std::chrono::seconds(1);
+  w.open("/full");
+  w.let_ttl_pass();
+  const uint64_t then = w.heads();
+  CHECK(w.attr("d/5").uid == 43);
+  CHECK(w.attr("d/6").uid == 42);
+  CHECK(w.heads() - then == 1);
+}
+
+TEST_CASE("attributes that cannot be asked for are those of the listing for a while") {
+  FullWriter w;
+  w.put_by_other("f", "bytes", headers_of(S_IFREG | 0600, 42, 1, "1"));
+  w.faults->add({.kind = FaultKind::kFail,
+                 .ops = StoreOp::kHead,
+                 .count = FaultyStore::kForever,
+                 .code = Errc::kPermission});
+  CHECK(w.attr("f").mode == (S_IFREG | 0644));
+  CHECK(w.read("f") == "bytes");
+  const uint64_t before = w.heads();
+  w.attr("f");
+  CHECK(w.heads() == before);
+}
+
+TEST_CASE("metadata and content type are xattrs, asked for when somebody wants one") {
+  Writer w;
+  w.put_by_other("f", "bytes", headers_of(S_IFREG | 0600, 42, 1, "1"));
+  CHECK(xattrs(w, "f") == std::vector<std::string>{"user.s3.etag", "user.s3.key"});
+  const uint64_t before = w.store->counts().head;
+  CHECK(w.xattr("f", "user.s3.meta.colour") == "blue");
+  CHECK(w.xattr("f", "user.s3.content-type") == "text/x-test");
+  CHECK(w.xattr("f", "user.s3.meta.absent") == "none");
+  CHECK(w.store->counts().head == before + 1);
+  // That shows no other mode all of a sudden.
+  CHECK(w.mount.run([&](Volume& v, Need& n) { return v.getattr(w.find("f"), n); })->mode ==
+        (S_IFREG | 0644));
+  CHECK(xattrs(w, "f").size() == 8);
+}
+
+TEST_CASE("metadata and content type can be set and taken away") {
+  Writer w;
+  w.put_by_other("f", "bytes", headers_of(S_IFREG | 0600, 42, 1, "1"));
+  REQUIRE(set_xattr(w, "f", "user.s3.meta.taste", "sweet"));
+  REQUIRE(set_xattr(w, "f", "user.s3.content-type", "image/png"));
+  w.write("new.html", "<p>");
+  REQUIRE(set_xattr(w, "new.html", "user.s3.meta.author", "me"));
+  CHECK(w.xattr("f", "user.s3.meta.taste") == "sweet");
+  w.flush();
+  const auto metadata = [&w](const std::string& key, const std::string& name) {
+    return object_xattr(w.head(key).headers, "user.s3.meta." + name).value_or("none");
+  };
+  CHECK(metadata("f", "taste") == "sweet");
+  CHECK(metadata("f", "colour") == "blue");
+  CHECK(w.head("f").headers.content_type == "image/png");
+  CHECK(w.object_bytes("f") == "bytes");
+  CHECK(metadata("new.html", "author") == "me");
+  CHECK(w.head("new.html").headers.content_type == "text/html");
+  CHECK(w.xattr("f", "user.s3.meta.taste") == "sweet");
+
+  REQUIRE(w.mount.run([&, ino = w.find("f")](Volume& v, Need& n) {
+    return v.removexattr(ino, "user.s3.meta.colour", n);
+  }));
+  w.write("f", "other");
+  w.flush();
+  CHECK(metadata("f", "colour") == "none");
+  CHECK(metadata("f", "taste") == "sweet");
+  CHECK(w.object_bytes("f") == "other");
+}
+
+TEST_CASE("what metadata cannot be is refused") {
+  Writer w;
+  w.write("f", "bytes");
+  w.mkdir("d");
+  const auto refused = [&](const std::string& name, const std::string& value) {
+    const Status set = set_xattr(w, "f", name, value);
+    return set ? 0 : set.error().sys_errno();
+  };
+  CHECK(refused("user.s3.meta.mode", "0") == EPERM);
+  CHECK(refused("user.s3.etag", "x") == EPERM);
+  CHECK(refused("user.s3.meta.Upper", "x") == EINVAL);
+  CHECK(refused("user.s3.meta.x", "two\nlines") == EINVAL);
+  CHECK(refused("user.s3.meta.x", " blank") == EINVAL);
+  CHECK(refused("user.other", "x") == ENOTSUP);
+  CHECK(set_xattr(w, "d", "user.s3.meta.x", "y").error().sys_errno() == ENOTSUP);
+  // More than a store takes: all that fits is kept, and nothing else is held back.
+  REQUIRE(set_xattr(w, "f", "user.s3.meta.a", std::string(1500, 'a')));
+  REQUIRE(set_xattr(w, "f", "user.s3.meta.b", std::string(1500, 'b')));
+  w.flush();
+  CHECK(object_xattr(w.head("f").headers, "user.s3.meta.a").has_value());
+  CHECK_FALSE(object_xattr(w.head("f").headers, "user.s3.meta.b").has_value());
+}
