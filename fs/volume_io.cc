@@ -10,6 +10,7 @@ namespace {
 
 // Read-ahead window of a sequential stream: doubles from the first to the last.
 constexpr uint64_t kWindowFirst = 1ULL << 20;
+constexpr uint64_t kAheadTimes = 4;
 constexpr uint64_t kWindowLast = 16ULL << 20;
 // So much in a row behind a jump is a stream.
 constexpr uint64_t kStreamBytes = 256ULL << 10;
@@ -52,7 +53,10 @@ void Volume::read_ahead(HandleId handle, const OpenFile& file, uint64_t size, ui
   // Whoever jumped and reads a record or two will jump again.
   const bool streams = next.stream_from == 0 || end - next.stream_from >= kStreamBytes;
   if (goes_on && streams) {
-    next.window_bytes = std::clamp(file.window_bytes * 2, kWindowFirst, kWindowLast);
+    // No more than a few times what it read: a program that reads an index or a record and stops
+    // has not paid for a film.
+    const uint64_t grown = std::min(file.window_bytes * 2, kAheadTimes * (end - next.stream_from));
+    next.window_bytes = std::clamp(grown, kWindowFirst, kWindowLast);
     const uint64_t want_until = std::min(size, end + next.window_bytes);
     // Ask in halves of the window, so that requests stay large.
     if (want_until > file.ahead_until &&
