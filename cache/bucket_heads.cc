@@ -18,7 +18,14 @@ constexpr size_t kHeadsWaitingMax = 16'384;
 constexpr size_t kGivenUpMax = 16'384;
 constexpr uint64_t kLinkTargetMax = 4095;
 constexpr Duration kAskAgainTerm = std::chrono::seconds(10);
+constexpr Duration kHeadsPatience = std::chrono::seconds(10);
 constexpr Duration kRefusedTerm = std::chrono::minutes(1);
+
+bool is_link(BucketNode::Kind kind, uint64_t size, const ObjectHeaders& headers) {
+  const auto mode = attrs_of(headers).mode;
+  return kind == BucketNode::Kind::kFile && mode && S_ISLNK(*mode) && size > 0 &&
+         size <= kLinkTargetMax;
+}
 
 }  // namespace
 
@@ -27,16 +34,42 @@ BucketHeads::BucketHeads(const BucketLister::Parts& parts, const Options& option
     : parts_(parts), options_(options), tree_(std::move(tree)), lister_(std::move(lister)) {}
 
 void BucketHeads::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
   stop_token_.cancel();
+  drop_waiting(fail(Errc::kCancelled, "the mount is ending", EIO));
   std::unique_lock lock(mutex_);
-  stopping_ = true;
   idle_.wait(lock, [this] { return under_way_ == 0; });
 }
 
+// Those that no request was made for.
+void BucketHeads::drop_waiting(const Status& status) {
+  std::vector<Waiter> waiters;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const uint64_t ino : std::exchange(waiting_, {})) {
+      const auto flight = flights_.find(ino);
+      waiters.insert(waiters.end(), flight->second.begin(), flight->second.end());
+      flights_.erase(flight);
+    }
+  }
+  for (const Waiter& waiter : waiters) waiter->finish(status);
+}
+
+bool BucketHeads::knows(const BucketNode& node) const {
+  if (!node.headers) return false;
+  return !options_.ahead || !node.headers_asked || !node.target.empty() ||
+         !is_link(node.kind, node.size, *node.headers);
+}
+
 bool BucketHeads::given_up(uint64_t ino) const {
+  const MonotonicTime now = parts_.clock.now();
+  if (now < away_until_.load()) return true;
   const std::lock_guard lock(mutex_);
   const auto there = given_up_.find(ino);
-  return there != given_up_.end() && parts_.clock.now() < there->second;
+  return there != given_up_.end() && now < there->second;
 }
 
 void BucketHeads::give_up(uint64_t ino, Duration term) {
@@ -65,12 +98,12 @@ void BucketHeads::ask(uint64_t ino, const Waiter& waiter) {
     return;
   }
   const auto [flight, is_new] = flights_.try_emplace(ino);
-  if (waiter) flight->second.push_back(waiter);
-  if (!is_new) return;
-  if (waiter)
-    waiting_.push_front(ino);
-  else
-    waiting_.push_back(ino);
+  if (!is_new && !waiter) return;
+  if (!waiter) return waiting_.push_back(ino);
+  const bool was_ahead = !is_new && flight->second.empty();
+  flight->second.push_back(waiter);
+  if (was_ahead && std::erase(waiting_, ino) == 0) return;  // its request is under way
+  if (is_new || was_ahead) waiting_.push_front(ino);
 }
 
 // Those that follow in the same directory.
@@ -83,7 +116,7 @@ void BucketHeads::ask_ahead(uint64_t ino) {
   if (!names) return;
   for (const BucketTree::Named& each : *names) {
     const auto next = tree_->node(each.entry.ino);
-    if (!next || !*next || (*next)->headers || given_up(each.entry.ino)) continue;
+    if (!next || !*next || knows(**next) || given_up(each.entry.ino)) continue;
     {
       const std::lock_guard lock(mutex_);
       if (waiting_.size() >= kHeadsWaitingMax) return;
@@ -93,11 +126,11 @@ void BucketHeads::ask_ahead(uint64_t ino) {
 }
 
 void BucketHeads::start_some() {
-  while (true) {
+  while (!needs_room()) {
     uint64_t ino = 0;
     {
       const std::lock_guard lock(mutex_);
-      if (waiting_.empty() || under_way_ >= kHeadsMax) return;
+      if (stopping_ || makes_room_ || waiting_.empty() || under_way_ >= kHeadsMax) return;
       ino = waiting_.front();
       waiting_.pop_front();
       ++under_way_;
@@ -106,20 +139,43 @@ void BucketHeads::start_some() {
   }
 }
 
+// What is known goes to the disk first when there is too much of it in memory.
+bool BucketHeads::needs_room() {
+  if (tree_->memory_bytes() < options_.memory_bytes) return false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_ || makes_room_) return true;
+    makes_room_ = true;
+    ++under_way_;
+  }
+  parts_.background.submit([self = shared_from_this()] {
+    if (const Status kept = self->tree_->checkpoint(); !kept)
+      self->away_until_ = self->parts_.clock.now() + kAskAgainTerm;
+    {
+      const std::lock_guard lock(self->mutex_);
+      self->makes_room_ = false;
+      if (--self->under_way_ == 0) self->idle_.notify_all();
+    }
+    if (self->tree_->memory_bytes() < self->options_.memory_bytes) return self->start_some();
+    self->drop_waiting({});  // they look again, and see that nothing can be learned
+  });
+  return true;
+}
+
+// Who has something to show while the store is away is not kept waiting for long.
 Context BucketHeads::request_context() const {
   Context context;
   context.cancel = stop_token_;
-  context.deadline = Deadline::after(parts_.clock, options_.io_timeout);
+  context.deadline = Deadline::after(parts_.clock, std::min(kHeadsPatience, options_.io_timeout));
   return context;
 }
 
 void BucketHeads::request(uint64_t ino) {
   const auto node = tree_->node(ino);
-  if (!node || !*node || (*node)->headers) return finish(ino);
+  if (!node || !*node || knows(**node)) return finish(ino);
   auto key = tree_->key_of(**node);
-  if (!key) return finish(ino);
-  if ((*node)->kind == BucketNode::Kind::kDirectory) *key += '/';
-  if (!check_any_key(*key)) {
+  if (key && (*node)->kind == BucketNode::Kind::kDirectory) *key += '/';
+  if (!key || !check_any_key(*key)) {
     give_up(ino, kRefusedTerm);
     return finish(ino);
   }
@@ -137,7 +193,7 @@ void BucketHeads::answered(uint64_t ino, const BucketNode& node, const std::stri
   const bool is_dir = node.kind == BucketNode::Kind::kDirectory;
   const bool gone = !head && head.error().code() == Errc::kNotFound;
   if (is_dir && gone) {
-    learn(ino, node, {}, "");  // it is there because of what is below it
+    learn(ino, node, ObjectHead(), "");  // it is there because of what is below it
     return finish(ino);
   }
   if (gone || (head && !is_dir && bare_etag(head->info.etag) != bare_etag(node.etag))) {
@@ -146,53 +202,62 @@ void BucketHeads::answered(uint64_t ino, const BucketNode& node, const std::stri
     return finish(ino);
   }
   if (!head) {
-    const bool refused = head.error().code() == Errc::kPermission;
-    if (refused)
-      log_once_per(std::chrono::hours(1), "attributes of objects",
-                   "the store does not say what objects have for attributes, the listing's are "
-                   "shown: " +
-                       head.error().message());
-    give_up(ino, refused ? kRefusedTerm : kAskAgainTerm);
+    failed(ino, head.error());
     return finish(ino);
   }
-  const auto mode = attrs_of(head->headers).mode;
-  const bool is_link =
-      !is_dir && mode && S_ISLNK(*mode) && head->info.size > 0 && head->info.size <= kLinkTargetMax;
-  if (is_link && options_.ahead) return read_target(ino, node, key, head->headers);
-  learn(ino, node, std::move(head->headers), "");
+  if (options_.ahead && is_link(node.kind, head->info.size, head->headers))
+    return read_target(ino, node, key, *head);
+  learn(ino, node, *head, "");
   finish(ino);
 }
 
-void BucketHeads::read_target(uint64_t ino, const BucketNode& node, const std::string& key,
-                              ObjectHeaders headers) {
-  GetRange range = GetRange::from(0, kLinkTargetMax + 1);
-  range.if_match = node.etag;
-  parts_.store.get(
-      key, range, request_context(),
-      [self = shared_from_this(), ino, node, headers = std::move(headers)](Result<GetResult> got) {
-        std::string target = got ? to_string(got->bytes) : std::string();
-        const bool usable = !target.empty() && target.size() <= kLinkTargetMax &&
-                            target.find('\0') == std::string::npos;
-        self->parts_.executor.submit([self, ino, node, headers, target = usable ? target : ""] {
-          self->learn(ino, node, headers, target);
-          self->finish(ino);
-        });
-      });
+void BucketHeads::failed(uint64_t ino, const Error& error) {
+  if (error.code() == Errc::kCancelled) return;
+  log_once_per(std::chrono::hours(1), "attributes of objects",
+               "the store does not say what attributes objects have, the listing's are shown: " +
+                   error.message());
+  if (error.code() != Errc::kTransient && error.code() != Errc::kTimeout)
+    return give_up(ino, kRefusedTerm);
+  away_until_ = parts_.clock.now() + kAskAgainTerm;
+  drop_waiting({});  // they look again
 }
 
-void BucketHeads::learn(uint64_t ino, const BucketNode& node, ObjectHeaders headers,
+void BucketHeads::read_target(uint64_t ino, const BucketNode& node, const std::string& key,
+                              const ObjectHead& head) {
+  GetRange range = GetRange::from(0, kLinkTargetMax + 1);
+  range.if_match = node.etag;
+  parts_.store.get(key, range, request_context(),
+                   [self = shared_from_this(), ino, node, head](Result<GetResult> got) {
+                     self->parts_.executor.submit([self, ino, node, head, got = std::move(got)] {
+                       if (!got) {
+                         self->failed(ino, got.error());
+                         return self->finish(ino);
+                       }
+                       const std::string target = to_string(got->bytes);
+                       const bool usable = bare_etag(got->etag) == bare_etag(node.etag) &&
+                                           target.size() == node.size &&
+                                           target.find('\0') == std::string::npos;
+                       if (usable)
+                         self->learn(ino, node, head, target);
+                       else
+                         self->give_up(ino, kRefusedTerm);
+                       self->finish(ino);
+                     });
+                   });
+}
+
+void BucketHeads::learn(uint64_t ino, const BucketNode& node, const ObjectHead& head,
                         std::string target) {
-  Status known = fail(Errc::kNoSpace, "the cache has no room for the attributes of more objects");
-  if (check_headers(headers) && tree_->has_room())
-    known = tree_->learn(ino, node.version, std::move(headers), std::move(target));
-  if (known) return;
-  log_once_per(std::chrono::minutes(10), "attributes of objects", known.error().message());
+  Result<BucketTree::Keys> keys =
+      fail(Errc::kNoSpace, "the cache has no room for the attributes of more objects");
+  if (check_headers(head.headers) && tree_->has_room())
+    keys = tree_->learn(ino, node, head, std::move(target));
+  if (keys) return lister_->note_changes(*std::move(keys));
+  log_once_per(std::chrono::minutes(10), "attributes of objects", keys.error().message());
   give_up(ino, kRefusedTerm);
 }
 
 void BucketHeads::finish(uint64_t ino) {
-  if (tree_->memory_bytes() >= options_.memory_bytes)
-    parts_.background.submit([tree = tree_] { (void)tree->checkpoint(); });
   std::vector<Waiter> waiters;
   {
     const std::lock_guard lock(mutex_);
@@ -200,13 +265,6 @@ void BucketHeads::finish(uint64_t ino) {
     waiters = std::move(flight->second);
     flights_.erase(flight);
     --under_way_;
-    if (stopping_) {
-      for (const uint64_t never : std::exchange(waiting_, {})) {
-        const auto other = flights_.find(never);
-        waiters.insert(waiters.end(), other->second.begin(), other->second.end());
-        flights_.erase(other);
-      }
-    }
     if (under_way_ == 0) idle_.notify_all();
   }
   // They look again.

@@ -11,6 +11,7 @@
 // Errors: kTimeout and kCancelled of who waits; what the store refuses is logged and given up.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <map>
 #include <memory>
@@ -33,7 +34,9 @@ class BucketHeads : public std::enable_shared_from_this<BucketHeads> {
   // Ends all requests; when it returned none is under way.
   void stop();
 
-  // Was it asked for a short while ago, in vain?
+  // Is all that is shown of the object known?
+  bool knows(const BucketNode& node) const;
+  // Was it asked for a short while ago in vain, or the store does not answer at all?
   bool given_up(uint64_t ino) const;
   void fetch(const std::vector<uint64_t>& inos, const Context& context, Callback<void> done);
 
@@ -47,8 +50,11 @@ class BucketHeads : public std::enable_shared_from_this<BucketHeads> {
   void answered(uint64_t ino, const BucketNode& node, const std::string& key,
                 Result<ObjectHead> head);
   void read_target(uint64_t ino, const BucketNode& node, const std::string& key,
-                   ObjectHeaders headers);
-  void learn(uint64_t ino, const BucketNode& node, ObjectHeaders headers, std::string target);
+                   const ObjectHead& head);
+  void learn(uint64_t ino, const BucketNode& node, const ObjectHead& head, std::string target);
+  void drop_waiting(const Status& status);
+  void failed(uint64_t ino, const Error& error);
+  bool needs_room();
   void give_up(uint64_t ino, Duration term);
   void finish(uint64_t ino);
   Context request_context() const;
@@ -58,13 +64,15 @@ class BucketHeads : public std::enable_shared_from_this<BucketHeads> {
   const std::shared_ptr<BucketTree> tree_;
   const std::shared_ptr<BucketLister> lister_;
   CancelToken stop_token_;
+  std::atomic<MonotonicTime> away_until_{MonotonicTime::min()};
 
   mutable RankedMutex<Rank::kRemote> mutex_;
   ConditionVariable idle_;
   bool stopping_ = false;                            // protected by mutex_, as is all below
   std::map<uint64_t, std::vector<Waiter>> flights_;  // who waits for each
   std::deque<uint64_t> waiting_;  // for a request; those that somebody waits for come first
-  size_t under_way_ = 0;
+  size_t under_way_ = 0;          // requests, and a checkpoint
+  bool makes_room_ = false;
   std::map<uint64_t, MonotonicTime> given_up_;  // until then
 };
 

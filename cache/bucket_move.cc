@@ -117,6 +117,7 @@ Result<std::string> BucketPublisher::put_copy(const ObjectHead& head, const std:
   PutHow how(PutCondition::kIfAbsent);
   how.headers = head.headers;
   set_moved_from(how.headers, bare_etag(head.info.etag));
+  fit_metadata(how.headers);
   auto etag = put_sync(parts_.store, to, std::move(body), std::move(how), request(head.info.size));
   if (etag) parts_.host.progressed();
   return etag;

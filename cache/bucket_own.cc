@@ -101,22 +101,36 @@ Status BucketTree::update(uint64_t ino, const BucketNode& node) {
   return {};
 }
 
-Status BucketTree::learn(uint64_t ino, const Digest& version, ObjectHeaders headers,
-                         std::string target) {
+Result<BucketTree::Keys> BucketTree::learn(uint64_t ino, const BucketNode& asked,
+                                           const ObjectHead& head, std::string target) {
+  Keys keys;
   const std::lock_guard lock(mutex_);
   TRY_ASSIGN(auto known, node(ino));
-  if (!known || known->version != version || known->headers) return {};
-  known->headers = std::move(headers);
+  const bool is_same = known && known->version == asked.version && known->etag == asked.etag &&
+                       known->mtime_ns == asked.mtime_ns;
+  if (!is_same || (known->headers && !known->headers_asked)) return keys;
+  const bool is_dir = known->kind == BucketNode::Kind::kDirectory;
+  if (is_dir) known->etag = stamp_of(head.info);
+  known->headers = head.headers;
   known->headers_asked = true;
   known->target = std::move(target);
   put_node(ino, *known);
-  if (known->target.empty()) return {};
+  if (is_dir) return keys;
   TRY_ASSIGN(const std::string name, shown_as(ino, *known));
   TRY_ASSIGN(auto there, entry(known->parent, name));
-  if (!there || there->ino != ino) return {};
-  there->is_link = true;
+  if (!there || there->ino != ino || there->is_link == !known->target.empty()) return keys;
+  there->is_link = !known->target.empty();
   put_entry(known->parent, name, *there);
-  return {};
+  keys.push_back(dirent_key(known->parent, name));
+  keys.push_back(inode_key(ino));
+  return keys;
+}
+
+// Empty when there is none.
+std::string BucketTree::stamp_of(const ObjectInfo& info) {
+  constexpr int64_t kStampSecond = 1'000'000'000;  // a head says no more
+  if (info.etag.empty()) return {};
+  return std::string(bare_etag(info.etag)) + "@" + std::to_string(info.mtime_ns / kStampSecond);
 }
 
 Result<BucketTree::Keys> BucketTree::drop(uint64_t ino) {

@@ -65,6 +65,7 @@ Status BucketPublisher::run() {
 Context BucketPublisher::request(uint64_t bytes) const {
   Context context;
   context.cancel = context_.cancel;
+  context.trouble = context_.trouble;
   const auto slowly = std::chrono::seconds(bytes / kLeastBytesPerSecond);
   context.deadline = Deadline::after(parts_.clock, options_.io_timeout + slowly);
   return context;
@@ -207,25 +208,44 @@ Status BucketPublisher::collect_directory_records() {
   return mark_empty_directories();
 }
 
+// Of the directory's own object; nullopt: there is none.
+Result<std::optional<ObjectHeaders>> BucketPublisher::marker_headers(const BucketNode& node,
+                                                                     const std::string& key) const {
+  if (node.headers && !node.headers_asked) return node.headers;
+  const auto head = head_sync(parts_.store, key, request());
+  if (!head && head.error().code() == Errc::kNotFound) return std::optional<ObjectHeaders>();
+  TRY(head);
+  return std::optional(head->headers);
+}
+
 // Of a directory that is there: its times are only known here, mode and owner go to its object.
 Status BucketPublisher::note_directory(uint64_t ino, const InodeRecord& record) {
   TRY_ASSIGN(auto node, parts_.tree.node(ino));
   if (!node) return {};
   ObjectAttrs known;
-  if (node->headers) known = attrs_of(*node->headers);
+  if (was_shown(*node)) known = attrs_of(*node->headers);
   TRY_ASSIGN(const std::string key, parts_.tree.prefix_of(ino));
   const bool is_root = ino == BucketTree::kRoot;  // what it is stays in this cache
-  const bool writable = check_key(key).has_value();
-  const bool differs = known.mode.value_or(S_IFDIR | 0755) != record.mode ||
-                       known.uid.value_or(options_.uid) != record.uid ||
-                       known.gid.value_or(options_.gid) != record.gid;
+  InodeRecord shown;
+  shown.mode = S_IFDIR | (known.mode.value_or(0755) & 07777);
+  shown.uid = known.uid.value_or(options_.uid);
+  shown.gid = known.gid.value_or(options_.gid);
+  shown.mtime = record.mtime;  // of no directory is it kept
+  const bool differs =
+      shown.mode != record.mode || shown.uid != record.uid || shown.gid != record.gid;
   node->mtime_ns = record.mtime;
-  if (differs && (writable || is_root)) {
+  if (differs && is_root) {
     if (!node->headers) node->headers.emplace();
+    set_changed_attrs(*node->headers, record, shown);
+  } else if (differs && check_key(key)) {
+    TRY_ASSIGN(auto headers, marker_headers(*node, key));
+    if (!headers) headers.emplace();
+    set_changed_attrs(*headers, record, shown);
+    fit_metadata(*headers);
+    TRY(put_marker(key, headers));
+    node->headers = std::move(headers);
     node->headers_asked = false;
-    set_attrs(*node->headers, record);
-    if (!is_root) TRY(put_marker(key, node->headers));
-    node->has_marker = !is_root;
+    node->has_marker = true;
   }
   return parts_.tree.update(ino, *node);
 }
@@ -460,9 +480,10 @@ Status BucketPublisher::mark_empty_directories() {
     TRY_ASSIGN(auto node, parts_.tree.node(dir));
     TRY_ASSIGN(const auto names, parts_.tree.entries(dir, "", 1));
     if (!node || node->has_marker || !names.empty()) continue;
-    TRY_ASSIGN(const std::string key, parts_.tree.key_of(*node));
-    if (!check_key(key + "/")) continue;
-    TRY(put_marker(key + "/", node->headers));
+    TRY_ASSIGN(const std::string key, parts_.tree.prefix_of(dir));
+    if (!check_key(key)) continue;
+    TRY_ASSIGN(const auto there, marker_headers(*node, key));
+    if (!there || (node->headers && !node->headers_asked)) TRY(put_marker(key, there));
     node->has_marker = true;
     TRY(parts_.tree.update(dir, *node));
   }

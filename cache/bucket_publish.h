@@ -42,7 +42,8 @@ class BucketPublisher {
     std::string host;                   // for the names of conflict copies
     bool honours_if_match = true;       // else the store is asked before each put
     bool directories_are_real = false;  // they stay when their objects go
-    uint32_t uid = 0, gid = 0;          // of directories that nobody said more of
+    uint32_t uid = 0, gid = 0;          // shown of what nobody said more of
+    bool full_attrs = false;            // what objects say was shown
   };
   struct Parts {
     ObjectStore& store;
@@ -130,10 +131,15 @@ class BucketPublisher {
   Context request(uint64_t bytes = 0) const;
   Status put_marker(const std::string& key, const std::optional<ObjectHeaders>& headers);
   void noted(BucketTree::Keys keys);
+  Result<std::optional<ObjectHeaders>> marker_headers(const BucketNode& node,
+                                                      const std::string& key) const;
 
   // bucket_put.cc: one object
   Status publish_file(File& file);
   Result<Source> source_of(File& file);
+  ObjectHeaders headers_for(const File& file, const Source& source) const;
+  bool was_shown(const BucketNode& node) const;
+  void find_target(File& file) const;
   Result<std::string> put_file(File& file, Source& source, ObjectHeaders& headers);
   std::optional<Lsn> own_lsn(const File& file, const ObjectHead& head) const;
   std::string mark_beside(const File& file) const;

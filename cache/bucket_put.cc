@@ -19,12 +19,6 @@ namespace {
 constexpr int kAttempts = 5;
 constexpr uint64_t kKeptBytesMax = 32ULL << 20;  // of one object, assembled once more for the cache
 
-ObjectAttrs attrs_of_record(const InodeRecord& record) {
-  ObjectHeaders headers;
-  set_attrs(headers, record);
-  return attrs_of(headers);
-}
-
 // "a.conflict-20260102T030405Z-node.txt": what opens the one opens the other.
 std::string name_beside(const std::string& name, int64_t now_ns, const std::string& host) {
   const std::time_t seconds = now_ns / 1'000'000'000;
@@ -72,13 +66,43 @@ Result<BucketPublisher::Source> BucketPublisher::source_of(File& file) {
   return source;
 }
 
-Status BucketPublisher::publish_file(File& file) {
-  TRY_ASSIGN(Source source, source_of(file));
+// Was what the object says of itself what people saw here?
+bool BucketPublisher::was_shown(const BucketNode& node) const {
+  return node.headers && (options_.full_attrs || !node.headers_asked);
+}
+
+// What the object has, and what was set here. Attributes that only stood in for what nobody asked
+// for are not set.
+ObjectHeaders BucketPublisher::headers_for(const File& file, const Source& source) const {
+  ObjectHeaders headers = source.headers;
+  if (file.before && !was_shown(*file.before)) {
+    InodeRecord shown;
+    shown.mode = S_IFREG | 0644;
+    shown.uid = options_.uid;
+    shown.gid = options_.gid;
+    shown.mtime = file.before->mtime_ns;
+    set_changed_attrs(headers, file.record, shown);
+  } else {
+    set_attrs(headers, file.record);
+  }
   const auto xattrs = xattrs_.find(file.ino);
-  const bool only_attrs = xattrs == xattrs_.end() && file.before && !file.moves &&
-                          file.frozen == nullptr && file.record.type() == FileType::kRegular;
+  if (xattrs == xattrs_.end()) return headers;
+  for (const bool removing : {true, false})
+    for (const auto& [name, value] : xattrs->second)
+      if (value.has_value() != removing && !set_object_xattr(headers, name, value))
+        log_warn("'{}' has more metadata than objects can have: {} is not kept", file.to.key, name);
+  return headers;
+}
+
+Status BucketPublisher::publish_file(File& file) {
+  find_target(file);
+  TRY_ASSIGN(Source source, source_of(file));
+  ObjectHeaders headers = headers_for(file, source);
+  const bool only_attrs = file.before && !file.moves && file.frozen == nullptr &&
+                          file.record.type() == FileType::kRegular;
   if (only_attrs) {
-    const bool same = attrs_of(source.headers) == attrs_of_record(file.record);
+    const bool same = headers.metadata == source.headers.metadata &&
+                      headers.content_type == source.headers.content_type;
     if (source.changed || source.gone) {
       log_info("'{}' was changed by somebody else before its attributes were: theirs stay",
                file.to.key);
@@ -97,16 +121,23 @@ Status BucketPublisher::publish_file(File& file) {
     file.moves = false;
     return {};
   }
-  ObjectHeaders headers = source.headers;
-  set_attrs(headers, file.record);
-  if (xattrs != xattrs_.end())
-    for (const auto& [name, value] : xattrs->second)
-      if (!set_object_xattr(headers, name, value))
-        log_warn("'{}' has more metadata than objects can have: {} is not kept", file.to.key, name);
   set_writer(headers, {options_.cache_id, file.ino, file.lsn});
+  fit_metadata(headers);
   auto etag = put_file(file, source, headers);
   if (!etag) return tl::unexpected<Error>(std::move(etag).error().wrap("'" + file.to.key + "'"));
   return note_put(file, source, *std::move(etag), std::move(headers));
+}
+
+// Of a symbolic link.
+void BucketPublisher::find_target(File& file) const {
+  if (file.record.type() != FileType::kSymlink) return;
+  if (const auto* target = std::get_if<ByteVec>(&file.record.body)) {
+    file.target = to_string(*target);
+  } else if (const auto* block = std::get_if<Cid>(&file.record.body)) {
+    for (const auto& [digest, bytes] : batch_.blocks)
+      if (digest == block->digest()) file.target = to_string(bytes);
+  }
+  if (file.target.empty() && file.before) file.target = file.before->target;
 }
 
 // The record of an object that we put and did not hear of. What we know of is not that: who keeps
@@ -192,13 +223,6 @@ Result<Body> BucketPublisher::body_of(File& file, const Source& source,
                                       std::vector<std::string>& beside) {
   Body body;
   if (file.record.type() == FileType::kSymlink) {
-    if (const auto* target = std::get_if<ByteVec>(&file.record.body)) {
-      file.target = to_string(*target);
-    } else if (const auto* block = std::get_if<Cid>(&file.record.body)) {
-      for (const auto& [digest, bytes] : batch_.blocks)
-        if (digest == block->digest()) file.target = to_string(bytes);
-    }
-    if (file.target.empty() && file.before) file.target = file.before->target;
     body.add(Buffer::copy(file.target));
     return body;
   }

@@ -149,7 +149,7 @@ Result<std::optional<Cid>> BucketRemote::inode_value(uint64_t ino, Missing& miss
   if (!node && is_own_ino(ino)) return std::optional<Cid>();
   if (!node) return replaced();
   const bool full = options_.view.full_attrs && ino != BucketTree::kRoot;
-  if (full && !node->headers && !heads_->given_up(ino)) return must_be_asked(ino, missing);
+  if (full && !heads_->knows(*node) && !heads_->given_up(ino)) return must_be_asked(ino, missing);
   ObjectAttrs attrs;
   // What was only looked up for an xattr shows no other attributes all of a sudden.
   if (node->headers && (full || !node->headers_asked)) attrs = attrs_of(*node->headers);
@@ -250,8 +250,14 @@ Result<std::vector<TreeEntry>> BucketRemote::scan_names(uint64_t dir, std::strin
   TRY_ASSIGN(const auto names, tree_->entries(dir, from, limit));
   std::vector<TreeEntry> out;
   out.reserve(names.size());
-  for (const auto& [name, entry] : names)
+  for (const auto& [name, entry] : names) {
+    // Is it a symbolic link?
+    if (options_.view.full_attrs && !entry.is_dir && !heads_->given_up(entry.ino)) {
+      TRY_ASSIGN(const auto node, tree_->node(entry.ino));
+      if (node && !heads_->knows(*node)) return must_be_asked(entry.ino, missing);
+    }
     out.push_back({dirent_key(dir, name), dirent_value(entry)});
+  }
   return out;
 }
 
@@ -493,6 +499,7 @@ Result<PublishedState> BucketRemote::publish(const PublishBatch& batch, PublishH
     options.honours_if_match = *honours;
     options.directories_are_real = !options_.view.probe_names;
     options.uid = options_.view.uid;
+    options.full_attrs = options_.view.full_attrs;
     options.gid = options_.view.gid;
     if (!waiting_) waiting_ = std::make_unique<ThreadExecutor>("objects", options.threads);
     BucketPublisher publisher({parts_.store, parts_.clock, *waiting_, *tree_, *lister_, host},

@@ -214,6 +214,21 @@ Result<BucketTree::Keys> BucketTree::note_page(uint64_t dir, const std::string& 
   return keys;
 }
 
+// It says that there is a directory, and what that is like.
+Status BucketTree::note_marker(uint64_t dir, const ObjectInfo& info, Keys& keys) {
+  TRY_ASSIGN(auto directory, node(dir));
+  std::string stamp = stamp_of(info);
+  if (dir == kRoot || !directory || directory->etag == stamp) return {};
+  directory->etag = std::move(stamp);
+  if (directory->headers_asked) {
+    directory->headers.reset();
+    directory->headers_asked = false;
+    keys.push_back(inode_key(dir));
+  }
+  put_node(dir, *directory);
+  return {};
+}
+
 Status BucketTree::note_object(uint64_t dir, std::string_view part, const ObjectInfo& info,
                                Keys& keys) {
   BucketNode node;
@@ -223,7 +238,7 @@ Status BucketTree::note_object(uint64_t dir, std::string_view part, const Object
   node.etag = info.etag;
   node.part = std::string(part);
   if (part.empty()) {
-    if (info.size == 0) return {};  // it only says that there is a directory
+    if (info.size == 0) return note_marker(dir, info, keys);
     node.kind = BucketNode::Kind::kMarker;
     return put_file(dir, std::string(kMarkerName), std::move(node), keys);
   }
@@ -246,6 +261,7 @@ Status BucketTree::put_file(uint64_t dir, const std::string& name, BucketNode no
       known->mtime_ns = node.mtime_ns;
       // Who only changes metadata copies an object onto itself, and its etag stays.
       if (known->headers_asked) known->headers.reset();
+      known->headers_asked = false;
       put_node(there->ino, *known);
       // Of what was written here the time is in its headers.
       if (!known->headers) keys.push_back(inode_key(there->ino));

@@ -47,8 +47,8 @@ struct BucketNode {
   Kind kind = Kind::kFile;
   uint64_t parent = 0;
   uint64_t size = 0;
-  int64_t mtime_ns = 0;  // of a directory: when it was first seen, or changed here
-  std::string etag;
+  int64_t mtime_ns = 0;                  // of a directory: when it was first seen, or changed here
+  std::string etag;                      // of a directory: which version of its own object
   std::string part;                      // of the key; empty for the root and a marker
   Digest version{};                      // its first half: names the version
   Lsn lsn = 0;                           // of this cache's records that the object contains
@@ -132,9 +132,10 @@ class BucketTree {
   Result<Keys> place(uint64_t dir, const std::string& name, uint64_t ino, BucketNode node);
   // The same, for an inode that is there: it knows something else of it.
   Status update(uint64_t ino, const BucketNode& node);
-  // What the object says of itself, and what a link points to, unless it is another version by now.
-  // Nothing happens when that is known.
-  Status learn(uint64_t ino, const Digest& version, ObjectHeaders headers, std::string target);
+  // What the object says of itself, and what a link points to, unless it is another one by now than
+  // when it was `asked`, or we wrote it.
+  Result<Keys> learn(uint64_t ino, const BucketNode& asked, const ObjectHead& head,
+                     std::string target);
   // It is not in the bucket any more.
   Result<Keys> drop(uint64_t ino);
   // The name under which the inode is shown where its node says that it is; empty: under none.
@@ -157,6 +158,8 @@ class BucketTree {
  private:
   // The caller of these holds mutex_.
   Result<uint64_t> next_ino();
+  static std::string stamp_of(const ObjectInfo& info);
+  Status note_marker(uint64_t dir, const ObjectInfo& info, Keys& keys);
   Status note_object(uint64_t dir, std::string_view part, const ObjectInfo& info, Keys& keys);
   Status note_dir(uint64_t dir, std::string_view part, Keys& keys);
   Status put_file(uint64_t dir, const std::string& name, BucketNode node, Keys& keys);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "cache/format/records.h"
 
@@ -26,7 +27,9 @@ class Folder {
   Status add(const Change& change, Lsn lsn) {
     for (const Effect& effect : change.effects) {
       if (const auto* put = std::get_if<PutKey>(&effect)) {
-        edits_[put->key] = {put->key, put->value, lsn};
+        const bool is_first =
+            edits_.insert_or_assign(put->key, TreeEdit{put->key, put->value, lsn}).second;
+        if (is_first && !put->value) lost_.insert(put->key);
       } else if (const auto* data = std::get_if<WriteData>(&effect)) {
         TRY(write(data->inode, data->offset, data->length, Extent::at_ref(data->ref), lsn));
         written_bytes_ += data->length;
@@ -52,13 +55,12 @@ class Folder {
     return {};
   }
 
-  // A directory gets a name that these records took from something else.
+  // A directory gets a name that something had before these records, which took it away.
   Result<bool> reuses_name(const Change& change) const {
     for (const Effect& effect : change.effects) {
       const auto* put = std::get_if<PutKey>(&effect);
       if (put == nullptr || !put->value) continue;
-      const auto before = edits_.find(put->key);
-      if (before == edits_.end() || before->second.value) continue;
+      if (!lost_.contains(put->key)) continue;
       TRY_ASSIGN(const RecordKey key, parse_key(put->key));
       if (key.kind != KeyKind::kDirent) continue;
       TRY_ASSIGN(const Dirent dirent, Dirent::decode(put->value->payload()));
@@ -134,6 +136,7 @@ class Folder {
   uint64_t written_bytes_ = 0;
   uint64_t records_ = 0;
   std::map<std::string, TreeEdit> edits_;
+  std::set<std::string> lost_;  // keys that were there before and are not any more
   std::map<uint64_t, FoldedFile> files_;
   std::map<Digest, Buffer> blocks_;
   std::vector<uint32_t> groups_;

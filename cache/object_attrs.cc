@@ -1,6 +1,7 @@
 #include "cache/object_attrs.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -21,6 +22,8 @@ constexpr const char* kGid = "gid";
 constexpr const char* kMtime = "mtime";
 constexpr const char* kWriter = "cairn-writer";
 constexpr const char* kMovedFrom = "cairn-moved-from";
+// Those that can be done without come first.
+constexpr std::array<std::string_view, 6> kOwn{kMovedFrom, kWriter, kGid, kUid, kMtime, kMode};
 
 const std::string* find_metadata(const ObjectHeaders& headers, std::string_view name) {
   for (const auto& [there, value] : headers.metadata)
@@ -49,6 +52,20 @@ std::optional<T> parse_number(std::string_view text, int base = 10) {
 std::optional<uint32_t> number_in(const ObjectHeaders& headers, std::string_view name) {
   const std::string* text = find_metadata(headers, name);
   return text == nullptr ? std::nullopt : parse_number<uint32_t>(*text);
+}
+
+// s3fs writes a mode in decimal ("33188"), rclone in octal ("100644"). What has a type of file in
+// decimal is that; without one nobody means decimal.
+std::optional<uint32_t> parse_mode(std::string_view text) {
+  constexpr uint32_t kMost = 0177777;
+  static constexpr std::array<uint32_t, 7> kTypes{S_IFREG, S_IFDIR,  S_IFLNK, S_IFIFO,
+                                                  S_IFCHR, S_IFSOCK, S_IFBLK};
+  const auto decimal = parse_number<uint32_t>(text);
+  const auto is_type = [&](uint32_t type) { return (*decimal & S_IFMT) == type; };
+  if (decimal && *decimal <= kMost && std::any_of(kTypes.begin(), kTypes.end(), is_type))
+    return decimal;
+  const auto octal = parse_number<uint32_t>(text, 8);
+  return octal && *octal <= kMost ? octal : std::nullopt;
 }
 
 // "1700000000", "1700000000.123456789"; further digits are cut.
@@ -146,7 +163,7 @@ constexpr std::array<Ending, 57> kEndings{{
 
 ObjectAttrs attrs_of(const ObjectHeaders& headers) {
   ObjectAttrs attrs;
-  attrs.mode = number_in(headers, kMode);
+  if (const std::string* mode = find_metadata(headers, kMode)) attrs.mode = parse_mode(*mode);
   attrs.uid = number_in(headers, kUid);
   attrs.gid = number_in(headers, kGid);
   if (const std::string* mtime = find_metadata(headers, kMtime))
@@ -159,6 +176,14 @@ void set_attrs(ObjectHeaders& headers, const InodeRecord& record) {
   put_metadata(headers, kUid, std::to_string(record.uid));
   put_metadata(headers, kGid, std::to_string(record.gid));
   put_metadata(headers, kMtime, format_time(record.mtime));
+}
+
+void set_changed_attrs(ObjectHeaders& headers, const InodeRecord& record,
+                       const InodeRecord& shown) {
+  if (record.mode != shown.mode) put_metadata(headers, kMode, std::to_string(record.mode));
+  if (record.uid != shown.uid) put_metadata(headers, kUid, std::to_string(record.uid));
+  if (record.gid != shown.gid) put_metadata(headers, kGid, std::to_string(record.gid));
+  if (record.mtime != shown.mtime) put_metadata(headers, kMtime, format_time(record.mtime));
 }
 
 std::optional<ObjectWriter> writer_of(const ObjectHeaders& headers) {
@@ -197,9 +222,29 @@ void set_moved_from(ObjectHeaders& headers, std::string_view etag) {
   put_metadata(headers, kMovedFrom, std::string(etag));
 }
 
+bool is_own_metadata(std::string_view name) {
+  return std::find(kOwn.begin(), kOwn.end(), name) != kOwn.end();
+}
+
+// Some stores count the prefix that a name travels with, too; what is no ASCII travels encoded.
+uint64_t metadata_bytes(std::string_view name, std::string_view value) {
+  constexpr uint64_t kPrefix = 11;
+  const bool plain =
+      std::all_of(value.begin(), value.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  return kPrefix + name.size() + (plain ? value.size() : 2 * value.size() + 16);
+}
+
+void fit_metadata(ObjectHeaders& headers) {
+  constexpr uint64_t kMetadataMax = 2048;  // of Amazon S3
+  for (const std::string_view name : kOwn) {
+    uint64_t bytes = 0;
+    for (const auto& [each, value] : headers.metadata) bytes += metadata_bytes(each, value);
+    if (bytes <= kMetadataMax) return;
+    std::erase_if(headers.metadata, [name](const auto& each) { return each.first == name; });
+  }
+}
+
 int refuse_object_xattr(std::string_view name, std::string_view value) {
-  static constexpr std::array<std::string_view, 6> kOwn{kMode,  kUid,    kGid,
-                                                        kMtime, kWriter, kMovedFrom};
   const bool is_type = name == kTypeXattr;
   if (!is_type && !name.starts_with(kMetaXattr))
     return name.starts_with("user.s3.") ? EPERM : ENOTSUP;
@@ -208,7 +253,7 @@ int refuse_object_xattr(std::string_view name, std::string_view value) {
     headers.content_type = value;
   } else {
     const std::string_view key = name.substr(kMetaXattr.size());
-    if (std::find(kOwn.begin(), kOwn.end(), key) != kOwn.end()) return EPERM;
+    if (is_own_metadata(key)) return EPERM;
     headers.metadata.emplace_back(key, value);
   }
   const bool trims = value.starts_with(' ') || value.ends_with(' ');
@@ -228,26 +273,28 @@ std::optional<std::string> object_xattr(const ObjectHeaders& headers, std::strin
 std::vector<std::string> object_xattrs(const ObjectHeaders& headers) {
   std::vector<std::string> names{std::string(kTypeXattr)};
   for (const auto& [name, value] : headers.metadata)
-    names.push_back(std::string(kMetaXattr) + name);
+    if (std::string xattr = std::string(kMetaXattr) + name; valid_xattr_name(xattr))
+      names.push_back(std::move(xattr));
   std::sort(names.begin(), names.end());
   return names;
 }
 
 bool set_object_xattr(ObjectHeaders& headers, std::string_view name,
                       const std::optional<std::string>& value) {
-  constexpr size_t kMetadataBytesMax = 2048;  // of Amazon S3
   if (name == kTypeXattr) {
     headers.content_type = value.value_or("");
     return true;
   }
   const std::string_view key = name.substr(kMetaXattr.size());
-  ObjectHeaders changed = headers;
-  std::erase_if(changed.metadata, [key](const auto& each) { return each.first == key; });
-  if (value) changed.metadata.emplace_back(key, *value);
-  size_t bytes = 0;
-  for (const auto& [each, text] : changed.metadata) bytes += each.size() + text.size();
-  if (value && bytes > kMetadataBytesMax) return false;
-  headers = std::move(changed);
+  if (!value) {
+    std::erase_if(headers.metadata, [key](const auto& each) { return each.first == key; });
+    return true;
+  }
+  uint64_t bytes = metadata_bytes(key, *value);
+  for (const auto& [each, text] : headers.metadata)
+    if (each != key && !is_own_metadata(each)) bytes += metadata_bytes(each, text);
+  if (bytes > kUserMetadataMax) return false;
+  put_metadata(headers, key, *value);
   return true;
 }
 

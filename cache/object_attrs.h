@@ -31,6 +31,10 @@ struct ObjectAttrs {
 ObjectAttrs attrs_of(const ObjectHeaders& headers);
 // Sets the attributes of the record; what else the headers hold stays.
 void set_attrs(ObjectHeaders& headers, const InodeRecord& record);
+// The same of those that are others than was shown: the object may have ones that nobody looked at.
+void set_changed_attrs(ObjectHeaders& headers, const InodeRecord& record, const InodeRecord& shown);
+// Stores take 2 KiB of metadata. Takes away of our own what is too much, the least needed first.
+void fit_metadata(ObjectHeaders& headers);
 
 struct ObjectWriter {
   Uuid cache{};
@@ -52,10 +56,14 @@ inline constexpr std::string_view kTypeXattr = "user.s3.content-type";
 int refuse_object_xattr(std::string_view name, std::string_view value);
 std::optional<std::string> object_xattr(const ObjectHeaders& headers, std::string_view name);
 std::vector<std::string> object_xattrs(const ObjectHeaders& headers);  // in order
-// Sets one, or takes it away. False when stores take no more metadata (2 KiB); then nothing is
+// Sets one, or takes it away. False when there would be more than kUserMetadataMax; then nothing is
 // done.
 bool set_object_xattr(ObjectHeaders& headers, std::string_view name,
                       const std::optional<std::string>& value);
+// What a pair counts for, and how much there may be beside our own, which has room then.
+uint64_t metadata_bytes(std::string_view name, std::string_view value);
+inline constexpr uint64_t kUserMetadataMax = 1600;
+bool is_own_metadata(std::string_view name);
 
 // By the ending of a name; empty when it is none of the known ones.
 std::string_view content_type_of(std::string_view name);

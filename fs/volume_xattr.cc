@@ -113,12 +113,31 @@ Status Volume::setxattr(Ino ino, std::string_view name, Bytes value, int flags,
   if ((flags & XATTR_CREATE) != 0 && present) return fail_errno(EEXIST, std::string(name));
   if ((flags & XATTR_REPLACE) != 0 && !present) return fail_errno(ENODATA, std::string(name));
   if (removed_record(ino)) return fail_errno(ENOENT, "the file was removed");
+  if (only_objects()) TRY(check_metadata_room(ino, name, value, need));
   Draft change;
   change.time_ns = engine_.clock().wall_ns();
   put_xattr(change, ino, name, value);
   record.ctime = change.time_ns;
   put_inode(change, ino, record);
   return commit(change, {});
+}
+
+// What is acknowledged here must fit when the object is put.
+Status Volume::check_metadata_room(Ino ino, std::string_view name, Bytes value, Need& need) {
+  if (!name.starts_with(kMetaXattr)) return {};
+  const std::string prefix = xattr_prefix(ino);
+  uint64_t total = metadata_bytes(name.substr(kMetaXattr.size()), as_chars(value));
+  TRY_ASSIGN(const auto range, engine_.scan(prefix, prefix_end(prefix), 4096, need));
+  for (const TreeEntry& entry : range.entries) {
+    const std::string_view there = std::string_view(entry.key).substr(prefix.size());
+    if (there == name || !there.starts_with(kMetaXattr)) continue;
+    const std::string_view key = there.substr(kMetaXattr.size());
+    if (is_own_metadata(key)) continue;
+    TRY_ASSIGN(const Buffer text, stored_xattr(ino, there, need));
+    total += metadata_bytes(key, as_chars(text));
+  }
+  if (total <= kUserMetadataMax) return {};
+  return fail_errno(ENOSPC, "an object has no room for more metadata");
 }
 
 Status Volume::removexattr(Ino ino, std::string_view name, Need& need) {

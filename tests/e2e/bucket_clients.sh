@@ -269,7 +269,7 @@ run_video() {
     prefix="$1-$file-"
     size=$(stat -c %s "$T/video/$file.mp4")
     check video-mounts view "$1-$file" || return
-    fetches_less ffprobe 4 "$size" same_probe "$T/video/$file.mp4" "$mnt/video/$file.mp4"
+    fetches_less ffprobe 10 "$size" same_probe "$T/video/$file.mp4" "$mnt/video/$file.mp4"
     fetches_less ffmpeg-seeks 4 "$size" same_frames "$T/video/$file.mp4" "$mnt/video/$file.mp4" 45.5
     clip "$T/video/$file.mp4" "$T/clip.mp4"
     fetches_less ffmpeg-transcodes 10 "$size" clip "$mnt/video/$file.mp4" "$mnt/clip.mp4"
@@ -319,7 +319,7 @@ run_table() {
   check evict cairn evict "$mnt/table.parquet"
   fetches_less pandas-one-row 50 "$size" table row "$mnt/table.parquet"
   check evict-again cairn evict "$mnt/table.parquet"
-  fetches_less pyarrow-one-group 3 "$size" table group "$mnt/table.parquet"
+  fetches_less pyarrow-one-group 2 "$size" table group "$mnt/table.parquet"
   check pandas-writes table write "$mnt/written.parquet"
   table write "$T/written.parquet"
   check pandas-flush cairn flush "$mnt"

@@ -182,10 +182,65 @@ TEST_CASE("what metadata cannot be is refused") {
   CHECK(refused("user.s3.meta.x", " blank") == EINVAL);
   CHECK(refused("user.other", "x") == ENOTSUP);
   CHECK(set_xattr(w, "d", "user.s3.meta.x", "y").error().sys_errno() == ENOTSUP);
-  // More than a store takes: all that fits is kept, and nothing else is held back.
+  // No more than a store takes.
   REQUIRE(set_xattr(w, "f", "user.s3.meta.a", std::string(1500, 'a')));
-  REQUIRE(set_xattr(w, "f", "user.s3.meta.b", std::string(1500, 'b')));
+  CHECK(refused("user.s3.meta.b", std::string(1500, 'b')) == ENOSPC);
+  REQUIRE(w.mount.run([&, ino = w.find("f")](Volume& v, Need& n) {
+    return v.removexattr(ino, "user.s3.meta.a", n);
+  }));
+  CHECK(refused("user.s3.meta.0", std::string(1500, 'b')) == 0);
   w.flush();
-  CHECK(object_xattr(w.head("f").headers, "user.s3.meta.a").has_value());
-  CHECK_FALSE(object_xattr(w.head("f").headers, "user.s3.meta.b").has_value());
+  CHECK_FALSE(object_xattr(w.head("f").headers, "user.s3.meta.a").has_value());
+  CHECK(object_xattr(w.head("f").headers, "user.s3.meta.0").has_value());
+}
+
+TEST_CASE("what only stood in for attributes that nobody looked at is not written") {
+  Writer w;
+  w.put_by_other("f", "bytes", headers_of(S_IFREG | 0600, 42, 7, "5"));
+  w.put_by_other("d/", "", headers_of(S_IFDIR | 0700, 42, 7, "5"));
+  w.list("d");
+  REQUIRE(set_xattr(w, "f", "user.s3.meta.taste", "sweet"));
+  w.write("d/new", "x");
+  w.flush();
+  const ObjectAttrs attrs = attrs_of(w.head("f").headers);
+  CHECK(attrs.mode == (S_IFREG | 0600));
+  CHECK(attrs.uid == 42);
+  CHECK(attrs.mtime_ns == 5'000'000'000);
+  CHECK(attrs_of(w.head("d/").headers).mode == (S_IFDIR | 0700));
+  w.unlink("d/new");
+  w.flush();
+  CHECK(attrs_of(w.head("d/").headers).mode == (S_IFDIR | 0700));
+}
+
+TEST_CASE("names of metadata that are no xattrs hold nothing back") {
+  FullWriter w;
+  ObjectHeaders headers;
+  headers.metadata = {{std::string(250, 'n'), "x"}, {std::string(1500, 'm'), "y"}};
+  w.put_by_other("f", "bytes", headers);
+  CHECK(xattrs(w, "f") ==
+        std::vector<std::string>{"user.s3.content-type", "user.s3.etag", "user.s3.key"});
+  w.write("f", "other");
+  w.flush();
+  CHECK(object_xattr(w.head("f").headers, "user.s3.meta." + std::string(250, 'n')) == "x");
+  w.unlink("f");
+  w.flush();
+  CHECK(w.keys().empty());
+}
+
+TEST_CASE("a directory whose object changed shows what it has now") {
+  FullWriter w;
+  w.put_by_other("d/", "", headers_of(S_IFDIR | 0700, 1, 1, "5"));
+  w.put_by_other("d/f", "x");
+  CHECK(w.attr("d").mode == (S_IFDIR | 0700));
+  w.list("d");
+  const uint64_t heads = w.heads();
+  CHECK(w.attr("d").mode == (S_IFDIR | 0700));
+  CHECK(w.heads() == heads);
+  REQUIRE(w.mount.close());
+  w.mount.options.objects->metadata_ttl = std::chrono::seconds(1);
+  w.open("/full");
+  w.let_ttl_pass();
+  w.put_by_other("d/", "", headers_of(S_IFDIR | 0750, 1, 1, "5"));
+  w.list("d");
+  CHECK(w.attr("d").mode == (S_IFDIR | 0750));
 }

@@ -520,64 +520,6 @@ TEST_CASE("what objects cannot be is refused") {
   CHECK(xattr.error().sys_errno() == ENOTSUP);
 }
 
-TEST_CASE("what is set of the mounted directory itself stays, and is no object") {
-  Writer w;
-  w.write("f", "x");
-  const auto attr = [&w] {
-    return w.mount.run([](Volume& v, Need& n) { return v.getattr(kRootIno, n); });
-  };
-  CHECK(attr()->mtime > 0);
-  AttrChange change;
-  change.mode = 0700;
-  change.mtime = 1'577'836'800'000'000'000;
-  w.must([&](Volume& v, Need& n) { return v.setattr(kRootIno, change, n); });
-  w.flush();
-  CHECK(attr()->mode == (S_IFDIR | 0700));
-  CHECK(attr()->mtime == 1'577'836'800'000'000'000);
-  CHECK(w.keys() == Keys{"f"});
-  REQUIRE(w.mount.close());
-  w.open();
-  CHECK(attr()->mode == (S_IFDIR | 0700));
-}
-
-TEST_CASE("a key that is only read holds nothing else back") {
-  Writer w;
-  w.put("a//b", "old b");
-  w.put("a//gone", "old gone");
-  w.put("c/./d", "old d");
-  w.write("a/%key%/b", "new b");
-  w.mkdir("a/%key%/dir");
-  w.write("a/%key%/dir/e", "e");
-  w.rename("c/%key%./d", "moved");
-  w.unlink("a/%key%/gone");
-  w.write("plain", "plain");
-  w.flush();
-  std::map<std::string, std::string> below_top;
-  for (const auto& [key, bytes] : w.bucket()) {
-    if (!key.starts_with("recovered-")) below_top.emplace(key, bytes);
-  }
-  CHECK(below_top == std::map<std::string, std::string>{{"a//b", "old b"},
-                                                        {"a//gone", "old gone"},
-                                                        {"c/./d", "old d"},
-                                                        {"moved", "old d"},
-                                                        {"plain", "plain"}});
-  std::set<std::string> recovered;
-  for (const auto& [key, bytes] : w.bucket())
-    if (key.starts_with("recovered-") && !key.ends_with('/')) recovered.insert(bytes);
-  CHECK(recovered == std::set<std::string>{"new b", "e"});
-}
-
-TEST_CASE("a name that something leaves can be a directory's at once") {
-  Writer w;
-  w.write("f", "in itself");
-  w.flush();
-  w.rename("f", "aside");
-  w.mkdir("f");
-  w.rename("aside", "f/f");
-  w.flush();
-  CHECK(w.bucket() == std::map<std::string, std::string>{{"f/", ""}, {"f/f", "in itself"}});
-}
-
 TEST_CASE("symbolic links, modes and times go with the object") {
   Writer w;
   w.must([&](Volume& v, Need& n) { return v.symlink(kRootIno, "link", "to/there", kCaller, n); });

@@ -109,3 +109,32 @@ TEST_CASE("rows of names: all of them come back, and no damaged one is taken for
     (void)bucket_rows::decode_node(other);
   }
 }
+
+TEST_CASE("a mode is decimal as s3fs writes it, or octal as rclone does") {
+  const auto mode = [](const std::string& text) {
+    return attrs_of(ObjectHeaders{"", {{"mode", text}}}).mode;
+  };
+  CHECK(mode("33188") == 0100644);
+  CHECK(mode("100644") == 0100644);
+  CHECK(mode("16877") == 040755);
+  CHECK(mode("40755") == 040755);
+  CHECK(mode("120777") == 0120777);
+  CHECK(mode("41471") == 0120777);
+  CHECK(mode("755") == 0755);
+  CHECK_FALSE(mode("999999"));
+  CHECK_FALSE(mode("rw-r--r--"));
+}
+
+TEST_CASE("metadata of our own makes room for others'") {
+  ObjectHeaders headers{"", {{"theirs", std::string(1960, 'x')}}};
+  InodeRecord record;
+  record.mode = 0100644;
+  set_attrs(headers, record);
+  set_writer(headers, {});
+  fit_metadata(headers);
+  uint64_t bytes = 0;
+  for (const auto& [name, value] : headers.metadata) bytes += metadata_bytes(name, value);
+  CHECK(bytes <= 2048);
+  CHECK(attrs_of(headers).mode == 0100644u);
+  CHECK_FALSE(writer_of(headers));
+}
