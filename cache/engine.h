@@ -265,6 +265,8 @@ class Engine final : private PublishHost {
   // The local disk failed: nothing more is acknowledged until the next mount.
   Status local_health() const;
   uint64_t uploaded_bytes() const { return uploaded_bytes_; }
+  // Asked for and not here yet. What has come may count for a moment longer.
+  uint64_t read_ahead_bytes() const;
   Duration commit_interval() const;  // at the moment
   uint64_t cache_bytes() const;
   uint64_t cache_bytes_max() const { return space_->limit(); }

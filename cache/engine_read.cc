@@ -199,6 +199,11 @@ Status Engine::fill(uint64_t inode, const ChunkView& view, const Leaf* leaf, uin
   return {};
 }
 
+uint64_t Engine::read_ahead_bytes() const {
+  const std::lock_guard lock(state_mutex_);
+  return read_ahead_bytes_;
+}
+
 uint64_t Engine::prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
                           uint64_t length) {
   const uint64_t end = offset + length;
