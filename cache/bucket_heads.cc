@@ -116,7 +116,8 @@ void BucketHeads::ask_ahead(uint64_t ino) {
   if (!names) return;
   for (const BucketTree::Named& each : *names) {
     const auto next = tree_->node(each.entry.ino);
-    if (!next || !*next || knows(**next) || given_up(each.entry.ino)) continue;
+    if (!next || !*next || knows(**next)) continue;
+    if (tree_->is_held(each.entry.ino) || given_up(each.entry.ino)) continue;
     {
       const std::lock_guard lock(mutex_);
       if (waiting_.size() >= kHeadsWaitingMax) return;
@@ -253,7 +254,7 @@ void BucketHeads::learn(uint64_t ino, const BucketNode& node, const ObjectHead& 
   if (check_headers(head.headers) && tree_->has_room())
     keys = tree_->learn(ino, node, head, std::move(target));
   if (keys) return lister_->note_changes(*std::move(keys));
-  log_once_per(std::chrono::minutes(10), "attributes of objects", keys.error().message());
+  log_once_per(std::chrono::minutes(10), "room for attributes", keys.error().message());
   give_up(ino, kRefusedTerm);
 }
 

@@ -208,6 +208,15 @@ Status BucketPublisher::collect_directory_records() {
   return mark_empty_directories();
 }
 
+// Of a directory's own object; nullopt: it has no such key, or is gone with what it was in.
+Result<std::optional<std::string>> BucketPublisher::marker_key(uint64_t dir) const {
+  auto key = parts_.tree.prefix_of(dir);
+  if (!key && key.error().sys_errno() == ESTALE) return std::optional<std::string>();
+  TRY(key);
+  if (!check_key(*key)) return std::optional<std::string>();
+  return std::optional(*std::move(key));
+}
+
 // Of the directory's own object; nullopt: there is none.
 Result<std::optional<ObjectHeaders>> BucketPublisher::marker_headers(const BucketNode& node,
                                                                      const std::string& key) const {
@@ -224,8 +233,6 @@ Status BucketPublisher::note_directory(uint64_t ino, const InodeRecord& record) 
   if (!node) return {};
   ObjectAttrs known;
   if (was_shown(*node)) known = attrs_of(*node->headers);
-  TRY_ASSIGN(const std::string key, parts_.tree.prefix_of(ino));
-  const bool is_root = ino == BucketTree::kRoot;  // what it is stays in this cache
   InodeRecord shown;
   shown.mode = S_IFDIR | (known.mode.value_or(0755) & 07777);
   shown.uid = known.uid.value_or(options_.uid);
@@ -234,15 +241,19 @@ Status BucketPublisher::note_directory(uint64_t ino, const InodeRecord& record) 
   const bool differs =
       shown.mode != record.mode || shown.uid != record.uid || shown.gid != record.gid;
   node->mtime_ns = record.mtime;
-  if (differs && is_root) {
+  if (!differs) return parts_.tree.update(ino, *node);
+  if (ino == BucketTree::kRoot) {  // what it is stays in this cache
     if (!node->headers) node->headers.emplace();
     set_changed_attrs(*node->headers, record, shown);
-  } else if (differs && check_key(key)) {
-    TRY_ASSIGN(auto headers, marker_headers(*node, key));
+    return parts_.tree.update(ino, *node);
+  }
+  TRY_ASSIGN(const auto key, marker_key(ino));
+  if (key) {
+    TRY_ASSIGN(auto headers, marker_headers(*node, *key));
     if (!headers) headers.emplace();
     set_changed_attrs(*headers, record, shown);
     fit_metadata(*headers);
-    TRY(put_marker(key, headers));
+    TRY(put_marker(*key, headers));
     node->headers = std::move(headers);
     node->headers_asked = false;
     node->has_marker = true;
@@ -480,10 +491,10 @@ Status BucketPublisher::mark_empty_directories() {
     TRY_ASSIGN(auto node, parts_.tree.node(dir));
     TRY_ASSIGN(const auto names, parts_.tree.entries(dir, "", 1));
     if (!node || node->has_marker || !names.empty()) continue;
-    TRY_ASSIGN(const std::string key, parts_.tree.prefix_of(dir));
-    if (!check_key(key)) continue;
-    TRY_ASSIGN(const auto there, marker_headers(*node, key));
-    if (!there || (node->headers && !node->headers_asked)) TRY(put_marker(key, there));
+    TRY_ASSIGN(const auto key, marker_key(dir));
+    if (!key) continue;
+    TRY_ASSIGN(const auto there, marker_headers(*node, *key));
+    if (!there || (node->headers && !node->headers_asked)) TRY(put_marker(*key, there));
     node->has_marker = true;
     TRY(parts_.tree.update(dir, *node));
   }

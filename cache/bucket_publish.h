@@ -131,6 +131,7 @@ class BucketPublisher {
   Context request(uint64_t bytes = 0) const;
   Status put_marker(const std::string& key, const std::optional<ObjectHeaders>& headers);
   void noted(BucketTree::Keys keys);
+  Result<std::optional<std::string>> marker_key(uint64_t dir) const;
   Result<std::optional<ObjectHeaders>> marker_headers(const BucketNode& node,
                                                       const std::string& key) const;
 

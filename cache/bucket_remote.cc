@@ -149,7 +149,7 @@ Result<std::optional<Cid>> BucketRemote::inode_value(uint64_t ino, Missing& miss
   if (!node && is_own_ino(ino)) return std::optional<Cid>();
   if (!node) return replaced();
   const bool full = options_.view.full_attrs && ino != BucketTree::kRoot;
-  if (full && !heads_->knows(*node) && !heads_->given_up(ino)) return must_be_asked(ino, missing);
+  if (full && is_to_be_asked(ino, *node)) return must_be_asked(ino, missing);
   ObjectAttrs attrs;
   // What was only looked up for an xattr shows no other attributes all of a sudden.
   if (node->headers && (full || !node->headers_asked)) attrs = attrs_of(*node->headers);
@@ -177,6 +177,11 @@ Result<std::optional<Cid>> BucketRemote::inode_value(uint64_t ino, Missing& miss
   record.mtime = record.ctime = record.atime = record.btime =
       attrs.mtime_ns.value_or(node->mtime_ns);
   return std::optional<Cid>(record_cid(record.encode()));
+}
+
+// Not of what was changed here while something else stood in for it: that is what people saw.
+bool BucketRemote::is_to_be_asked(uint64_t ino, const BucketNode& node) const {
+  return !heads_->knows(node) && !tree_->is_held(ino) && !heads_->given_up(ino);
 }
 
 // In the record, or in a block of its own.
@@ -252,9 +257,9 @@ Result<std::vector<TreeEntry>> BucketRemote::scan_names(uint64_t dir, std::strin
   out.reserve(names.size());
   for (const auto& [name, entry] : names) {
     // Is it a symbolic link?
-    if (options_.view.full_attrs && !entry.is_dir && !heads_->given_up(entry.ino)) {
+    if (options_.view.full_attrs && !entry.is_dir) {
       TRY_ASSIGN(const auto node, tree_->node(entry.ino));
-      if (node && !heads_->knows(*node)) return must_be_asked(entry.ino, missing);
+      if (node && is_to_be_asked(entry.ino, *node)) return must_be_asked(entry.ino, missing);
     }
     out.push_back({dirent_key(dir, name), dirent_value(entry)});
   }

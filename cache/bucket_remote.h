@@ -98,6 +98,7 @@ class BucketRemote final : public Remote {
 
   BucketRemote(const Parts& parts, std::shared_ptr<BucketTree> tree, const Options& options);
   Result<std::optional<Cid>> inode_value(uint64_t ino, Missing& missing);
+  bool is_to_be_asked(uint64_t ino, const BucketNode& node) const;
   Result<decltype(InodeRecord::body)> target_of(const std::string& target);
   void keep_block(const Digest& digest, std::string_view bytes);
   Result<std::optional<Cid>> xattr_value(uint64_t ino, std::string_view name, Missing& missing);

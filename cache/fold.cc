@@ -22,14 +22,15 @@ struct FoldedFile {
 
 class Folder {
  public:
-  explicit Folder(uint32_t chunk_bytes) : chunk_bytes_(chunk_bytes) {}
+  Folder(uint32_t chunk_bytes, bool follows_names)
+      : chunk_bytes_(chunk_bytes), follows_names_(follows_names) {}
 
   Status add(const Change& change, Lsn lsn) {
     for (const Effect& effect : change.effects) {
       if (const auto* put = std::get_if<PutKey>(&effect)) {
         const bool is_first =
             edits_.insert_or_assign(put->key, TreeEdit{put->key, put->value, lsn}).second;
-        if (is_first && !put->value) lost_.insert(put->key);
+        if (follows_names_ && is_first && !put->value) lost_.insert(put->key);
       } else if (const auto* data = std::get_if<WriteData>(&effect)) {
         TRY(write(data->inode, data->offset, data->length, Extent::at_ref(data->ref), lsn));
         written_bytes_ += data->length;
@@ -55,7 +56,8 @@ class Folder {
     return {};
   }
 
-  // A directory gets a name that something had before these records, which took it away.
+  // Only of who follows names: a directory gets a name that something had before these records,
+  // which took it away.
   Result<bool> reuses_name(const Change& change) const {
     for (const Effect& effect : change.effects) {
       const auto* put = std::get_if<PutKey>(&effect);
@@ -132,7 +134,8 @@ class Folder {
     return InodeRecord::decode(value.payload());
   }
 
-  uint32_t chunk_bytes_;
+  const uint32_t chunk_bytes_;
+  const bool follows_names_;
   uint64_t written_bytes_ = 0;
   uint64_t records_ = 0;
   std::map<std::string, TreeEdit> edits_;
@@ -163,7 +166,7 @@ Result<bool> moves_directory(const Change& change) {
 
 Result<Fold> fold_journal(Journal& journal, Lsn after, Lsn upto, uint32_t chunk_bytes,
                           const FoldLimits& limits) {
-  Folder folder(chunk_bytes);
+  Folder folder(chunk_bytes, limits.moves_alone);
   Lsn last = after;
   bool full = false;
   TRY(journal.read(after, upto, [&](const JournalRecord& record) -> Status {

@@ -54,6 +54,10 @@ std::optional<uint32_t> number_in(const ObjectHeaders& headers, std::string_view
   return text == nullptr ? std::nullopt : parse_number<uint32_t>(*text);
 }
 
+bool is_ascii(std::string_view text) {  // and can be printed
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
+}
+
 // s3fs writes a mode in decimal ("33188"), rclone in octal ("100644"). What has a type of file in
 // decimal is that; without one nobody means decimal.
 std::optional<uint32_t> parse_mode(std::string_view text) {
@@ -229,9 +233,7 @@ bool is_own_metadata(std::string_view name) {
 // Some stores count the prefix that a name travels with, too; what is no ASCII travels encoded.
 uint64_t metadata_bytes(std::string_view name, std::string_view value) {
   constexpr uint64_t kPrefix = 11;
-  const bool plain =
-      std::all_of(value.begin(), value.end(), [](char c) { return c >= ' ' && c <= '~'; });
-  return kPrefix + name.size() + (plain ? value.size() : 2 * value.size() + 16);
+  return kPrefix + name.size() + (is_ascii(value) ? value.size() : 2 * value.size() + 16);
 }
 
 void fit_metadata(ObjectHeaders& headers) {
@@ -257,9 +259,7 @@ int refuse_object_xattr(std::string_view name, std::string_view value) {
     headers.metadata.emplace_back(key, value);
   }
   const bool trims = value.starts_with(' ') || value.ends_with(' ');
-  const bool plain =
-      std::all_of(value.begin(), value.end(), [](char c) { return c >= ' ' && c <= '~'; });
-  return plain && !trims && check_headers(headers) ? 0 : EINVAL;
+  return is_ascii(value) && !trims && check_headers(headers) ? 0 : EINVAL;
 }
 
 std::optional<std::string> object_xattr(const ObjectHeaders& headers, std::string_view name) {

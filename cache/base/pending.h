@@ -1,6 +1,7 @@
-// Pending: a request that may wait (for a retry, a free slot, another's answer) and must end when
-// its deadline passes or its caller gives up, whatever it waits for. gave_up: is it over already?
-// Thread-safe. Completions are tasks of the executor, never on the caller's stack.
+// Callback: how an asynchronous call answers. Pending: a request that may wait (for a retry, a free
+// slot, another's answer) and must end when its deadline passes or its caller gives up, whatever it
+// waits for. gave_up: is it over already? Thread-safe. Completions are tasks of the executor, never
+// on the caller's stack.
 #pragma once
 
 #include <atomic>
@@ -19,7 +20,8 @@ namespace cairn {
 template <class T>
 using Callback = std::function<void(Result<T>)>;
 
-// One callback for `count` answers: hands on the first error of any when all are there.
+// One callback for `count` answers, of which there is at least one: hands on the first error of any
+// when all are there.
 Callback<void> all_of(size_t count, Callback<void> done);
 
 // The error a request ends with when its context is over; nothing while it is not.

@@ -120,6 +120,15 @@ TEST_CASE("attributes that cannot be asked for are those of the listing for a wh
   const uint64_t before = w.heads();
   w.attr("f");
   CHECK(w.heads() == before);
+  // What stood in is not written over what is there, by a change and whatever is asked for after
+  // it.
+  w.write("f", "other");
+  w.faults->clear();
+  CHECK(w.list("").size() == 1);
+  w.flush();
+  CHECK(w.object_bytes("f") == "other");
+  CHECK(attrs_of(w.head("f").headers).mode == (S_IFREG | 0600));
+  CHECK(w.attr("f").uid == 42);
 }
 
 TEST_CASE("metadata and content type are xattrs, asked for when somebody wants one") {
