@@ -31,16 +31,18 @@ std::optional<Buffer> ChunkCache::recent(const Digest& digest) {
 }
 
 void ChunkCache::remember(const Digest& digest, const Buffer& bytes) {
+  // A slice would keep all that came with it in memory.
+  Buffer copy = Buffer::copy(bytes.view());
+  std::list<Recent> evicted;  // destroyed without the lock
   const std::lock_guard lock(mutex_);
   if (recent_index_.contains(digest)) return;
-  // A slice would keep all that came with it in memory.
-  recent_.push_front({digest, Buffer::copy(bytes.view())});
+  recent_.push_front({digest, std::move(copy)});
   recent_index_.emplace(digest, recent_.begin());
   recent_bytes_ += bytes.size();
   while (recent_bytes_ > memory_bytes_max_ && recent_.size() > 1) {
     recent_bytes_ -= recent_.back().bytes.size();
     recent_index_.erase(recent_.back().digest);
-    recent_.pop_back();
+    evicted.splice(evicted.begin(), recent_, std::prev(recent_.end()));
   }
 }
 

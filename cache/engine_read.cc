@@ -207,6 +207,12 @@ uint64_t Engine::read_ahead_bytes() const {
 uint64_t Engine::prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
                           uint64_t length) {
   const uint64_t end = offset + length;
+  {
+    // In large requests: the little that became free waits for more, as long as something comes.
+    const std::lock_guard lock(state_mutex_);
+    const uint64_t most = settings_.read_ahead_bytes;
+    if (read_ahead_bytes_ > 0 && read_ahead_bytes_ + most / 4 > most) return offset;
+  }
   Need need;
   const auto want = [&](uint64_t chunk, const Leaf& leaf) {
     const auto here = chunks_.has(inode, chunk, leaf);

@@ -54,7 +54,7 @@ Result<std::shared_ptr<const MstNode>> StagedNodes::node(const Digest& digest) {
 
 Result<Buffer> StagedNodes::get(const Digest& digest) {
   if (auto open = staged_.find(digest)) return *std::move(open);
-  return blocks_.get(digest);
+  return blocks_.get(digest, missing_);
 }
 
 }  // namespace cairn

@@ -74,7 +74,10 @@ class StagedNodes final : public MstNodeReader, public BlockReader {
  public:
   StagedNodes(const MetaStager& staged, MetaBlocks& blocks, NodeCache& cache, unsigned fanout_bits,
               Missing& missing)
-      : staged_(staged), nodes_(blocks, cache, fanout_bits, missing), blocks_(blocks, missing) {}
+      : staged_(staged),
+        nodes_(blocks, cache, fanout_bits, missing),
+        blocks_(blocks),
+        missing_(missing) {}
   unsigned fanout_bits() const override { return nodes_.fanout_bits(); }
   Result<std::shared_ptr<const MstNode>> node(const Digest& digest) override;
   Result<Buffer> get(const Digest& digest) override;
@@ -82,7 +85,8 @@ class StagedNodes final : public MstNodeReader, public BlockReader {
  private:
   const MetaStager& staged_;
   LocalNodes nodes_;
-  LocalBlocks blocks_;
+  MetaBlocks& blocks_;
+  Missing& missing_;
 };
 
 }  // namespace cairn

@@ -1,52 +1,35 @@
-// NodeCache: decoded tree nodes, bounded in bytes, least recently used goes first.
+// NodeCache, LinkCache: decoded tree nodes, and links of inner nodes of files.
 // LocalNodes, LocalBlocks: what the format code reads trees through: nodes and blocks that are on
 // this machine; what is not is noted in a Missing and answered with kNotLocal.
 //
-// NodeCache is thread-safe and shared by all operations of a mount; a LocalNodes or LocalBlocks
+// The caches are thread-safe and shared by all operations of a mount; a LocalNodes or LocalBlocks
 // belongs to one operation on one thread and must not outlive what it was made from.
 // Errors: kNotLocal, kCorruption (the block is not a node), and those of MetaBlocks::get.
 #pragma once
 
-#include <list>
 #include <memory>
-#include <unordered_map>
 
-#include "cache/base/mutex.h"
+#include "cache/decoded_cache.h"
 #include "cache/format/block_reader.h"
 #include "cache/format/mst.h"
+#include "cache/format/unixfs.h"
 #include "cache/meta_blocks.h"
 
 namespace cairn {
 
-class NodeCache {
- public:
-  using Node = std::shared_ptr<const MstNode>;
-
-  explicit NodeCache(uint64_t bytes_max) : bytes_max_(bytes_max) {}
-  Node find(const Digest& digest);  // null when it is not here
-  void insert(const Digest& digest, Node node);
-  uint64_t bytes() const;
-
- private:
-  struct Entry {
-    Digest digest;
-    Node node;
-    uint64_t bytes;
-  };
-  const uint64_t bytes_max_;
-  mutable RankedMutex<Rank::kBlockCache> mutex_;
-  std::list<Entry> entries_;  // the most recent first
-  std::unordered_map<Digest, std::list<Entry>::iterator> by_digest_;
-  uint64_t bytes_ = 0;
-};
+using NodeCache = DecodedCache<MstNode>;
+using LinkCache = DecodedCache<UnixfsLinks>;
 
 class LocalBlocks final : public BlockReader {
  public:
-  LocalBlocks(MetaBlocks& blocks, Missing& missing) : blocks_(blocks), missing_(missing) {}
+  LocalBlocks(MetaBlocks& blocks, LinkCache& links, Missing& missing)
+      : blocks_(blocks), links_(links), missing_(missing) {}
   Result<Buffer> get(const Digest& digest) override { return blocks_.get(digest, missing_); }
+  Result<std::shared_ptr<const UnixfsLinks>> links(const Digest& digest) override;
 
  private:
   MetaBlocks& blocks_;
+  LinkCache& links_;
   Missing& missing_;
 };
 

@@ -243,7 +243,7 @@ Status TreePublisher::update_content(Inode& inode) {
     old.reset();
   } else if (kept < base_size && kept < file.size) {
     TRY_ASSIGN(old, remote_.with_fetch(context_, [&](Missing& missing) {
-      LocalBlocks reader(*remote_.blocks, missing);
+      LocalBlocks reader(*remote_.blocks, *remote_.links, missing);
       return update_unixfs(*remote_.shape, inode.base, cut_size, {}, reader, cut);
     }));
   }
@@ -261,7 +261,7 @@ Status TreePublisher::update_content(Inode& inode) {
   };
   ContentSink sink(chunks_, &meta_);
   TRY_ASSIGN(const UnixfsRoot root, remote_.with_fetch(context_, [&](Missing& missing) {
-    LocalBlocks local(*remote_.blocks, missing);
+    LocalBlocks local(*remote_.blocks, *remote_.links, missing);
     Reader reader(cut, local);
     return update_unixfs(*remote_.shape, old, file.size, inode.changes, reader, sink);
   }));

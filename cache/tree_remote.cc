@@ -64,7 +64,9 @@ Status TreeRemote::Impl::open(Context context) {
   local.dir = options.metadata_dir;
   local.disk_bytes_max = options.metadata_cache_bytes;
   TRY_ASSIGN(blocks, MetaBlocks::open(parts.env, parts.executor, *packs, local));
-  nodes = std::make_unique<NodeCache>(options.metadata_memory_bytes);
+  const uint64_t link_bytes = options.metadata_memory_bytes / 8;
+  nodes = std::make_unique<NodeCache>(options.metadata_memory_bytes - link_bytes);
+  links = std::make_unique<LinkCache>(link_bytes);
   if (options.mode == Mode::kFollower && !options.pinned) {
     Executor& background = parts.background != nullptr ? *parts.background : parts.executor;
     asker_ = std::make_shared<Asker>();
@@ -135,6 +137,7 @@ Status TreeRemote::Impl::find_head(const Context& context) {
   std::vector<PackName> metadata = metadata_packs(*shown->commit.record);
   const Status fetched = await<void>([&](Callback<void> done) {
     blocks->prefetch(std::move(metadata), options.prefetch_bytes, context, std::move(done));
+    if (options.prefetch_bytes > 0) packs->warm_tails(context);
   });
   // What is missing is fetched when it is asked for.
   if (!fetched) log_warn("metadata was not fetched ahead: {}", fetched.error().message());
@@ -507,7 +510,7 @@ Result<Buffer> TreeRemote::block(const Digest& digest, Missing& missing) {
 Result<std::vector<Leaf>> TreeRemote::leaves(const Cid& content, uint64_t size, uint64_t first,
                                              uint64_t count, Missing& missing) {
   if (count == 0) return std::vector<Leaf>{};
-  LocalBlocks reader(*impl_->blocks, missing);
+  LocalBlocks reader(*impl_->blocks, *impl_->links, missing);
   const uint64_t last = count - 1 > UINT64_MAX - first ? UINT64_MAX : first + count - 1;
   TRY_ASSIGN(const auto places, unixfs_leaves(*impl_->shape, {content, size}, first, last, reader));
   std::vector<Leaf> leaves;
@@ -519,7 +522,7 @@ Result<std::vector<Leaf>> TreeRemote::leaves(const Cid& content, uint64_t size, 
 
 Result<std::optional<uint64_t>> TreeRemote::next_data(const Cid& content, uint64_t size,
                                                       uint64_t first, Missing& missing) {
-  LocalBlocks reader(*impl_->blocks, missing);
+  LocalBlocks reader(*impl_->blocks, *impl_->links, missing);
   return next_unixfs_data(*impl_->shape, {content, size}, first, reader);
 }
 

@@ -86,6 +86,7 @@ class TreeRemote::Impl {
   std::unique_ptr<PackStore> packs;
   std::unique_ptr<MetaBlocks> blocks;
   std::unique_ptr<NodeCache> nodes;
+  std::unique_ptr<LinkCache> links;
   std::unique_ptr<CommitLog> log;
   std::optional<UnixfsShape> shape;
   VolumeParams params;

@@ -342,13 +342,6 @@ class Planner {
   std::set<std::string> visited_;
 };
 
-bool is_loopback(const std::string& host) {
-  if (host == "localhost" || host == "[::1]") return true;
-  // 127.0.0.0/8, as four numbers: "127.example.com" is a name.
-  if (!host.starts_with("127.") || std::count(host.begin(), host.end(), '.') != 3) return false;
-  return host.find_first_not_of("0123456789.") == std::string::npos;
-}
-
 }  // namespace
 
 bool AssumedRole::operator==(const AssumedRole& other) const {
@@ -365,10 +358,8 @@ Result<CredentialPlan> plan_credentials(const AwsFiles& files, const EnvVars& va
 Status check_container_url(const std::string& url) {
   TRY_ASSIGN(const HttpUrl parsed, parse_http_url(url.substr(0, url.find('?'))));
   if (parsed.tls) return {};
-  std::string host = parsed.host;
-  const size_t port = host.rfind(':');
-  if (port != std::string::npos && host.find(']', port) == std::string::npos) host.resize(port);
-  if (is_loopback(host) || host == "169.254.170.2" || host == "169.254.170.23" ||
+  const std::string host = without_port(parsed.host);
+  if (is_loopback(parsed.host) || host == "169.254.170.2" || host == "169.254.170.23" ||
       host == "[fd00:ec2::23]")
     return {};
   return fail(Errc::kInvalid,

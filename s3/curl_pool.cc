@@ -11,6 +11,7 @@
 
 #include "cache/base/log.h"
 #include "cache/base/mutex.h"
+#include "s3/byte_pool.h"
 #include "s3/curl_transfer.h"
 
 namespace cairn {
@@ -19,7 +20,9 @@ namespace {
 
 constexpr Duration kSweepInterval = std::chrono::milliseconds(100);
 constexpr int kBusyPollMs = 100;
+constexpr int kKeepingPollMs = 1'000;  // memory is kept for requests that may come
 constexpr int kIdlePollMs = 60'000;
+constexpr Duration kTrimInterval = std::chrono::seconds(1);
 // libcurl's own cap on idle connections is four times the handles added, which shrinks as they end.
 constexpr size_t kMaxIdleHandles = 64;
 
@@ -33,7 +36,10 @@ void init_curl_once() {
 class CurlPool::Loop {
  public:
   Loop(CurlOptions options, Executor& executor, Clock& clock)
-      : options_(std::move(options)), executor_(executor), clock_(clock) {
+      : options_(std::move(options)),
+        executor_(executor),
+        clock_(clock),
+        memory_(std::make_shared<BytePool>(options_.kept_bytes_max)) {
     init_curl_once();
     multi_ = curl_multi_init();
     curl_multi_setopt(multi_, CURLMOPT_PIPELINING, static_cast<long>(CURLPIPE_NOTHING));
@@ -57,7 +63,7 @@ class CurlPool::Loop {
   Loop& operator=(const Loop&) = delete;
 
   void submit(HttpRequest request, Callback<HttpResponse> done) {
-    auto transfer = std::make_unique<CurlTransfer>(std::move(request), std::move(done));
+    auto transfer = std::make_unique<CurlTransfer>(std::move(request), std::move(done), memory_);
     std::optional<Error> refused;
     {
       const std::lock_guard lock(mutex_);
@@ -88,10 +94,12 @@ class CurlPool::Loop {
       curl_multi_perform(multi_, &running);
       reap();
       sweep();
+      trim();
       // A finished transfer may have made room: start the next before sleeping.
       if (!waiting_.empty() && active_.size() < options_.max_active) continue;
       const bool busy = !active_.empty() || !waiting_.empty();
-      curl_multi_poll(multi_, nullptr, 0, busy ? kBusyPollMs : kIdlePollMs, nullptr);
+      const int idle_ms = keeps_memory_ ? kKeepingPollMs : kIdlePollMs;
+      curl_multi_poll(multi_, nullptr, 0, busy ? kBusyPollMs : idle_ms, nullptr);
     }
     end_all();
   }
@@ -176,6 +184,14 @@ class CurlPool::Loop {
     }
   }
 
+  void trim() {
+    const MonotonicTime now = clock_.now();
+    if (now < next_trim_) return;
+    next_trim_ = now + kTrimInterval;
+    // What the last answers took comes back when somebody is done with them.
+    keeps_memory_ = memory_->trim() || !active_.empty();
+  }
+
   // Ends what its caller no longer wants.
   void sweep() {
     const MonotonicTime now = clock_.now();
@@ -223,6 +239,7 @@ class CurlPool::Loop {
   const CurlOptions options_;
   Executor& executor_;
   Clock& clock_;
+  const std::shared_ptr<BytePool> memory_;
   CURLM* multi_ = nullptr;
 
   RankedMutex<Rank::kPool> mutex_;
@@ -235,6 +252,8 @@ class CurlPool::Loop {
   std::list<TransferPtr> active_;
   std::vector<CURL*> idle_;
   MonotonicTime next_sweep_{};
+  MonotonicTime next_trim_{};
+  bool keeps_memory_ = false;
 
   std::thread thread_;
 };

@@ -24,6 +24,7 @@ struct CurlOptions {
   std::string ca_bundle;  // PEM file; empty: the system's
   size_t max_active = 64;
   size_t max_waiting = 16384;
+  uint64_t kept_bytes_max = 16ULL << 20;  // memory of answers kept for the next; a second or two
   Duration connect_timeout = std::chrono::seconds(10);
   // A transfer on which nothing moves for this long is given up (kTransient).
   Duration stall_timeout = std::chrono::seconds(30);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "s3/byte_pool.h"
+
 namespace cairn {
 
 namespace {
@@ -193,9 +195,12 @@ size_t CurlTransfer::add_body(Bytes data) {
   if (body.empty() && request_.expected_response_bytes > data.size()) {
     curl_off_t declared = -1;
     curl_easy_getinfo(handle_, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &declared);
-    if (declared > 0)
-      body.reserve(std::min({static_cast<uint64_t>(declared), request_.expected_response_bytes,
-                             request_.max_response_bytes}));
+    if (declared > 0) {
+      body =
+          memory_->take(std::min({static_cast<uint64_t>(declared), request_.expected_response_bytes,
+                                  request_.max_response_bytes}));
+      response_.pool = memory_;
+    }
   }
   append(body, data);
   return data.size();

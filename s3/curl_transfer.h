@@ -18,8 +18,8 @@ namespace cairn {
 
 class CurlTransfer {
  public:
-  CurlTransfer(HttpRequest request, Callback<HttpResponse> done)
-      : request_(std::move(request)), done_(std::move(done)) {}
+  CurlTransfer(HttpRequest request, Callback<HttpResponse> done, std::shared_ptr<BytePool> memory)
+      : request_(std::move(request)), done_(std::move(done)), memory_(std::move(memory)) {}
   CurlTransfer(const CurlTransfer&) = delete;
   CurlTransfer& operator=(const CurlTransfer&) = delete;
 
@@ -50,6 +50,7 @@ class CurlTransfer {
 
   HttpRequest request_;
   Callback<HttpResponse> done_;
+  const std::shared_ptr<BytePool> memory_;
   CURL* handle_ = nullptr;
   std::unique_ptr<curl_slist, FreeList> header_list_;
   uint64_t sent_ = 0;  // offset in the body

@@ -159,4 +159,18 @@ Result<Endpoint> make_endpoint(const std::string& url, const std::string& region
   return out;
 }
 
+std::string without_port(const std::string& host) {
+  const size_t port = host.rfind(':');
+  const bool has_port = port != std::string::npos && host.find(']', port) == std::string::npos;
+  return has_port ? host.substr(0, port) : host;
+}
+
+bool is_loopback(const std::string& host) {
+  const std::string name = without_port(host);
+  if (name == "localhost" || name == "[::1]") return true;
+  // 127.0.0.0/8, as four numbers: "127.example.com" is a name.
+  if (!name.starts_with("127.") || std::count(name.begin(), name.end(), '.') != 3) return false;
+  return name.find_first_not_of("0123456789.") == std::string::npos;
+}
+
 }  // namespace cairn

@@ -47,6 +47,10 @@ struct HttpUrl {
 Result<HttpUrl> parse_http_url(std::string_view url);
 // "sts.eu-west-1.amazonaws.com"
 std::string aws_host(std::string_view service, const std::string& region);
+// Of a host as in Endpoint: a name or address, "[::1]".
+std::string without_port(const std::string& host);
+// This machine, by whatever port: "localhost:9000", "127.0.0.1", "[::1]".
+bool is_loopback(const std::string& host);
 Status check_region_name(std::string_view region);
 
 }  // namespace cairn

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,8 @@
 #include "cache/object_store.h"
 
 namespace cairn {
+
+class BytePool;
 
 struct HttpHeader {
   std::string name;
@@ -50,6 +53,9 @@ struct HttpResponse {
   int status = 0;
   std::vector<HttpHeader> headers;
   ByteVec body;
+  std::shared_ptr<BytePool> pool = {};  // where the memory of `body` goes back to; may be null
+  // The body, once.
+  Buffer take_body();
   // The first header of that name (any case), or nullptr.
   const std::string* header(std::string_view name) const;
 };

@@ -46,6 +46,7 @@ struct S3Client::Attempt {
   bool hashed = false;
   std::string payload_hash;
   std::string crc32c;
+  bool tries_crc32c = false;            // beside the signed hash
   bool moved = false;                   // sent to the region that the store named
   bool refreshed = false;               // sent again with newer keys
   std::optional<HttpResponse> refused;  // the answer to older keys
@@ -115,19 +116,53 @@ Status S3Client::hash_body(Attempt& attempt) const {
   const Body& body = attempt.call.body;
   if (body.size() == 0) {
     attempt.payload_hash = kEmptyPayloadHash;
-  } else if (sends_crc32c() && attempt.call.method == "PUT") {
+  } else {
     // Not for POST: with the last step of an upload it would mean the whole object.
-    uint32_t crc = 0;
-    TRY(for_each_step(body, [&](Bytes step) { crc = crc32c(step, crc); }));
-    attempt.crc32c = crc32c_base64(crc);
-    attempt.payload_hash = kUnsignedPayload;
-  } else if (!attempt.credentials.anonymous) {
-    Sha256 hash;
-    TRY(for_each_step(body, [&](Bytes step) { hash.update(step); }));
-    attempt.payload_hash = hash.finish().hex();
+    const bool is_put = attempt.call.method == "PUT";
+    const bool learns = is_put && attempt.call.use == S3Use::kCreate && may_trust_crc32c();
+    const Checks checks = learns ? checks_crc32c_.load() : Checks::kNo;
+    const bool instead = (is_put && sends_crc32c()) || checks == Checks::kYes;
+    attempt.tries_crc32c = checks == Checks::kUnknown && !instead;
+    if (instead || attempt.tries_crc32c) {
+      uint32_t crc = 0;
+      TRY(for_each_step(body, [&](Bytes step) { crc = crc32c(step, crc); }));
+      attempt.crc32c = crc32c_base64(crc);
+    }
+    if (instead) {
+      attempt.payload_hash = kUnsignedPayload;
+    } else if (!attempt.credentials.anonymous) {
+      Sha256 hash;
+      TRY(for_each_step(body, [&](Bytes step) { hash.update(step); }));
+      attempt.payload_hash = hash.finish().hex();
+    }
   }
   attempt.hashed = true;
   return {};
+}
+
+// Where nobody on the way could change a body, a checksum does what a signed hash does, at a
+// fraction of the cost: of accidents there are enough.
+bool S3Client::may_trust_crc32c() const {
+  const auto where = target();
+  return settings_.payload == S3Payload::kAuto && !where->endpoint.aws &&
+         (where->endpoint.tls || is_loopback(where->endpoint.host));
+}
+
+// A store that checks it says it back. True when the call has to be sent again without: some refuse
+// what they do not know.
+bool S3Client::note_crc32c(Attempt& attempt, const HttpResponse& response) {
+  if (!std::exchange(attempt.tries_crc32c, false)) return false;
+  if (response.status == 200) {
+    const std::string* said = response.header("x-amz-checksum-crc32c");
+    const bool checked = said != nullptr && *said == attempt.crc32c;
+    checks_crc32c_ = checked ? Checks::kYes : Checks::kNo;
+    return false;
+  }
+  if (response.status != 400 && response.status != 501) return false;
+  checks_crc32c_ = Checks::kNo;
+  attempt.hashed = false;
+  attempt.crc32c.clear();
+  return true;
 }
 
 void S3Client::sign_and_send(std::shared_ptr<Attempt> attempt) {
@@ -187,7 +222,9 @@ void S3Client::answered(const std::shared_ptr<Attempt>& attempt, Result<HttpResp
     sign_and_send(attempt);
     return;
   }
-  if (!attempt->refreshed && !attempt->credentials.anonymous && keys_refused(*response)) {
+  const bool refused = !attempt->credentials.anonymous && keys_refused(*response);
+  if (!refused && note_crc32c(*attempt, *response)) return sign_and_send(attempt);
+  if (!attempt->refreshed && refused) {
     attempt->refreshed = true;
     attempt->refused = *std::move(response);
     parts_.credentials->refused(attempt->credentials);

@@ -7,6 +7,7 @@
 // credentials alive. Executor, clock and random numbers must outlive them. Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,8 +28,9 @@ namespace cairn {
 
 // How the store can tell that a body arrived as it was sent.
 enum class S3Payload : uint8_t {
-  kAuto,            // kChecksumCrc32c for AWS over TLS, kSignedSha256 for everything else
-  kSignedSha256,    // the body's SHA-256 is part of the signature: every store verifies it
+  kAuto,          // kChecksumCrc32c where nobody else is on the way (TLS, or this machine) and the
+                  // store is AWS or was seen to check it; kSignedSha256 everywhere else
+  kSignedSha256,  // the body's SHA-256 is part of the signature: every store verifies it
   kChecksumCrc32c,  // x-amz-checksum-crc32c: cheap, but only TLS protects it from tampering
 };
 
@@ -88,7 +90,7 @@ class S3Client : public std::enable_shared_from_this<S3Client> {
 
   const S3Settings& settings() const { return settings_; }
   const S3Parts& parts() const { return parts_; }
-  // Whether bodies carry a CRC32C instead of a signed hash.
+  // Whether bodies, parts of uploads included, carry a CRC32C instead of a signed hash.
   bool sends_crc32c() const;
   bool is_aws() const { return target()->endpoint.aws; }
   // "s3://bucket/key", for messages.
@@ -110,6 +112,8 @@ class S3Client : public std::enable_shared_from_this<S3Client> {
   void sign_and_send(std::shared_ptr<Attempt> attempt);
   void answered(const std::shared_ptr<Attempt>& attempt, Result<HttpResponse> response);
   Status hash_body(Attempt& attempt) const;
+  bool may_trust_crc32c() const;
+  bool note_crc32c(Attempt& attempt, const HttpResponse& response);
   bool follow_region(Attempt& attempt, const HttpResponse& response);
   void note_server(const HttpResponse& response);
   static bool keys_refused(const HttpResponse& response);
@@ -119,6 +123,9 @@ class S3Client : public std::enable_shared_from_this<S3Client> {
   mutable RankedMutex<Rank::kStore> mutex_;
   std::shared_ptr<const Target> target_;  // changes when the bucket turns out to be elsewhere
   std::string server_;
+  // Does the store check the CRC32C of an object that is put at once? The first such answer tells.
+  enum class Checks : uint8_t { kUnknown, kYes, kNo };
+  std::atomic<Checks> checks_crc32c_{Checks::kUnknown};
 };
 
 }  // namespace cairn

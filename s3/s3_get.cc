@@ -98,9 +98,8 @@ Result<GetResult> read_get_answer(HttpResponse response, const GetRange& range,
   if (want.offset < have.offset || want.end() > have.end())
     return bad(fmt::format("bytes {}-{} came instead of {}-{}", have.offset, have.end(),
                            want.offset, want.end()));
-  out.bytes =
-      Buffer(std::move(response.body))
-          .slice(static_cast<size_t>(want.offset - have.offset), static_cast<size_t>(want.length));
+  out.bytes = response.take_body().slice(static_cast<size_t>(want.offset - have.offset),
+                                         static_cast<size_t>(want.length));
   return out;
 }
 

@@ -38,6 +38,9 @@ class Buffer {
   Buffer() = default;
   explicit Buffer(ByteVec bytes)
       : owner_(std::make_shared<const ByteVec>(std::move(bytes))), view_(*owner_) {}
+  // Memory that goes back to somebody with the last copy.
+  explicit Buffer(std::shared_ptr<const ByteVec> owner)
+      : owner_(std::move(owner)), view_(*owner_) {}
   static Buffer copy(Bytes b) { return Buffer(to_vec(b)); }
   static Buffer copy(std::string_view s) { return copy(as_bytes(s)); }
 

@@ -16,23 +16,24 @@
 namespace cairn {
 
 enum class Rank : uint16_t {
-  kControl = 5,        // control socket: its clients
-  kNamespace = 10,     // Volume: the tree's live state
-  kFileState = 30,     // one open file
-  kHandleTable = 50,   // open handles
-  kCommit = 55,        // Engine: journal order = order of the live tables
-  kEngineState = 57,   // Engine: counters, waiters, what is staged
-  kEviction = 58,      // Engine: choosing what leaves the cache
-  kNames = 59,         // BucketTree: names of a bucket's objects
-  kMetaStore = 60,     // live tables: memtables over LMDB
-  kJournal = 65,       // journal tail
-  kSegments = 70,      // data segments and their live counts
-  kChunkCache = 75,    // resident chunks, single flight
-  kRemote = 78,        // tree remote: published root, pack list
-  kBlockCache = 80,    // metadata packs and decoded nodes
-  kStore = 90,         // object stores and their decorators
-  kPool = 95,          // executor and curl queues
-  kLeaf = 100,         // metrics, log
+  kControl = 5,       // control socket: its clients
+  kNamespace = 10,    // Volume: the tree's live state
+  kFileState = 30,    // one open file
+  kHandleTable = 50,  // open handles
+  kCommit = 55,       // Engine: journal order = order of the live tables
+  kEngineState = 57,  // Engine: counters, waiters, what is staged
+  kEviction = 58,     // Engine: choosing what leaves the cache
+  kNames = 59,        // BucketTree: names of a bucket's objects
+  kMetaStore = 60,    // live tables: memtables over LMDB
+  kJournal = 65,      // journal tail
+  kSegments = 70,     // data segments and their live counts
+  kChunkCache = 75,   // resident chunks, single flight
+  kRemote = 78,       // tree remote: published root, pack list
+  kBlockCache = 80,   // metadata packs and decoded nodes
+  kStore = 90,        // object stores and their decorators
+  kPool = 95,         // executor and curl queues
+  kLeaf = 100,        // metrics, log
+  kMemory = 110,      // memory of buffers, which end under any lock
 };
 
 namespace rank_check {

@@ -8,6 +8,8 @@
 // fetch them together. kNotFound and kCorruption end the call.
 #pragma once
 
+#include <memory>
+
 #include "cache/base/bytes.h"
 #include "cache/base/digest.h"
 #include "cache/base/result.h"
@@ -15,11 +17,15 @@
 
 namespace cairn {
 
+struct UnixfsLinks;
+
 class BlockReader {
  public:
   virtual ~BlockReader() = default;
   // The block's bytes, which the reader has verified against `digest`.
   virtual Result<Buffer> get(const Digest& digest) = 0;
+  // The links of the inner node of a file that the block is; a reader may know them decoded.
+  virtual Result<std::shared_ptr<const UnixfsLinks>> links(const Digest& digest);
 };
 
 class BlockSink {

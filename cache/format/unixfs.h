@@ -39,6 +39,12 @@ struct UnixfsLink {
   bool operator==(const UnixfsLink&) const = default;
 };
 
+// All children of an inner node.
+struct UnixfsLinks {
+  std::vector<UnixfsLink> links;
+  uint64_t memory() const { return sizeof(*this) + links.capacity() * sizeof(UnixfsLink); }
+};
+
 // The one encoding of an inner node. Requires at least one link.
 ByteVec encode_unixfs_node(std::span<const UnixfsLink> links);
 // Refuses everything that encode_unixfs_node does not write.

@@ -26,15 +26,16 @@ bool is_zero(const UnixfsShape& shape, const Digest& digest, unsigned level, uin
 }
 
 // The links of the inner node that begins at chunk `first` of a file of `file_size` bytes.
-Result<std::vector<UnixfsLink>> read_links(const UnixfsShape& shape, const Digest& digest,
-                                           unsigned level, uint64_t first, uint64_t file_size,
-                                           BlockReader& reader) {
+Result<std::shared_ptr<const UnixfsLinks>> read_links(const UnixfsShape& shape,
+                                                      const Digest& digest, unsigned level,
+                                                      uint64_t first, uint64_t file_size,
+                                                      BlockReader& reader) {
   if (is_zero(shape, digest, level, shape.subtree_size(level, first, file_size)))
-    return std::vector<UnixfsLink>(shape.params().max_links, shape.zero(level - 1));
-  TRY_ASSIGN(const Buffer block, reader.get(digest));
-  TRY_ASSIGN(auto links, decode_unixfs_node(block));
-  TRY(shape.check_links(links, level, first, file_size));
-  return links;
+    return std::make_shared<const UnixfsLinks>(
+        UnixfsLinks{std::vector<UnixfsLink>(shape.params().max_links, shape.zero(level - 1))});
+  TRY_ASSIGN(auto node, reader.links(digest));
+  TRY(shape.check_links(node->links, level, first, file_size));
+  return node;
 }
 
 class Walker {
@@ -52,8 +53,9 @@ class Walker {
     if (place.level == 0) return visitor_.leaf(place);
     TRY_ASSIGN(const bool descend, visitor_.node(place));
     if (!descend) return {};
-    TRY_ASSIGN(const auto links, read_links(shape_, place.digest, place.level, place.first_chunk,
-                                            file_size_, reader_));
+    TRY_ASSIGN(const auto node, read_links(shape_, place.digest, place.level, place.first_chunk,
+                                           file_size_, reader_));
+    const std::vector<UnixfsLink>& links = node->links;
     const uint64_t child_span = shape_.span(place.level - 1);
     Status missing;
     for (size_t i = 0; i < links.size(); ++i) {
@@ -84,6 +86,12 @@ class Walker {
 };
 
 }  // namespace
+
+Result<std::shared_ptr<const UnixfsLinks>> BlockReader::links(const Digest& digest) {
+  TRY_ASSIGN(const Buffer block, get(digest));
+  TRY_ASSIGN(auto links, decode_unixfs_node(block));
+  return std::make_shared<const UnixfsLinks>(UnixfsLinks{std::move(links)});
+}
 
 Status UnixfsBuilder::add_leaf(const Digest& leaf, uint64_t size) {
   const uint64_t chunk = shape_.params().chunk_size;
@@ -243,8 +251,8 @@ class Updater {
     if (depth > old_depth_) return Old{Old::Kind::kAbove};
     Old old{Old::Kind::kBlock, *old_root_};
     for (unsigned level = old_depth_; level > depth; --level) {
-      TRY_ASSIGN(const auto links, read_links(shape_, old.digest, level, 0, old_size_, reader_));
-      old = {Old::Kind::kBlock, links[0].digest, links[0].tsize};
+      TRY_ASSIGN(const auto node, read_links(shape_, old.digest, level, 0, old_size_, reader_));
+      old = {Old::Kind::kBlock, node->links[0].digest, node->links[0].tsize};
     }
     return old;
   }
@@ -303,10 +311,12 @@ class Updater {
   }
 
   Result<UnixfsLink> build_node(unsigned level, uint64_t first, uint64_t size, const Old& old) {
-    std::vector<UnixfsLink> old_links;
+    std::shared_ptr<const UnixfsLinks> old_node;
     if (old.kind == Old::Kind::kBlock) {
-      TRY_ASSIGN(old_links, read_links(shape_, old.digest, level, first, old_size_, reader_));
+      TRY_ASSIGN(old_node, read_links(shape_, old.digest, level, first, old_size_, reader_));
     }
+    const std::span<const UnixfsLink> old_links =
+        old_node ? std::span(old_node->links) : std::span<const UnixfsLink>();
     const uint64_t child_span = shape_.span(level - 1);
     const uint64_t chunks = shape_.chunk_count(size);
     std::vector<UnixfsLink> links;
