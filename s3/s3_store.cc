@@ -55,6 +55,7 @@ S3Store::S3Store(std::shared_ptr<S3Client> client)
       key_prefix_(client_->settings().prefix.empty() ? "" : client_->settings().prefix + "/") {}
 
 Result<std::unique_ptr<S3Store>> S3Store::make(S3Settings settings, S3Parts parts) {
+  if (settings.bucket.empty()) return fail(Errc::kInvalid, "a store of objects needs a bucket");
   TRY_ASSIGN(auto client, S3Client::make(std::move(settings), std::move(parts)));
   return std::unique_ptr<S3Store>(new S3Store(std::move(client)));
 }
@@ -133,6 +134,17 @@ void S3Store::put(std::string key, Body body, PutHow how, Context context,
              std::move(done));
 }
 
+Result<std::string> S3Store::put_stream(ObjectStore& small, const std::string& key,
+                                        const ReadStream& read, const PutHow& how,
+                                        const Context& context) {
+  TRY(check_key(key));
+  TRY(check_key(full_key(key)));
+  TRY(check_put(Body(), how));
+  return cairn::put_stream(client_, full_key(key), read, how, context, [&](Body body) {
+    return put_sync(small, key, std::move(body), how, context);
+  });
+}
+
 void S3Store::remove(std::string key, Context context, Callback<void> done) {
   const auto refuse = [done](Error e) { done(tl::unexpected<Error>(std::move(e))); };
   if (refuse_key(key, check_key, refuse)) return;
@@ -161,8 +173,7 @@ void S3Store::list(ListScope scope, std::string after, uint32_t limit, Context c
     });
     return;
   }
-  S3ListRequest request{key_prefix_, std::move(scope), std::move(after), limit,
-                        std::move(context)};
+  S3ListRequest request{key_prefix_, std::move(scope), std::move(after), limit, std::move(context)};
   list_objects(client_, std::move(request), std::move(done));
 }
 

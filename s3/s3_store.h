@@ -14,6 +14,7 @@
 
 #include "cache/object_store.h"
 #include "s3/s3_client.h"
+#include "s3/s3_stream.h"
 
 namespace cairn {
 
@@ -29,6 +30,10 @@ class S3Store final : public ObjectStore {
   void list(ListScope scope, std::string after, uint32_t limit, Context context,
             Callback<ListPage> done) override;
   std::string description() const override;
+  // s3/s3_stream.h; the key is one that put takes. What is short is put through `small`, a stack
+  // on this store that tries again what failed.
+  Result<std::string> put_stream(ObjectStore& small, const std::string& key, const ReadStream& read,
+                                 const PutHow& how, const Context& context);
   // As S3Client::server.
   std::string server() const;
 
