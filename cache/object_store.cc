@@ -85,6 +85,17 @@ Body Body::slice(ByteRange range) const {
   return part;
 }
 
+Body Body::with_keys(const std::function<std::string(const std::string&)>& key_of) const {
+  Body out = *this;
+  for (Piece& piece : out.pieces_) {
+    if (!piece.object) continue;
+    ObjectRange source = *piece.object;
+    source.key = key_of(source.key);
+    piece.object = std::make_shared<const ObjectRange>(std::move(source));
+  }
+  return out;
+}
+
 Result<Buffer> Body::to_buffer() const {
   if (has_object_ranges()) return fail(Errc::kInvalid, "a range of an object cannot be read here");
   if (pieces_.size() == 1 && !pieces_.front().file) return pieces_.front().bytes;

@@ -80,6 +80,8 @@ class Body {
   // Fills `out` from `offset`; returns how much was read, less than out.size() only at the end.
   // Not of ranges of objects (kInvalid). A file that is shorter than its range is kCorruption.
   Result<size_t> read_at(uint64_t offset, MutableBytes out) const;
+  // The same body, with other keys for its ranges of objects.
+  Body with_keys(const std::function<std::string(const std::string&)>& key_of) const;
   // A part of this body that shares its memory and files. Requires range.end() <= size().
   Body slice(ByteRange range) const;
   // The whole body in memory.

@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kMaxMarks = 200'000;
 constexpr size_t kMaxKeyBytes = 4096;
 constexpr size_t kMaxErrorTextBytes = 4096;
+constexpr size_t kMaxBucketBytes = 255;
 constexpr size_t kMaxTokenBytes = 64 << 10;  // of a session
 constexpr size_t kMaxPlaceBytes = 16 << 10;  // of a listing's continuation token
 
@@ -190,6 +191,25 @@ Result<S3Listing> parse_list_objects(Bytes xml, size_t max_objects) {
     out.prefixes.push_back(std::move(prefix));
   }
   const std::string_view token = text_under(root, "NextContinuationToken");
+  if (token.size() > kMaxPlaceBytes) return not_s3("the continuation token is too long");
+  out.next_token = std::string(token);
+  return out;
+}
+
+Result<S3BucketListing> parse_list_buckets(Bytes xml, size_t max_buckets) {
+  pugi::xml_document document;
+  TRY(load_xml(document, xml));
+  const pugi::xml_node root = document.child("ListAllMyBucketsResult");
+  if (!root) return not_s3("expected a ListAllMyBucketsResult");
+  S3BucketListing out;
+  for (const pugi::xml_node& node : root.child("Buckets").children("Bucket")) {
+    if (out.buckets.size() == max_buckets) return not_s3("more buckets than there can be");
+    const std::string_view name = text_under(node, "Name");
+    if (name.empty() || name.size() > kMaxBucketBytes)
+      return not_s3("a listed bucket has no usable name");
+    out.buckets.push_back({std::string(name), bounded_text(text_under(node, "BucketRegion"))});
+  }
+  const std::string_view token = text_under(root, "ContinuationToken");
   if (token.size() > kMaxPlaceBytes) return not_s3("the continuation token is too long");
   out.next_token = std::string(token);
   return out;

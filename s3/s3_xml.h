@@ -3,9 +3,9 @@
 // Pure functions over hostile input: size and number of elements are bounded before parsing, no
 // entity beyond XML's own five is expanded, nothing is allocated from a declared length.
 // Errors: kIo, "not an S3 answer: ...".
-// Source: Amazon S3 API reference (ListObjectsV2, CreateMultipartUpload, CompleteMultipartUpload,
-// ListMultipartUploads, CopyObject, UploadPartCopy,
-// REST error responses); AWS STS API reference (AssumeRole, common errors).
+// Source: Amazon S3 API reference (ListObjectsV2, ListBuckets, CreateMultipartUpload,
+// CompleteMultipartUpload, ListMultipartUploads, CopyObject, UploadPartCopy, REST error responses);
+// AWS STS API reference (AssumeRole, common errors).
 #pragma once
 
 #include <cstdint>
@@ -63,6 +63,16 @@ struct S3ListedUpload {
   int64_t begun_ns = 0;
 };
 
+struct S3ListedBucket {
+  std::string name;
+  std::string region;  // empty when the store does not say
+};
+
+struct S3BucketListing {
+  std::vector<S3ListedBucket> buckets;
+  std::string next_token;  // empty: there are no more
+};
+
 struct S3UploadListing {
   std::vector<S3ListedUpload> uploads;
   bool truncated = false;
@@ -72,6 +82,8 @@ struct S3UploadListing {
 
 // At most `max_objects` entries are accepted.
 Result<S3Listing> parse_list_objects(Bytes xml, size_t max_objects);
+// At most `max_buckets` are accepted.
+Result<S3BucketListing> parse_list_buckets(Bytes xml, size_t max_buckets);
 // An error document; kIo when it is something else (an HTML page, nothing at all).
 Result<S3ErrorBody> parse_s3_error(Bytes xml);
 // The answer to CopyObject or UploadPartCopy; an Error inside a success is refused as below.
