@@ -96,6 +96,68 @@ void AllBucketsStore::list(ListScope scope, std::string after, uint32_t limit, C
                  });
 }
 
+void AllBucketsStore::head_version(std::string key, std::string version, Context context,
+                                   Callback<ObjectHead> done) {
+  Place place = place_of(key);
+  if (place.key.empty())
+    return answer(done, Error(Errc::kNotFound, "head '" + key + "': it is no object of a bucket"));
+  const auto store = buckets_->open(place.bucket);
+  if (!store) return answer(done, store.error());
+  (*store)->head_version(std::move(place.key), std::move(version), std::move(context),
+                         [key = std::move(key), done = std::move(done)](Result<ObjectHead> head) {
+                           if (head) head->info.key = key;
+                           done(std::move(head));
+                         });
+}
+
+void AllBucketsStore::get_tags(std::string key, std::string version, Context context,
+                               Callback<ObjectTags> done) {
+  Place place = place_of(key);
+  if (place.key.empty())
+    return answer(done,
+                  Error(Errc::kNotFound, "tags of '" + key + "': it is no object of a bucket"));
+  const auto store = buckets_->open(place.bucket);
+  if (!store) return answer(done, store.error());
+  (*store)->get_tags(std::move(place.key), std::move(version), std::move(context), std::move(done));
+}
+
+void AllBucketsStore::put_tags(std::string key, std::string version, ObjectTags tags,
+                               Context context, Callback<void> done) {
+  Place place = place_of(key);
+  if (place.key.empty())
+    return answer(done,
+                  Error(Errc::kInvalid, "tags of '" + key + "': it is no object of a bucket"));
+  const auto store = buckets_->open(place.bucket);
+  if (!store) return answer(done, store.error());
+  (*store)->put_tags(std::move(place.key), std::move(version), std::move(tags), std::move(context),
+                     std::move(done));
+}
+
+void AllBucketsStore::list_versions(ListScope scope, std::string after, uint32_t limit,
+                                    Context context, Callback<VersionPage> done) {
+  const size_t slash = scope.prefix.find('/');
+  if (slash == std::string::npos)
+    return answer(done, Error(Errc::kUnsupported, "list versions of '" + scope.prefix +
+                                                      "': not of all buckets at once"));
+  const std::string bucket = scope.prefix.substr(0, slash);
+  const auto store = buckets_->open(bucket);
+  if (!store) return answer(done, store.error());
+  const std::string front = bucket + "/";
+  scope.prefix.erase(0, front.size());
+  (*store)->list_versions(std::move(scope), std::move(after), limit, std::move(context),
+                          [front, done = std::move(done)](Result<VersionPage> page) {
+                            if (!page) return done(std::move(page));
+                            for (ObjectVersion& each : page->versions)
+                              each.info.key.insert(0, front);
+                            for (std::string& prefix : page->prefixes) prefix.insert(0, front);
+                            done(std::move(page));
+                          });
+}
+
+void AllBucketsStore::keeps_versions(Context, Callback<bool> done) {
+  executor_.submit([done = std::move(done)] { done(false); });
+}
+
 // The later pages are of the list that was brought for a first one.
 void AllBucketsStore::list_buckets(const std::string& prefix, const std::string& after,
                                    uint32_t limit, Context context, Callback<ListPage> done) {

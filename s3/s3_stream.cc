@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "cache/base/log.h"
-#include "s3/s3_headers.h"
 #include "s3/s3_parts.h"
 #include "s3/s3_xml.h"
 
@@ -43,7 +42,7 @@ class StreamUpload : public std::enable_shared_from_this<StreamUpload> {
       S3Call call = make_call("POST");
       call.use = S3Use::kCreate;
       call.query = {{"uploads", ""}};
-      append_object_headers(how_.headers, call.headers);
+      append_put_headers(how_, call);
       if (client_->sends_crc32c()) call.headers.push_back({"x-amz-checksum-algorithm", "CRC32C"});
       const S3Call sent = call;
       const auto answer = send_and_wait(*client_, std::move(call));
