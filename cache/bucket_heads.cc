@@ -176,7 +176,7 @@ void BucketHeads::request(uint64_t ino) {
   if (!node || !*node || knows(**node)) return finish(ino);
   auto key = tree_->key_of(**node);
   if (key && (*node)->kind == BucketNode::Kind::kDirectory) *key += '/';
-  if (!key || !check_any_key(*key)) {
+  if (!key || !tree_->check_any_key(*key)) {
     give_up(ino, kRefusedTerm);
     return finish(ino);
   }

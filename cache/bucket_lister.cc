@@ -134,7 +134,8 @@ void BucketLister::fetch(const std::vector<Missing::Name>& names, Context contex
 // Lists the directory, or looks for the one name?
 Result<BucketLister::Question> BucketLister::what_to_ask(const Missing::Name& wanted) {
   const Key whole(wanted.dir, "");
-  if (wanted.name.empty() || !options_.probe_names) return Question{whole, true};
+  const bool of_buckets = tree_->has_buckets() && wanted.dir == BucketTree::kRoot;
+  if (wanted.name.empty() || !options_.probe_names || of_buckets) return Question{whole, true};
   using Kind = NameMeaning::Kind;
   const NameMeaning meaning = meaning_of(wanted.name);
   const bool one_key = meaning.kind == Kind::kPart || meaning.kind == Kind::kBeside;
@@ -311,7 +312,7 @@ void BucketLister::with_room(const std::shared_ptr<Flight>& flight, std::functio
 void BucketLister::probe(const std::shared_ptr<Flight>& flight) {
   flight->part = meaning_of(flight->key.second).part;
   const std::string key = flight->prefix + flight->part;
-  if (!check_any_key(key)) {
+  if (!tree_->check_any_key(key)) {
     flight->object_page = flight->dir_page = ListPage();
     return probed(flight);
   }
@@ -353,6 +354,10 @@ void BucketLister::probed(const std::shared_ptr<Flight>& flight) {
 void BucketLister::finish(const std::shared_ptr<Flight>& flight, Status status) {
   if (!status) {
     status = settle_for_old(*flight, status);
+    // Others can be looked into: it is this bucket's own business.
+    const bool in_bucket = tree_->has_buckets() && flight->key.first != BucketTree::kRoot;
+    if (!status && in_bucket && status.error().code() == Errc::kPermission)
+      status = fail(Errc::kPermission, status.error().message(), EACCES);
   } else {
     away_until_ = MonotonicTime::min();
   }

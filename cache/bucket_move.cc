@@ -77,8 +77,9 @@ Status BucketPublisher::copy_object(const ObjectInfo& object, const std::string&
   TRY(head);
   const std::string from_etag(bare_etag(head->info.etag));
   std::string key = to;
-  if (!check_key(key)) {
-    key = "recovered-" + sha256(as_bytes(key)).hex().substr(0, 16);
+  if (!parts_.tree.check_key(key)) {
+    key = std::string(parts_.tree.bucket_of(to)) + "recovered-" +
+          sha256(as_bytes(key)).hex().substr(0, 16);
     log_warn("'{}' cannot be '{}': it is '{}' instead", object.key, to, key);
     ++conflicts_;
   }
@@ -166,7 +167,7 @@ Status BucketPublisher::remove_below(const std::string& from, const std::string&
   // Where a directory is more than what keys have in common: what is below comes first.
   if (!options_.directories_are_real) return {};
   for (auto dir = directories.rbegin(); dir != directories.rend(); ++dir)
-    if (check_key(*dir)) TRY(remove_sync(parts_.store, *dir, request()));
+    if (parts_.tree.check_key(*dir)) TRY(remove_sync(parts_.store, *dir, request()));
   return {};
 }
 

@@ -169,11 +169,11 @@ Result<std::optional<uint64_t>> BucketTree::ino_of(std::string_view key) const {
 }
 
 void BucketTree::note_leftover(const std::string& from, const std::string& to) {
-  tables_.apply({{bucket_rows::kTable, bucket_rows::kLeftRow + from, to}});
+  tables_.apply({bucket_rows::left_row(from, to)});
 }
 
 void BucketTree::forget_leftover(const std::string& from) {
-  tables_.apply({{bucket_rows::kTable, bucket_rows::kLeftRow + from, std::nullopt}});
+  tables_.apply({bucket_rows::left_row(from, std::nullopt)});
 }
 
 Result<std::vector<std::pair<std::string, std::string>>> BucketTree::leftovers() const {
@@ -182,7 +182,10 @@ Result<std::vector<std::pair<std::string, std::string>>> BucketTree::leftovers()
       const auto rows,
       tables_.scan(bucket_rows::kTable, std::string(1, bucket_rows::kLeftRow), end, kBelowAtOnce));
   std::vector<std::pair<std::string, std::string>> out;
-  for (const auto& row : rows) out.emplace_back(row.key.substr(1), row.value);
+  for (const auto& row : rows) {
+    TRY_ASSIGN(auto left, bucket_rows::decode_left(row.key, row.value));
+    out.push_back(std::move(left));
+  }
   return out;
 }
 

@@ -213,7 +213,7 @@ Result<std::optional<std::string>> BucketPublisher::marker_key(uint64_t dir) con
   auto key = parts_.tree.prefix_of(dir);
   if (!key && key.error().sys_errno() == ESTALE) return std::optional<std::string>();
   TRY(key);
-  if (!check_key(*key)) return std::optional<std::string>();
+  if (!parts_.tree.check_key(*key)) return std::optional<std::string>();
   return std::optional(*std::move(key));
 }
 
@@ -242,7 +242,7 @@ Status BucketPublisher::note_directory(uint64_t ino, const InodeRecord& record) 
       shown.mode != record.mode || shown.uid != record.uid || shown.gid != record.gid;
   node->mtime_ns = record.mtime;
   if (!differs) return parts_.tree.update(ino, *node);
-  if (ino == BucketTree::kRoot) {  // what it is stays in this cache
+  if (parts_.tree.is_bucket(ino, *node)) {  // what it is stays in this cache
     if (!node->headers) node->headers.emplace();
     set_changed_attrs(*node->headers, record, shown);
     return parts_.tree.update(ino, *node);
@@ -279,14 +279,31 @@ Result<BucketPublisher::Place> BucketPublisher::place_of(uint64_t ino, uint64_t 
   const bool is_dir = directories_.contains(ino);
   if (prefix) place.key = *prefix + place.part + (is_dir ? "/" : "");
   const bool plain = meaning.kind == NameMeaning::Kind::kPart && !place.part.empty();
-  if (prefix && plain && check_key(place.key)) return place;
+  if (prefix && plain && parts_.tree.check_key(place.key)) return place;
   const std::string digest = sha256(as_bytes(prefix ? place.key : name)).hex().substr(0, 8);
   std::string part = fmt::format("recovered-{:x}-{}-{}", ino, digest, name);
   if (part.size() > kMaxName) part.resize(kMaxName);
   log_warn("'{}' cannot be an object under its own key ({}); it is '{}' instead", name,
            prefix ? "such a key is only read" : "its directory is gone", part);
   ++conflicts_;
-  return Place{BucketTree::kRoot, shown_name(part), part, part + (is_dir ? "/" : "")};
+  TRY_ASSIGN(const Place top, top_for(ino, prefix ? *prefix : std::string()));
+  return Place{top.dir, shown_name(part), part, top.key + part + (is_dir ? "/" : "")};
+}
+
+// The top of the bucket that it is in, or was.
+Result<BucketPublisher::Place> BucketPublisher::top_for(uint64_t ino, std::string prefix) const {
+  if (!parts_.tree.has_buckets()) return Place{BucketTree::kRoot, "", "", ""};
+  TRY_ASSIGN(const auto node, parts_.tree.node(ino));
+  if (prefix.empty() && node) {
+    TRY_ASSIGN(prefix, parts_.tree.key_of(*node));
+  }
+  std::string bucket(parts_.tree.bucket_of(prefix));
+  TRY_ASSIGN(const auto dir, parts_.tree.ino_of(bucket));
+  if (bucket.empty() || !dir)
+    return fail(Errc::kIo, fmt::format("it is not known any more which bucket inode {:x} is of: "
+                                       "it stays in the cache, and so does what came after it",
+                                       ino));
+  return Place{*dir, "", "", std::move(bucket)};
 }
 
 Status BucketPublisher::plan_file(uint64_t ino, const InodeRecord& record, Lsn lsn) {
@@ -304,7 +321,7 @@ Status BucketPublisher::plan_file(uint64_t ino, const InodeRecord& record, Lsn l
   } else if (file->before) {
     TRY_ASSIGN(const std::string name, parts_.tree.shown_as(ino, *file->before));
     file->to = Place{file->before->parent, name, file->before->part, file->from_key};
-    if (!check_key(file->from_key)) {
+    if (!parts_.tree.check_key(file->from_key)) {
       TRY_ASSIGN(file->to, place_of(ino, file->before->parent, name));
     }
   } else {
@@ -456,7 +473,7 @@ Status BucketPublisher::remove_all(std::vector<Removal> removals) {
   });
   TRY(removed);
   for (auto directory = objects_end; directory != removals.end(); ++directory) {
-    if (check_key(directory->key)) TRY(remove_sync(parts_.store, directory->key, request()));
+    if (parts_.tree.check_key(directory->key)) TRY(remove_sync(parts_.store, directory->key, request()));
     TRY(forget(*directory));
   }
   return {};

@@ -120,6 +120,7 @@ class BucketPublisher {
   Result<Buffer> block_of(const Cid& value) const;
   Result<std::optional<std::string>> xattr_of(const std::optional<Cid>& value) const;
   Result<Place> place_of(uint64_t ino, uint64_t dir, const std::string& name);
+  Result<Place> top_for(uint64_t ino, std::string prefix) const;
   Status plan_file(uint64_t ino, const InodeRecord& record, Lsn lsn);
   Status in_order(std::vector<File*> files);
   Status make_directories();

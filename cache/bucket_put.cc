@@ -353,7 +353,7 @@ void BucketPublisher::stage_chunks(const File& file, const Body& body) {
 }
 
 Status BucketPublisher::remove_if_same(const std::string& key, const std::string& etag) {
-  if (!check_key(key)) {
+  if (!parts_.tree.check_key(key)) {
     log_warn("'{}' has a key that is only read: it is not removed", key);
     return {};
   }

@@ -108,7 +108,8 @@ BucketRemote::~BucketRemote() {
 Result<std::unique_ptr<BucketRemote>> BucketRemote::open(const Parts& parts,
                                                          std::unique_ptr<MetaStore> names,
                                                          const Options& options) {
-  auto tree = std::make_shared<BucketTree>(std::move(names), parts.clock);
+  auto tree =
+      std::make_shared<BucketTree>(std::move(names), parts.clock, options.view.all_buckets);
   return std::unique_ptr<BucketRemote>(new BucketRemote(parts, std::move(tree), options));
 }
 
@@ -117,6 +118,7 @@ VolumeParams BucketRemote::params() const {
   params.chunk_bytes = kObjectChunkBytes;
   params.content_ids = false;
   params.only_objects = true;
+  params.top_is_buckets = options_.view.all_buckets;
   return params;
 }
 
@@ -148,7 +150,7 @@ Result<std::optional<Cid>> BucketRemote::inode_value(uint64_t ino, Missing& miss
   // What was made here and is not in the bucket yet.
   if (!node && is_own_ino(ino)) return std::optional<Cid>();
   if (!node) return replaced();
-  const bool full = options_.view.full_attrs && ino != BucketTree::kRoot;
+  const bool full = options_.view.full_attrs && !tree_->is_bucket(ino, *node);
   if (full && is_to_be_asked(ino, *node)) return must_be_asked(ino, missing);
   ObjectAttrs attrs;
   // What was only looked up for an xattr shows no other attributes all of a sudden.
@@ -478,22 +480,48 @@ Status BucketRemote::begin_reading() {
   return tree_->thin_out();
 }
 
+// What the keys of a bucket that the batch changes begin with; empty: it names none.
+std::string BucketRemote::bucket_of(const PublishBatch& batch) const {
+  for (const TreeEdit& edit : batch.edits) {
+    const auto key = parse_key(edit.key);
+    const auto node = key ? tree_->node(key->ino) : Result<std::optional<BucketNode>>();
+    if (!node || !*node) continue;
+    auto there = tree_->key_of(**node);
+    if (there && (*node)->kind == BucketNode::Kind::kDirectory) *there += "/";
+    if (there && !tree_->bucket_of(*there).empty() && key->ino != BucketTree::kRoot)
+      return std::string(tree_->bucket_of(*there));
+  }
+  return {};
+}
+
+// Does the store honour the conditions of puts? All of its buckets do, or none.
+Result<bool> BucketRemote::probe(const PublishBatch& batch, const Context& context) {
+  const std::string bucket = tree_->has_buckets() ? bucket_of(batch) : std::string();
+  if (tree_->has_buckets() && bucket.empty()) return false;
+  unsigned& failed = failed_probes_[bucket];
+  // Not for ever: what cannot be found out does not hold, and objects of it may be left behind.
+  if (failed >= kFailedProbesMax) return false;
+  const auto probed = probe_if_match(parts_.store, parts_.rng, context, bucket);
+  if (!probed && (is_passing(probed.error()) || ++failed < kFailedProbesMax))
+    return tl::unexpected<Error>(probed.error());
+  const bool honours = probed && *probed;
+  if (!honours)
+    log_warn(
+        "the store ignores the condition of a put: that somebody else changed an object "
+        "is looked for before each put, and may be missed");
+  // Of another bucket it may still be found out.
+  if (!probed && tree_->has_buckets()) return false;
+  const std::lock_guard lock(mutex_);
+  honours_if_match_ = honours;
+  return honours;
+}
+
 Result<PublishedState> BucketRemote::publish(const PublishBatch& batch, PublishHost& host,
                                              Context context) {
   if (!batch.edits.empty()) {
     auto honours = honours_if_match();
     if (!honours) {
-      auto probed = probe_if_match(parts_.store, parts_.rng, context);
-      // Not for ever: what cannot be found out does not hold, and objects of it may be left behind.
-      if (!probed && (is_passing(probed.error()) || ++failed_probes_ < kFailedProbesMax))
-        return tl::unexpected<Error>(probed.error());
-      honours = probed && *probed;
-      const std::lock_guard lock(mutex_);
-      honours_if_match_ = honours;
-      if (!*honours)
-        log_warn(
-            "the store ignores the condition of a put: that somebody else changed an object "
-            "is looked for before each put, and may be missed");
+      TRY_ASSIGN(honours, probe(batch, context));
     }
     BucketPublisher::Options options;
     options.chunk_bytes = kObjectChunkBytes;

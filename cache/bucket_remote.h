@@ -13,6 +13,7 @@
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,6 +33,7 @@ struct ObjectView {
   Duration metadata_ttl = std::chrono::seconds(60);
   bool probe_names = true;  // see BucketLister
   bool full_attrs = false;  // mode, owner and time as the objects say
+  bool all_buckets = false;  // the directories of the root are buckets
 };
 
 class BucketRemote final : public Remote {
@@ -98,6 +100,8 @@ class BucketRemote final : public Remote {
 
   BucketRemote(const Parts& parts, std::shared_ptr<BucketTree> tree, const Options& options);
   Result<std::optional<Cid>> inode_value(uint64_t ino, Missing& missing);
+  Result<bool> probe(const PublishBatch& batch, const Context& context);
+  std::string bucket_of(const PublishBatch& batch) const;
   bool is_to_be_asked(uint64_t ino, const BucketNode& node) const;
   Result<decltype(InodeRecord::body)> target_of(const std::string& target);
   void keep_block(const Digest& digest, std::string_view bytes);
@@ -124,7 +128,7 @@ class BucketRemote final : public Remote {
   std::optional<bool> honours_if_match_;
   std::atomic<uint64_t> conflicts_{0};
   // Of the publishing thread.
-  unsigned failed_probes_ = 0;
+  std::map<std::string, unsigned> failed_probes_;  // by bucket
   std::unique_ptr<ThreadExecutor> waiting_;  // where objects are put, once some are
   std::deque<std::pair<Digest, Buffer>> blocks_;
 };

@@ -57,6 +57,7 @@ class Reader {
     return out;
   }
   std::string text() { return std::string(bytes(number<uint32_t>())); }
+  std::string_view rest() const { return in_; }
   bool failed() const { return failed_; }
   bool complete() const { return !failed_ && in_.empty(); }
 
@@ -85,6 +86,29 @@ ObjectHeaders read_headers(Reader& in) {
 }
 
 }  // namespace
+
+TableChange left_row(std::string_view from, const std::optional<std::string>& what) {
+  std::string key(1, kLeftRow);
+  if (from.size() < kMetaKeyBytesMax) return {kTable, key.append(from), what};
+  const Digest digest = sha256(as_bytes(from));
+  key.push_back('\0');  // no key of an object has one
+  key.append(as_chars(digest.bytes));
+  if (!what) return {kTable, std::move(key), std::nullopt};
+  ByteVec value;
+  put_text(value, from);
+  append(value, as_bytes(*what));
+  return {kTable, std::move(key), to_string(value)};
+}
+
+Result<std::pair<std::string, std::string>> decode_left(std::string_view key,
+                                                        std::string_view value) {
+  if (key.size() < 2 || key[1] != '\0')
+    return std::pair(std::string(key.substr(1)), std::string(value));
+  Reader reader(value);
+  std::string from = reader.text();
+  if (reader.failed()) return damaged_row();
+  return std::pair(std::move(from), std::string(reader.rest()));
+}
 
 std::string node_key(uint64_t ino) {
   return row_key('n', ino);

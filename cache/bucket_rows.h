@@ -4,8 +4,10 @@
 // kForm names the form; rows of another are thrown away with all others.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "cache/bucket_tree.h"
 
@@ -15,7 +17,12 @@ inline constexpr std::string_view kForm = "2";
 
 // All rows are in one table, by their first letter.
 inline constexpr Table kTable = Table::kTree;
-inline constexpr char kLeftRow = 'm';  // then the old prefix
+inline constexpr char kLeftRow = 'm';  // then the old key
+// What is left of something that moved; without `what` the row goes. A key that is too long for a
+// row of its own stands in the value, and its digest for it.
+TableChange left_row(std::string_view from, const std::optional<std::string>& what);
+Result<std::pair<std::string, std::string>> decode_left(std::string_view key,
+                                                        std::string_view value);
 std::string node_key(uint64_t ino);
 std::string entry_key(uint64_t dir, std::string_view name = {});
 std::string listing_key(uint64_t dir);

@@ -43,15 +43,6 @@ bool same_version(const BucketNode& a, const BucketNode& b) {
          (!a.etag.empty() || a.mtime_ns == b.mtime_ns);
 }
 
-bool usable(const std::string& key, uint64_t size) {
-  const bool fine = check_any_key(key).has_value() &&
-                    size <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
-  if (!fine)
-    log_once_per(std::chrono::minutes(1), "unusable object",
-                 "an object cannot be shown: its key or its size is none that a bucket can have");
-  return fine;
-}
-
 }  // namespace
 
 std::string_view bare_etag(std::string_view etag) {
@@ -60,14 +51,45 @@ std::string_view bare_etag(std::string_view etag) {
   return etag;
 }
 
-BucketTree::BucketTree(std::unique_ptr<MetaStore> store, Clock& clock)
+BucketTree::BucketTree(std::unique_ptr<MetaStore> store, Clock& clock, bool has_buckets)
     : clock_(clock),
+      has_buckets_(has_buckets),
       begun_wall_ns_(clock.wall_ns()),
       begun_(clock.now()),
       tables_(std::move(store)) {}
 
 int64_t BucketTree::now_ns() const {
   return begun_wall_ns_ + Duration(clock_.now() - begun_).count();
+}
+
+// ---- keys
+
+std::string_view BucketTree::bucket_of(std::string_view key) const {
+  return has_buckets_ ? key.substr(0, key.find('/') + 1) : std::string_view();
+}
+
+std::string_view BucketTree::inside_bucket(std::string_view key) const {
+  const std::string_view bucket = bucket_of(key);
+  if (has_buckets_ && bucket.empty()) return {};
+  return key.substr(bucket.size());
+}
+
+Status BucketTree::check_key(std::string_view key) const {
+  return cairn::check_key(inside_bucket(key));
+}
+
+Status BucketTree::check_any_key(std::string_view key) const {
+  return cairn::check_any_key(inside_bucket(key));
+}
+
+bool BucketTree::is_usable(const std::string& key, uint64_t size) const {
+  const bool is_bucket = has_buckets_ && key.find('/') + 1 == key.size();
+  const bool fine = (is_bucket || check_any_key(key).has_value()) &&
+                    size <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+  if (!fine)
+    log_once_per(std::chrono::minutes(1), "unusable object",
+                 "an object cannot be shown: its key or its size is none that a bucket can have");
+  return fine;
 }
 
 // ---- reading
@@ -198,13 +220,13 @@ Result<BucketTree::Keys> BucketTree::note_page(uint64_t dir, const std::string& 
   };
   for (const ObjectInfo& object : page.objects) {
     const bool below = part_of(object.key).find('/') != std::string_view::npos;
-    if (below || !usable(object.key, object.size)) continue;
+    if (below || !is_usable(object.key, object.size)) continue;
     const std::lock_guard lock(mutex_);
     asked_ns_ = asked_ns;
     TRY(note_object(dir, part_of(object.key), object, keys));
   }
   for (const std::string& name : page.prefixes) {
-    if (!usable(name, 0)) continue;
+    if (!is_usable(name, 0)) continue;
     std::string_view part = part_of(name);
     part.remove_suffix(std::min<size_t>(part.size(), 1));
     const std::lock_guard lock(mutex_);
@@ -409,7 +431,7 @@ Result<BucketTree::Keys> BucketTree::settle(uint64_t dir, std::string_view part,
     if (object && there && there->is_dir) TRY(move_entry(dir, beside, name, keys));
     TRY(gone(beside));
   }
-  if (object && usable(object->key, object->size)) TRY(note_object(dir, part, *object, keys));
+  if (object && is_usable(object->key, object->size)) TRY(note_object(dir, part, *object, keys));
   return keys;
 }
 

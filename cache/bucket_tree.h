@@ -78,7 +78,20 @@ class BucketTree {
  public:
   static constexpr uint64_t kRoot = 1;
 
-  BucketTree(std::unique_ptr<MetaStore> store, Clock& clock);
+  // `has_buckets`: the first part of each key is a bucket's name, and the rules for keys are for
+  // what follows it.
+  BucketTree(std::unique_ptr<MetaStore> store, Clock& clock, bool has_buckets = false);
+
+  bool has_buckets() const { return has_buckets_; }
+  // As the functions of these names, of a key in its bucket.
+  Status check_key(std::string_view key) const;
+  Status check_any_key(std::string_view key) const;
+  // What the keys of its bucket begin with: nothing, or "bucket/".
+  std::string_view bucket_of(std::string_view key) const;
+  // The root, or a bucket in it: a directory that no object stands for.
+  bool is_bucket(uint64_t ino, const BucketNode& node) const {
+    return ino == kRoot || (has_buckets_ && node.parent == kRoot);
+  }
 
   // The wall clock as it was at the beginning, and the time since: what is compared with stamps of
   // this mount must not step.
@@ -172,7 +185,11 @@ class BucketTree {
   void put_entry(uint64_t dir, std::string_view name, const BucketEntry& entry);
   void put_node(uint64_t ino, const BucketNode& node);
 
+  std::string_view inside_bucket(std::string_view key) const;
+  bool is_usable(const std::string& key, uint64_t size) const;
+
   Clock& clock_;
+  const bool has_buckets_;
   const int64_t begun_wall_ns_;
   const MonotonicTime begun_;
   LiveTables tables_;

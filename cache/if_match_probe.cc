@@ -55,8 +55,9 @@ Result<bool> race(ObjectStore& store, const std::string& key, const Context& con
 
 }  // namespace
 
-Result<bool> probe_if_match(ObjectStore& store, Rng& rng, const Context& context) {
-  const std::string key = ".cairn-probe-" + uuid_text(make_uuid(rng));
+Result<bool> probe_if_match(ObjectStore& store, Rng& rng, const Context& context,
+                            const std::string& prefix) {
+  const std::string key = prefix + ".cairn-probe-" + uuid_text(make_uuid(rng));
   auto kept = race(store, key, context);
   // Also when the caller has given up: only the store's own bounds end this.
   if (auto removed = remove_sync(store, key, Context()); !removed)

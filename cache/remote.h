@@ -149,6 +149,9 @@ struct VolumeParams {
   // Files and directories are objects: each has one name, no xattrs of its user's, and a directory
   // that moves is published alone.
   bool only_objects = false;
+  // What the root holds is not ours to change, and nothing moves from one of its directories to
+  // another: they are buckets.
+  bool top_is_buckets = false;
   Uuid volume_id{};
 };
 

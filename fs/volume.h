@@ -201,6 +201,11 @@ class Volume {
 
   // Helpers; the caller holds mutex_ (shared suffices for the reading ones).
   bool only_objects() const;
+  // EPERM in the root when its names are those of buckets.
+  Status check_may_change(Ino dir) const;
+  // EXDEV when they are in different buckets.
+  Status check_same_bucket(Ino dir, Ino other, Need& need);
+  Result<Ino> bucket_of(Ino dir, Need& need);
   void count_subdirectory(InodeRecord& dir, int more) const;
   Result<InodeRecord> load(Ino ino, Need& need);
   Result<InodeRecord> load_dir(Ino ino, Need& need);

@@ -27,6 +27,31 @@ bool Volume::only_objects() const {
   return engine_.remote().params().only_objects;
 }
 
+Status Volume::check_may_change(Ino dir) const {
+  if (dir != kRootIno || !engine_.remote().params().top_is_buckets) return {};
+  return fail_errno(EPERM, "buckets are not made, renamed or removed through a mount");
+}
+
+// The directory of the root that it is in.
+Result<Ino> Volume::bucket_of(Ino dir, Need& need) {
+  while (true) {
+    TRY_ASSIGN(const InodeRecord record, load_dir(dir, need));
+    const Ino parent = parent_of(dir, record);
+    if (parent == kRootIno || parent == dir) return dir;
+    dir = parent;
+  }
+}
+
+Status Volume::check_same_bucket(Ino dir, Ino other, Need& need) {
+  TRY(check_may_change(dir));
+  TRY(check_may_change(other));
+  if (dir == other || !engine_.remote().params().top_is_buckets) return {};
+  TRY_ASSIGN(const Ino bucket, bucket_of(dir, need));
+  TRY_ASSIGN(const Ino other_bucket, bucket_of(other, need));
+  if (bucket == other_bucket) return {};
+  return fail_errno(EXDEV, "nothing is renamed from one bucket into another");
+}
+
 // Where directories are only what keys have in common nobody counts them.
 void Volume::count_subdirectory(InodeRecord& dir, int more) const {
   if (only_objects()) return;
@@ -61,6 +86,7 @@ Result<std::string> Volume::readlink(Ino ino, Need& need) {
 
 Result<Attr> Volume::make_node(Ino parent, std::string_view name, InodeRecord record,
                                const Caller& caller, std::vector<Effect> extra, Need& need) {
+  TRY(check_may_change(parent));
   TRY_ASSIGN(InodeRecord dir, load_dir(parent, need));
   if (dir.nlink == 0) return fail_errno(ENOENT, "the directory was removed");
   TRY(engine_.remote().check_name(name));
@@ -201,6 +227,7 @@ Status Volume::drop_link(Draft& change, UsageChange& usage, Ino ino, InodeRecord
 Status Volume::unlink(Ino parent, std::string_view name, Need& need) {
   TRY(engine_.admit(kChangeBytes, need));
   const std::lock_guard lock(mutex_);
+  TRY(check_may_change(parent));
   TRY_ASSIGN(InodeRecord dir, load_dir(parent, need));
   TRY_ASSIGN(const auto dirent, find_dirent(parent, name, need));
   if (!dirent) return fail_errno(ENOENT, std::string(name));
@@ -219,6 +246,7 @@ Status Volume::unlink(Ino parent, std::string_view name, Need& need) {
 Status Volume::rmdir(Ino parent, std::string_view name, Need& need) {
   TRY(engine_.admit(kChangeBytes, need));
   const std::lock_guard lock(mutex_);
+  TRY(check_may_change(parent));
   TRY_ASSIGN(InodeRecord dir, load_dir(parent, need));
   TRY_ASSIGN(const auto dirent, find_dirent(parent, name, need));
   if (!dirent) return fail_errno(ENOENT, std::string(name));
@@ -261,6 +289,7 @@ Status Volume::rename(Ino parent, std::string_view name, Ino new_parent, std::st
   TRY(engine_.remote().check_name(new_name));
   TRY(engine_.admit(kChangeBytes, need));
   const std::lock_guard lock(mutex_);
+  TRY(check_same_bucket(parent, new_parent, need));
   RenameDirs dirs{parent, new_parent, {}, {}};
   TRY_ASSIGN(dirs.from_record, load_dir(parent, need));
   if (new_parent != parent) {

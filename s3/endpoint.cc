@@ -16,19 +16,6 @@ bool is_lower_alnum(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
-// Some stores allow more than AWS does (upper case, '_', up to 255 bytes).
-Status check_bucket(std::string_view bucket) {
-  const auto allowed = [](char c) {
-    return is_lower_alnum(c) || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '.';
-  };
-  if (bucket.empty() || bucket.size() > 255 || bucket == "." || bucket == ".." ||
-      !std::all_of(bucket.begin(), bucket.end(), allowed))
-    return fail(Errc::kInvalid,
-                fmt::format("'{}' is not a bucket name: letters, digits, '-', '_' and '.' only",
-                            bucket.substr(0, 80)));
-  return {};
-}
-
 // May stand as one label of a host name under a wildcard certificate.
 bool is_host_label(std::string_view bucket) {
   return bucket.size() >= 3 && bucket.size() <= 63 && is_lower_alnum(bucket.front()) &&
@@ -69,6 +56,19 @@ Result<std::string> clean_host(std::string_view text, bool tls) {
 }
 
 }  // namespace
+
+// Some stores allow more than AWS does (upper case, '_', up to 255 bytes).
+Status check_bucket(std::string_view bucket) {
+  const auto allowed = [](char c) {
+    return is_lower_alnum(c) || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '.';
+  };
+  if (bucket.empty() || bucket.size() > 255 || bucket == "." || bucket == ".." ||
+      !std::all_of(bucket.begin(), bucket.end(), allowed))
+    return fail(Errc::kInvalid,
+                fmt::format("'{}' is not a bucket name: letters, digits, '-', '_' and '.' only",
+                            bucket.substr(0, 80)));
+  return {};
+}
 
 Status check_region_name(std::string_view region) {
   const auto allowed = [](char c) {
@@ -137,7 +137,7 @@ std::string Endpoint::object_path(std::string_view key) const {
 Result<Endpoint> make_endpoint(const std::string& url, const std::string& region,
                                const std::string& bucket, std::optional<bool> path_style,
                                bool dual_stack) {
-  TRY(check_bucket(bucket));
+  if (!bucket.empty()) TRY(check_bucket(bucket));
   TRY(check_region_name(region));
   Endpoint out;
   if (url.empty()) {

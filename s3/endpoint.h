@@ -32,7 +32,7 @@ struct Endpoint {
   std::string object_path(std::string_view key) const;
 };
 
-// `url` empty: AWS in `region`, `dual_stack`: by IPv6 too.
+// `url` empty: AWS in `region`, `dual_stack`: by IPv6 too. `bucket` empty: the service itself.
 Result<Endpoint> make_endpoint(const std::string& url, const std::string& region,
                                const std::string& bucket, std::optional<bool> path_style,
                                bool dual_stack = false);
@@ -52,5 +52,7 @@ std::string without_port(const std::string& host);
 // This machine, by whatever port: "localhost:9000", "127.0.0.1", "[::1]".
 bool is_loopback(const std::string& host);
 Status check_region_name(std::string_view region);
+// Some stores allow more than AWS does (upper case, '_', up to 255 bytes).
+Status check_bucket(std::string_view bucket);
 
 }  // namespace cairn

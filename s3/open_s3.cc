@@ -4,7 +4,14 @@
 
 namespace cairn {
 
-Result<std::unique_ptr<S3Store>> open_s3_store(OpenS3 what, OpenS3Deps deps) {
+namespace {
+
+struct Prepared {
+  S3Settings settings;
+  S3Parts parts;
+};
+
+Result<Prepared> prepare(OpenS3 what, const OpenS3Deps& deps) {
   TRY_ASSIGN(const AwsSettings aws, resolve_aws_settings(deps.env, deps.vars, what.overrides));
   what.settings.endpoint_url = aws.endpoint_url;
   what.settings.region = aws.region;
@@ -31,8 +38,21 @@ Result<std::unique_ptr<S3Store>> open_s3_store(OpenS3 what, OpenS3Deps deps) {
     credentials = make_default_credentials(deps.vars, what.overrides,
                                            {deps.env, deps.executor, deps.clock, deps.rng, http});
   }
-  return S3Store::make(std::move(what.settings), {std::move(http), std::move(credentials),
-                                                  deps.executor, deps.clock, deps.rng});
+  return Prepared{
+      std::move(what.settings),
+      {std::move(http), std::move(credentials), deps.executor, deps.clock, deps.rng}};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<S3Store>> open_s3_store(OpenS3 what, OpenS3Deps deps) {
+  TRY_ASSIGN(Prepared ready, prepare(std::move(what), deps));
+  return S3Store::make(std::move(ready.settings), std::move(ready.parts));
+}
+
+Result<std::shared_ptr<S3Buckets>> open_s3_buckets(OpenS3 what, OpenS3Deps deps) {
+  TRY_ASSIGN(Prepared ready, prepare(std::move(what), deps));
+  return S3Buckets::make(std::move(ready.settings), std::move(ready.parts));
 }
 
 }  // namespace cairn

@@ -12,6 +12,7 @@
 #include "s3/aws_config.h"
 #include "s3/curl_pool.h"
 #include "s3/endpoint.h"
+#include "s3/s3_buckets.h"
 #include "s3/s3_store.h"
 
 namespace cairn {
@@ -35,5 +36,7 @@ struct OpenS3Deps {
 };
 
 Result<std::unique_ptr<S3Store>> open_s3_store(OpenS3 what, OpenS3Deps deps);
+// All buckets instead of the one in the URL, which is left empty.
+Result<std::shared_ptr<S3Buckets>> open_s3_buckets(OpenS3 what, OpenS3Deps deps);
 
 }  // namespace cairn

@@ -64,6 +64,11 @@ std::optional<Meaning> meaning_of_identity(const S3ErrorBody& error, const HttpR
     return refused("the session token is not valid: get a new one");
   if (response.status != 401 && response.status != 403) return std::nullopt;
   if (code == "QuotaExceeded") return std::nullopt;
+  if (code == "AccessDenied" && context.bucket.empty())
+    return refused(
+        fmt::format("{} may not list the buckets: its policy must allow s3:ListAllMyBuckets; one "
+                    "bucket is named as s3://BUCKET",
+                    key));
   if (code == "AccessDenied" || code == "AllAccessDisabled" || code.empty() || context.is_head)
     return refused(
         fmt::format("{} may not {} here: its policy must allow s3:ListBucket, "
@@ -113,7 +118,7 @@ Meaning meaning_of_conflict(S3Conflict conflict) {
 
 std::optional<Meaning> meaning_of_code(const S3ErrorBody& error, S3Conflict conflict) {
   const std::string& code = error.code;
-  if (code == "NoSuchKey") {
+  if (is_any(code, {"NoSuchKey", "NoSuchVersion"})) {
     if (conflict != S3Conflict::kExists) return meaning_of_conflict(conflict);
     return Meaning{Errc::kNotFound, "there is no such object", true};
   }

@@ -14,6 +14,7 @@
 
 #include "cache/object_store.h"
 #include "s3/s3_client.h"
+#include "s3/s3_stream.h"
 
 namespace cairn {
 
@@ -28,7 +29,20 @@ class S3Store final : public ObjectStore {
   void remove(std::string key, Context context, Callback<void> done) override;
   void list(ListScope scope, std::string after, uint32_t limit, Context context,
             Callback<ListPage> done) override;
+  void head_version(std::string key, std::string version, Context context,
+                    Callback<ObjectHead> done) override;
+  void get_tags(std::string key, std::string version, Context context,
+                Callback<ObjectTags> done) override;
+  void put_tags(std::string key, std::string version, ObjectTags tags, Context context,
+                Callback<void> done) override;
+  void list_versions(ListScope scope, std::string after, uint32_t limit, Context context,
+                     Callback<VersionPage> done) override;
+  void keeps_versions(Context context, Callback<bool> done) override;
   std::string description() const override;
+  // s3/s3_stream.h; the key is one that put takes. What is short is put through `small`, a stack
+  // on this store that tries again what failed.
+  Result<std::string> put_stream(ObjectStore& small, const std::string& key, const ReadStream& read,
+                                 const PutHow& how, const Context& context);
   // As S3Client::server.
   std::string server() const;
 

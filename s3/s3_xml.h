@@ -3,9 +3,10 @@
 // Pure functions over hostile input: size and number of elements are bounded before parsing, no
 // entity beyond XML's own five is expanded, nothing is allocated from a declared length.
 // Errors: kIo, "not an S3 answer: ...".
-// Source: Amazon S3 API reference (ListObjectsV2, CreateMultipartUpload, CompleteMultipartUpload,
-// ListMultipartUploads, CopyObject, UploadPartCopy,
-// REST error responses); AWS STS API reference (AssumeRole, common errors).
+// Source: Amazon S3 API reference (ListObjectsV2, ListBuckets, CreateMultipartUpload,
+// CompleteMultipartUpload, ListMultipartUploads, CopyObject, UploadPartCopy, ListObjectVersions,
+// GetBucketVersioning, GetObjectTagging, PutObjectTagging, REST error responses);
+// AWS STS API reference (AssumeRole, common errors).
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@
 
 #include "cache/base/bytes.h"
 #include "cache/base/result.h"
+#include "cache/object_store.h"
 #include "s3/credentials.h"
 
 namespace cairn {
@@ -63,6 +65,16 @@ struct S3ListedUpload {
   int64_t begun_ns = 0;
 };
 
+struct S3ListedBucket {
+  std::string name;
+  std::string region;  // empty when the store does not say
+};
+
+struct S3BucketListing {
+  std::vector<S3ListedBucket> buckets;
+  std::string next_token;  // empty: there are no more
+};
+
 struct S3UploadListing {
   std::vector<S3ListedUpload> uploads;
   bool truncated = false;
@@ -70,14 +82,31 @@ struct S3UploadListing {
   std::string next_upload_id;
 };
 
+struct S3VersionListing {
+  std::vector<ObjectVersion> versions;  // as the store lists them
+  std::vector<std::string> prefixes;
+  bool truncated = false;
+  std::string next_key;  // with next_version where the next page begins; may be empty
+  std::string next_version;
+};
+
 // At most `max_objects` entries are accepted.
 Result<S3Listing> parse_list_objects(Bytes xml, size_t max_objects);
+// At most `max_buckets` are accepted.
+Result<S3BucketListing> parse_list_buckets(Bytes xml, size_t max_buckets);
 // An error document; kIo when it is something else (an HTML page, nothing at all).
 Result<S3ErrorBody> parse_s3_error(Bytes xml);
 // The answer to CopyObject or UploadPartCopy; an Error inside a success is refused as below.
 Result<S3Copied> parse_copy_result(Bytes xml);
 // At most `max_uploads` entries are accepted.
 Result<S3UploadListing> parse_list_uploads(Bytes xml, size_t max_uploads);
+// At most `max_entries` entries are accepted.
+Result<S3VersionListing> parse_list_versions(Bytes xml, size_t max_entries);
+// Is it on, or was it?
+Result<bool> parse_versioning(Bytes xml);
+// Not more than S3 allows by far; what they say is not checked.
+Result<ObjectTags> parse_tagging(Bytes xml);
+std::string format_tagging(const ObjectTags& tags);
 // The upload's id.
 Result<std::string> parse_initiate_multipart(Bytes xml);
 // The new object's etag. An Error (S3 sends those with status 200 too) is refused here: try

@@ -156,7 +156,9 @@ Result<ObjectView> to_object_view(const MountArguments& arguments) {
 
 Result<MountSettings> to_settings(const MountArguments& arguments) {
   MountSettings settings;
-  TRY_ASSIGN(settings.remote, parse_remote_url(arguments.remote));
+  TRY_ASSIGN(settings.remote, parse_remote_url(arguments.remote, true));
+  if (settings.remote.is_all_buckets() && arguments.create)
+    return fail(Errc::kInvalid, "--create makes a volume in a bucket: name it, s3://BUCKET");
   TRY_ASSIGN(settings.mountpoint, canonical_mountpoint(arguments.mountpoint));
   if (arguments.cache_dir.empty()) {
     TRY_ASSIGN(settings.cache_base, default_cache_base());
@@ -317,6 +319,7 @@ void describe(Command& command) {
   command.example("cairn mount --create ~/store ~/mnt", "a directory as the store");
   command.example("cairn mount --at before s3://bucket/data /old", "a snapshot, read-only");
   command.example("cairn mount s3://bucket/photos /mnt", "the objects of any bucket as files");
+  command.example("cairn mount s3:// /mnt", "all buckets, each a directory");
   command.example("cairn mount --config /etc/cairn/data.toml", "all of it from a file");
 }
 

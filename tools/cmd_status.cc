@@ -9,8 +9,10 @@
 #include <vector>
 
 #include "cache/base/env.h"
+#include "cache/base/log.h"
 #include "tools/client.h"
 #include "tools/commands.h"
+#include "tools/remote_status.h"
 #include "tools/umount.h"
 #include "tools/units.h"
 
@@ -114,7 +116,22 @@ int path_status(ControlClient& client, const std::string& path, bool as_json) {
   return stored ? kExitOk : kExitNotStored;
 }
 
-int run_status(const std::string& path, bool as_json) {
+int run_remote_status(const Target& target, const StoreOptions& options, bool as_json) {
+  set_log_level(LogLevel::kError);
+  const auto status = remote_status(target, options);
+  if (!status) return complain(status.error());
+  if (as_json)
+    std::cout << status->dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
+  else
+    std::cout << remote_status_text(*status);
+  return kExitOk;
+}
+
+int run_status(const std::string& path, const StoreOptions& options, bool as_json) {
+  if (path.find("://") != std::string::npos) {
+    const auto target = find_target(path);
+    return target ? run_remote_status(*target, options, as_json) : complain(target.error());
+  }
   std::vector<std::unique_ptr<ControlClient>> clients;
   if (!path.empty()) {
     std::string mountpoint;
@@ -181,14 +198,19 @@ void add_status_command(CommandLine& line) {
   Command& command = line.add("status", "Show what is mounted and what is on its way");
   auto path = std::make_shared<std::string>();
   auto as_json = std::make_shared<bool>(false);
-  command.argument("PATH", ValueKind::kFile, *path, "a mount point, or a file or directory in one",
+  auto store = std::make_shared<StoreOptions>();
+  command.argument("PATH", ValueKind::kRemote, *path,
+                   "a mount point, a file or directory in one, or a URL: s3://..., file://...",
                    false);
-  command.flag("json", *as_json, "one JSON object a mount or path, for programs");
+  command.flag("json", *as_json, "one JSON object a mount or path, for programs").only_typed();
   command.about(
       "Without PATH every mount of this user is shown. The exit status is 3 when something that "
       "was "
-      "asked about is not in the store yet: 0 means that the disk may be lost.");
-  command.run([=] { return run_status(*path, *as_json); });
+      "asked about is not in the store yet: 0 means that the disk may be lost. Of a URL it says "
+      "what is there: a volume and its newest commit, a file in one, or an object and what it says "
+      "beside its bytes.");
+  add_store_options(command, *store);
+  command.run([=] { return run_status(*path, *store, *as_json); });
 }
 
 void add_flush_command(CommandLine& line) {

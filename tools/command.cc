@@ -59,6 +59,11 @@ Option& Option::required() {
   return *this;
 }
 
+Option& Option::repeatable() {
+  repeatable_ = true;
+  return *this;
+}
+
 Option& Option::only_typed() {
   given_ = Given::kOnlyTyped;
   keys_.clear();

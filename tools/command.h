@@ -50,6 +50,8 @@ class Option {
   Option& fallback(std::string words);
   Option& letter(char c);
   Option& required();
+  // May be given more than once; a configuration file may give a list.
+  Option& repeatable();
   Option& only_typed();
   // What the store reads by itself when nothing was typed: a configuration file ranks below it.
   Option& outranked_by(std::vector<std::string> environment);
@@ -71,6 +73,7 @@ class Option {
   const std::string& group() const { return group_; }
   char letter() const { return letter_; }
   bool is_required() const { return required_; }
+  bool is_repeatable() const { return repeatable_; }
   Given given() const { return given_; }
   Status set(const std::string& value) const { return set_(value); }
 
@@ -81,6 +84,7 @@ class Option {
   Given given_ = Given::kAnywhere;
   char letter_ = 0;
   bool required_ = false;
+  bool repeatable_ = false;
   std::string value_name_, help_, fallback_, group_;
   Set set_;
 };

@@ -40,7 +40,7 @@ void declare(CLI::App& app, const Option& option, Strings& values) {
     return true;
   });
   declared->type_name(option.value_name())->type_size(1)->expected(1);
-  if (option.kind() == ValueKind::kOptionList) {
+  if (option.kind() == ValueKind::kOptionList || option.is_repeatable()) {
     declared->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   } else {
     declared->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);

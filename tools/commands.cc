@@ -11,6 +11,9 @@ CommandLine cairn_command_line() {
   add_mount_command(line);
   add_umount_command(line);
   add_format_command(line);
+  add_ls_command(line);
+  add_get_command(line);
+  add_put_commands(line);
   add_status_command(line);
   add_flush_command(line);
   add_cache_commands(line);

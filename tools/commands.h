@@ -22,9 +22,15 @@ void add_gc_command(CommandLine& line);
 void add_check_command(CommandLine& line);
 void add_dump_command(CommandLine& line);
 void add_recover_command(CommandLine& line);
+void add_ls_command(CommandLine& line);
+void add_get_command(CommandLine& line);
+void add_put_commands(CommandLine& line);  // put, set
 
 inline constexpr const char* kRemoteHelp =
     "the volume: s3://bucket[/prefix], bucket[:prefix], file:///dir, /dir or ./dir";
+
+inline constexpr const char* kTargetHelp =
+    "s3://bucket/key, bucket:key, file:///path, or a path in a mount";
 
 // The options that say how a store is reached, with the names of the field, and where options may
 // come from beside the command line. `format` has another use for --profile and keeps only

@@ -1,13 +1,16 @@
 #include "tools/compose.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <thread>
 
 #include "cache/base/log.h"
+#include "s3/all_buckets_store.h"
 #include "s3/file_store.h"
 #include "s3/limiting_store.h"
 #include "s3/open_s3.h"
 #include "s3/retrying_store.h"
+#include "tools/scratch_dir.h"
 
 namespace cairn {
 
@@ -44,6 +47,64 @@ StoreStack stack_on(std::shared_ptr<ObjectStore> base, Runtime& runtime) {
   return stack;
 }
 
+OpenS3 open_with(const StoreOptions& options) {
+  OpenS3 what;
+  what.overrides = options.aws;
+  what.no_sign_request = options.no_sign_request;
+  what.options = options.s3;
+  what.sse_c_key_file = options.sse_c_key_file;
+  return what;
+}
+
+OpenS3Deps s3_deps(Runtime& runtime) {
+  return {posix_env(), process_env_vars(), runtime.io, system_clock(), os_rng()};
+}
+
+void say_aborted(const Result<uint64_t>& aborted) {
+  if (!aborted)
+    log_debug("stale multipart uploads cannot be aborted: {}", aborted.error().message());
+  else if (*aborted > 0)
+    log_info("multipart uploads that nobody finished were aborted: {}", *aborted);
+}
+
+// By way of a file without a name.
+Result<std::string> put_spooled(ObjectStore& store, const std::string& key, const ReadStream& read,
+                                const PutHow& how, const Context& context) {
+  const ScratchDir scratch("cairn-put");
+  if (scratch.path().empty()) return fail_errno(errno, "temporary directory");
+  const std::string path = scratch.path() + "/stream";
+  TRY_ASSIGN(std::shared_ptr<File> file, posix_env().open(path, OpenMode::kCreateNew));
+  TRY(posix_env().remove(path));
+  ByteVec step(1 << 20);
+  uint64_t size = 0;
+  while (true) {
+    TRY_ASSIGN(const size_t n, read(step));
+    if (n == 0) break;
+    TRY(file->write_at(size, Bytes(step).first(n)));
+    size += n;
+  }
+  Body body;
+  body.add(file, {0, size});
+  return put_sync(store, key, std::move(body), how, context);
+}
+
+Result<StoreStack> open_all_buckets(const StoreOptions& options, Runtime& runtime) {
+  TRY_ASSIGN(const auto buckets, open_s3_buckets(open_with(options), s3_deps(runtime)));
+  auto all = std::make_shared<AllBucketsStore>(buckets, runtime.io);
+  StoreStack stack = stack_on(all, runtime);
+  stack.check_access = [buckets](Context context) {
+    return buckets->check_access_sync(std::move(context));
+  };
+  stack.abort_stale_uploads = [buckets, all](Duration older_than, const Context& context) {
+    all->on_first_put([buckets, older_than, context](const std::string& bucket) {
+      if (const auto store = buckets->open_store(bucket))
+        (*store)->abort_stale_uploads(older_than, context, say_aborted);
+    });
+  };
+  stack.server = [buckets] { return buckets->server(); };
+  return stack;
+}
+
 }  // namespace
 
 Result<StoreStack> open_store(const RemoteUrl& url, const StoreOptions& options, bool may_create,
@@ -55,27 +116,26 @@ Result<StoreStack> open_store(const RemoteUrl& url, const StoreOptions& options,
                    may_create ? FileStore::Create::kIfMissing : FileStore::Create::kMustExist));
     StoreStack stack = stack_on(std::move(files), runtime);
     stack.check_access = [](Context) { return Status(); };
+    stack.put_stream = [store = stack.store](const std::string& key, const ReadStream& read,
+                                             const PutHow& how, const Context& context) {
+      return put_spooled(*store, key, read, how, context);
+    };
     return stack;
   }
-  OpenS3 what;
+  if (url.is_all_buckets()) return open_all_buckets(options, runtime);
+  OpenS3 what = open_with(options);
   what.url.bucket = url.bucket;
   what.url.prefix = url.prefix;
-  what.overrides = options.aws;
-  what.no_sign_request = options.no_sign_request;
-  what.options = options.s3;
-  what.sse_c_key_file = options.sse_c_key_file;
-  TRY_ASSIGN(auto opened, open_s3_store(what, {posix_env(), process_env_vars(), runtime.io,
-                                               system_clock(), os_rng()}));
+  TRY_ASSIGN(auto opened, open_s3_store(what, s3_deps(runtime)));
   std::shared_ptr<S3Store> s3 = std::move(opened);
   StoreStack stack = stack_on(s3, runtime);
   stack.check_access = [s3](Context context) { return s3->check_access_sync(std::move(context)); };
   stack.abort_stale_uploads = [s3](Duration older_than, Context context) {
-    s3->abort_stale_uploads(older_than, std::move(context), [](Result<uint64_t> aborted) {
-      if (!aborted)
-        log_debug("stale multipart uploads cannot be aborted: {}", aborted.error().message());
-      else if (*aborted > 0)
-        log_info("multipart uploads that nobody finished were aborted: {}", *aborted);
-    });
+    s3->abort_stale_uploads(older_than, std::move(context), say_aborted);
+  };
+  stack.put_stream = [s3, store = stack.store](const std::string& key, const ReadStream& read,
+                                               const PutHow& how, const Context& context) {
+    return s3->put_stream(*store, key, read, how, context);
   };
   stack.server = [s3] { return s3->server(); };
   return stack;

@@ -14,6 +14,7 @@
 #include "s3/aws_config.h"
 #include "s3/metered_store.h"
 #include "s3/s3_options.h"
+#include "s3/s3_stream.h"
 #include "tools/remote_url.h"
 
 namespace cairn {
@@ -45,8 +46,13 @@ struct StoreStack {
   std::shared_ptr<MeteredStore> store;
   // The first minute: can it be used at all? A sentence says what to do.
   std::function<Status(Context)> check_access;
-  // Aborts multipart uploads that nobody finished for so long; the log says how many.
+  // Aborts multipart uploads that nobody finished for so long; the log says how many. Of all
+  // buckets those of each that something is put to.
   std::function<void(Duration, Context)> abort_stale_uploads = [](Duration, const Context&) {};
+  // Puts what a stream gives, however much (s3/s3_stream.h). Blocks.
+  std::function<Result<std::string>(const std::string& key, const ReadStream& read,
+                                    const PutHow& how, const Context& context)>
+      put_stream;
   // What the store says it is, or nothing.
   std::function<std::string()> server = [] { return std::string(); };
 };

@@ -69,7 +69,10 @@ class Mount {
       return kExitFailed;
     }
     std::string line = settings_.remote.text() + " is mounted at " + settings_.mountpoint;
-    if (shows_objects_) line += ": the objects there as files (it holds no volume)";
+    if (settings_.remote.is_all_buckets())
+      line += ": its buckets as directories, their objects as files";
+    else if (shows_objects_)
+      line += ": the objects there as files (it holds no volume)";
     if (is_offline())
       line += settings_.options.engine.read_only && shows_objects_
                   ? "\nthe store cannot be reached: what the cache has is shown"
@@ -166,6 +169,7 @@ class Mount {
     // How soon the kernel hears of what was replaced; it costs no request.
     options.engine.poll_interval = std::chrono::seconds(1);
     options.objects = settings_.objects;
+    options.objects->all_buckets = settings_.remote.is_all_buckets();
     options.objects->probe_names = settings_.remote.kind != RemoteUrl::Kind::kFile;
     return {};
   }
@@ -178,22 +182,28 @@ class Mount {
     return shows_objects_;
   }
 
+  // Out of reach: say why in the words of the first minute, or go on from the cache (false).
+  Result<bool> go_on_without(const Status& access, const Error& otherwise) {
+    const Error& why = access ? otherwise : access.error();
+    const bool is_away = why.code() == Errc::kTransient || why.code() == Errc::kTimeout;
+    if ((!access && !is_away) || !finds_cache()) return tl::unexpected<Error>(why);
+    log_warn("{} cannot be reached; going on with what the cache has: {}", settings_.remote.text(),
+             why.message());
+    return false;
+  }
+
   // What the remote holds: a volume, which is made when that was asked for, or objects. False: the
   // store is out of reach, and the cache will do.
   Result<bool> find_out(const Context& context) {
-    const auto identity = identify(*store_.store, context);
-    if (!identity) {
-      // Out of reach: say why in the words of the first minute, or go on from the cache.
+    // What is in the buckets is not looked at.
+    if (settings_.remote.is_all_buckets()) {
+      shows_objects_ = true;
       const Status access = store_.check_access(context);
-      if (!access && access.error().code() != Errc::kTransient &&
-          access.error().code() != Errc::kTimeout)
-        return tl::unexpected<Error>(access.error());
-      const Error& why = access ? identity.error() : access.error();
-      if (!finds_cache()) return tl::unexpected<Error>(why);
-      log_warn("{} cannot be reached; going on with what the cache has: {}",
-               settings_.remote.text(), why.message());
-      return false;
+      if (access) return true;
+      return go_on_without(access, access.error());
     }
+    const auto identity = identify(*store_.store, context);
+    if (!identity) return go_on_without(store_.check_access(context), identity.error());
     const std::string url = settings_.remote.text();
     switch (identity->kind) {
       case Identity::Kind::kVolume:

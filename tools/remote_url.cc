@@ -33,7 +33,7 @@ std::string RemoteUrl::text() const {
   return "s3://" + bucket + (prefix.empty() ? "" : "/" + prefix);
 }
 
-Result<RemoteUrl> parse_remote_url(std::string_view text) {
+Result<RemoteUrl> parse_remote_url(std::string_view text, bool may_be_all_buckets) {
   if (text.starts_with("file:")) {
     text.remove_prefix(5);
     if (text.starts_with("//")) text.remove_prefix(2);
@@ -43,6 +43,9 @@ Result<RemoteUrl> parse_remote_url(std::string_view text) {
       text == "..")
     return file_url(text);
   RemoteUrl url;
+  if (text == "s3://" && may_be_all_buckets) return url;
+  if (text == "s3://")
+    return fail(Errc::kInvalid, "'s3://' is all buckets; name one of them: s3://bucket/prefix");
   std::string_view rest = text;
   const bool has_scheme = rest.starts_with("s3://");
   if (has_scheme) {

@@ -2,6 +2,7 @@
 //
 //   s3://bucket[/prefix]   bucket   bucket:prefix      an S3 bucket
 //   file:///dir   /dir   ./dir   ../dir                a directory
+//   s3://                                              all buckets, where that makes sense
 // Only what begins with '/', './', '../' or 'file:' is a path; everything else is a bucket.
 #pragma once
 
@@ -18,11 +19,12 @@ struct RemoteUrl {
   std::string bucket;
   std::string prefix;     // without slashes at its ends
   std::string directory;  // absolute, for kFile
+  bool is_all_buckets() const { return kind == Kind::kS3 && bucket.empty(); }
   // The one spelling that names it everywhere: s3://bucket/prefix or file:///dir.
   std::string text() const;
 };
 
 // Relative paths are resolved against the working directory.
-Result<RemoteUrl> parse_remote_url(std::string_view text);
+Result<RemoteUrl> parse_remote_url(std::string_view text, bool may_be_all_buckets = false);
 
 }  // namespace cairn

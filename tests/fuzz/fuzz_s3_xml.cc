@@ -17,6 +17,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const S3ListedObject& object : listing->objects)
       if (object.key.empty() || object.key.size() > 4096) std::abort();
   }
+  if (const auto listing = parse_list_buckets(input, kMaxObjects)) {
+    if (listing->buckets.size() > kMaxObjects) std::abort();
+    for (const S3ListedBucket& bucket : listing->buckets)
+      if (bucket.name.empty() || bucket.name.size() > 255) std::abort();
+  }
   (void)parse_initiate_multipart(input);
   if (const auto keys = parse_sts_credentials(input); keys && keys->session_token.empty())
     std::abort();

@@ -78,3 +78,26 @@ TEST_CASE("a name that something leaves can be a directory's at once") {
   w.flush();
   CHECK(w.bucket() == std::map<std::string, std::string>{{"f/", ""}, {"f/f", "in itself"}});
 }
+
+TEST_CASE("keys that are longer than a row's are written, moved and removed like all others") {
+  Writer w;
+  const std::string dir = std::string(250, 'd');
+  const std::string deep = dir + "/" + dir + "/" + dir;
+  w.mkdir(dir);
+  w.mkdir(dir + "/" + dir);
+  w.mkdir(deep);
+  w.write(deep + "/one", "1");
+  w.write(deep + "/two", "2");
+  w.flush();
+  CHECK(w.object_bytes(deep + "/one") == "1");
+  w.rename(deep + "/one", deep + "/first");
+  w.rename(deep + "/two", "two");
+  w.unlink("two");
+  w.flush();
+  w.rename(dir, "short");
+  w.flush();
+  const std::string moved = "short/" + dir + "/" + dir;
+  CHECK(w.keys() ==
+        std::set<std::string>{"short/", "short/" + dir + "/", moved + "/", moved + "/first"});
+  w.look_from_elsewhere([&] { CHECK(w.read(moved + "/first") == "1"); });
+}

@@ -17,16 +17,19 @@
 #include "s3/memory_store.h"
 #include "s3/metered_store.h"
 #include "tests/support/faulty_store.h"
+#include "tests/support/memory_buckets.h"
 #include "tests/support/memory_env.h"
 #include "tests/support/test_mount.h"
 
 namespace cairn::test {
 
 struct World {
-  explicit World(bool writes = false) {
+  // `of_buckets`: all of `buckets`, instead of `objects`.
+  explicit World(bool writes = false, bool of_buckets = false) : of_buckets_(of_buckets) {
     mount.options.engine.read_only = !writes;
     mount.options.objects = ObjectView{};
     mount.options.objects->metadata_ttl = std::chrono::hours(1);
+    mount.options.objects->all_buckets = of_buckets;
   }
   void put(const std::string& key, const std::string& bytes) {
     objects->put_foreign(key, Buffer::copy(bytes));
@@ -94,16 +97,22 @@ struct World {
   void let_ttl_pass() {
     REQUIRE(pause(io, system_clock(), std::chrono::milliseconds(1100), Context()));
   }
+  std::shared_ptr<ObjectStore> base() {
+    if (of_buckets_) return std::make_shared<AllBucketsStore>(buckets, io);
+    return objects;
+  }
   uint64_t requests() const {
     const RequestCounts counts = store->counts();
     return counts.list + counts.get + counts.put + counts.remove;
   }
 
+  const bool of_buckets_;
   MemoryEnv env;
   ThreadExecutor io{"io", 2};
+  std::shared_ptr<MemoryBuckets> buckets = std::make_shared<MemoryBuckets>(io);
   std::shared_ptr<MemoryStore> objects = std::make_shared<MemoryStore>(io, system_clock());
   std::shared_ptr<FaultyStore> faults =
-      std::make_shared<FaultyStore>(objects, FaultyStore::Parts{io, system_clock(), os_rng()});
+      std::make_shared<FaultyStore>(base(), FaultyStore::Parts{io, system_clock(), os_rng()});
   std::shared_ptr<MeteredStore> store = std::make_shared<MeteredStore>(faults);
   TestMount mount{*store, env, io};
 };
@@ -122,7 +131,9 @@ inline std::string bytes_of(size_t size, unsigned seed) {
 
 // A world in which things are changed, by paths.
 struct Writer : World {
-  Writer() : World(true) { open(); }
+  explicit Writer(bool of_buckets = false) : World(true, of_buckets) {
+    if (!of_buckets) open();
+  }
 
   static std::pair<std::string, std::string> split(const std::string& path) {
     const size_t slash = path.rfind('/');
@@ -137,6 +148,13 @@ struct Writer : World {
   void must(const Op& op) {
     const auto done = mount.run(op);
     REQUIRE_MESSAGE(done, (done ? "" : done.error().message()));
+  }
+  // 0: it was done.
+  int try_rename(const std::string& from, const std::string& to) {
+    const auto done = mount.run([&](Volume& v, Need& n) {
+      return v.rename(dir_of(from), split(from).second, dir_of(to), split(to).second, 0, n);
+    });
+    return done ? 0 : done.error().sys_errno();
   }
   Result<HandleId> open_file(const std::string& path) {
     const Ino there = find(path);
@@ -187,11 +205,15 @@ struct Writer : World {
     REQUIRE_MESSAGE(done, (done ? "" : done.error().message()));
   }
   // What is in the bucket: key to bytes.
-  std::map<std::string, std::string> bucket() {
+  std::map<std::string, std::string> bucket() { return all_of(*objects); }
+  static std::map<std::string, std::string> all_of(ObjectStore& store) {
     std::map<std::string, std::string> out;
-    const auto page = list_sync(*objects, ListScope(""), "", 1000, Context());
+    const auto page = list_sync(store, ListScope(""), "", 1000, Context());
     REQUIRE(page);
-    for (const ObjectInfo& object : page->objects) out[object.key] = object_bytes(object.key);
+    for (const ObjectInfo& object : page->objects) {
+      const auto got = get_sync(store, object.key, GetRange::all(), Context());
+      out[object.key] = got ? to_string(got->bytes) : "none";
+    }
     return out;
   }
   std::set<std::string> keys() {

@@ -19,6 +19,16 @@ TEST_CASE("a remote is a bucket unless it is spelled as a path") {
   CHECK(parse_remote_url("../v")->kind == RemoteUrl::Kind::kFile);
 }
 
+TEST_CASE("all buckets are a remote where that makes sense") {
+  const auto all = parse_remote_url("s3://", true);
+  REQUIRE(all);
+  CHECK(all->is_all_buckets());
+  CHECK(all->text() == "s3://");
+  CHECK_FALSE(parse_remote_url("s3://data", true)->is_all_buckets());
+  CHECK_FALSE(parse_remote_url("./data", true)->is_all_buckets());
+  CHECK_FALSE(parse_remote_url("s3:///key", true));
+}
+
 TEST_CASE("what is no remote is refused and named") {
   for (const char* text : {"", "s3://", "s3:///key", "gopher://x", "a bucket", "file:", "b\nb",
                            "s3://b/a/../c", "s3://b/a//c"}) {

@@ -1,0 +1,171 @@
+#!/usr/bin/env bash
+# cairn ls, get, put, set and status on remotes, volumes and mounts: what put wrote other tools read,
+# streams of any length go both ways, and nothing is left of what was interrupted.
+# needs: servers
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/stores.sh"
+e2e_begin verbs
+mnt=$T/mnt
+mkdir "$mnt" "$T/out"
+
+fails_with() {  # TEXT COMMAND...
+  local text=$1 out
+  shift
+  if out=$("$@" 2>&1 </dev/null); then return 1; fi
+  case $out in *"$text"*) ;; *) echo "$out"; return 1 ;; esac
+}
+is() { [ "$1" = "$2" ] || { printf '%s\n--- instead of\n%s\n' "$1" "$2"; return 1; }; }
+field() { jq -r "$1"; }
+signed() {
+  curl -sS --noproxy '*' --aws-sigv4 aws:amz:us-east-1:s3 -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' \
+    --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "$@"
+}
+head_of() { signed -I "$AWS_ENDPOINT_URL/$1"; }
+uploads_of() { signed "$AWS_ENDPOINT_URL/$1?uploads=" | grep -c '<UploadId>'; }
+other() { rclone --config "$T/rclone.conf" --no-check-certificate -q "$@"; }
+names() { cairn ls "$@" | sed -E 's/^.{15}  .{19}  //'; }
+
+seeded "$T/small" 1000003 1
+seeded "$T/large" 150000001 2
+: >"$T/empty"
+
+on_server() {  # NAME
+  local kind=$1 s3=s3://data
+  store_ready "$kind" || return
+  printf '[s3]\ntype = s3\nprovider = Other\nenv_auth = true\nendpoint = %s\nregion = us-east-1\n' \
+    "$AWS_ENDPOINT_URL" >"$T/rclone.conf"
+  # --- put
+  check "$kind-put" cairn put "$T/small" "$s3/dir/small.txt" --meta colour=blue --meta 'Size=very large'
+  check "$kind-put-by-name" cairn put "$T/large" "$s3/dir/"
+  check "$kind-put-empty" cairn put "$T/empty" "$s3/dir/empty"
+  check "$kind-other-reads-small" cmp "$T/small" <(other cat s3:data/dir/small.txt)
+  check "$kind-other-reads-large" cmp "$T/large" <(other cat s3:data/dir/large)
+  check "$kind-other-reads-empty" cmp "$T/empty" <(other cat s3:data/dir/empty)
+  check "$kind-type" grep -qi '^content-type: text/plain' <(head_of data/dir/small.txt)
+  check "$kind-metadata" grep -qi '^x-amz-meta-size: very large' <(head_of data/dir/small.txt)
+  check "$kind-put-absent" cairn put --if-absent "$T/small" "$s3/dir/new"
+  check "$kind-put-present" fails_with 'is there already' cairn put --if-absent "$T/large" "$s3/dir/new"
+  check "$kind-put-stream" sh -c "cat '$T/large' | '$CAIRN' put - $s3/stream/large"
+  check "$kind-put-short-stream" sh -c "printf hello | '$CAIRN' put - $s3/stream/short --content-type text/html"
+  check "$kind-put-no-stream" sh -c "'$CAIRN' put - $s3/stream/none </dev/null"
+  check "$kind-other-reads-stream" cmp "$T/large" <(other cat s3:data/stream/large)
+  check "$kind-other-reads-short" is "$(other cat s3:data/stream/short)" hello
+  check "$kind-stream-type" grep -qi '^content-type: text/html' <(head_of data/stream/short)
+  check "$kind-empty-stream" is "$(other size --json s3:data/stream/none | field .bytes)" 0
+  check "$kind-stream-needs-a-name" fails_with 'needs a name' cairn put - "$s3/dir/"
+  check "$kind-no-source" fails_with 'No such file' cairn put "$T/none" "$s3/dir/x"
+  check "$kind-no-bucket" fails_with "bucket 'nowhere' does not exist" cairn put "$T/small" s3://nowhere/x
+
+  # --- get
+  check "$kind-get" sh -c "cd '$T/out' && '$CAIRN' get $s3/dir/large && '$CAIRN' get data:dir/small.txt other.txt"
+  check "$kind-get-is-right" cmp "$T/large" "$T/out/large"
+  check "$kind-get-other-name" cmp "$T/small" "$T/out/other.txt"
+  check "$kind-get-into-a-directory" cairn get "$s3/dir/empty" "$T/out"
+  check "$kind-get-empty" cmp "$T/empty" "$T/out/empty"
+  check "$kind-get-stream" cmp "$T/large" <("$CAIRN" get "$s3/stream/large" -)
+  check "$kind-get-head-only" is "$("$CAIRN" get "$s3/stream/large" - | head -c 10 | base64)" "$(head -c 10 "$T/large" | base64)"
+  check "$kind-get-missing" fails_with 'there is no such object' cairn get "$s3/dir/missing" "$T/out/missing"
+  check "$kind-pipe-to-pipe" sh -c "'$CAIRN' get $s3/dir/small.txt - | gzip | '$CAIRN' put - $s3/dir/small.gz"
+  check "$kind-pipe-is-right" cmp "$T/small" <(other cat s3:data/dir/small.gz | zcat)
+  check "$kind-nothing-else-is-here" is "$(ls -A "$T/out" | sort | xargs)" 'empty large other.txt'
+  rm -f "$T"/out/*
+
+  # --- ls
+  check "$kind-ls" is "$(names "$s3" | xargs)" 'dir/ stream/'
+  check "$kind-ls-dir" is "$(names "$s3/dir" | xargs)" 'empty large new small.gz small.txt'
+  check "$kind-ls-slash" is "$(names "$s3/dir/" | xargs)" 'empty large new small.gz small.txt'
+  check "$kind-ls-recursive" is "$(names -r "$s3" | xargs)" "$(other lsf -R --files-only s3:data | sort | xargs)"
+  check "$kind-ls-object" is "$(cairn ls --json "$s3/dir/large" | field '"\(.name) \(.size) \(.type) \(.key)"')" \
+    'large 150000001 file dir/large'
+  check "$kind-ls-etag" is "$(cairn ls --json "$s3/dir/small.txt" | field .etag)" "$(md5sum <"$T/small" | cut -d' ' -f1)"
+  check "$kind-ls-sizes" is "$(cairn ls -r --json "$s3" | jq -s 'map(.size) | add')" "$(other size --json s3:data | field .bytes)"
+  check "$kind-ls-buckets" is "$(names s3://)" data/
+  check "$kind-ls-nothing" fails_with 'there is nothing at s3://data/none' cairn ls "$s3/none"
+  # --- set
+  local etag
+  etag=$(cairn ls --json "$s3/dir/small.txt" | field .etag)
+  check "$kind-set" cairn set --meta shape=round --remove-meta colour --content-type text/csv "$s3/dir/small.txt"
+  head_of data/dir/small.txt >"$T/head"
+  check "$kind-set-adds" grep -qi '^x-amz-meta-shape: round' "$T/head"
+  check "$kind-set-keeps" grep -qi '^x-amz-meta-size: very large' "$T/head"
+  check "$kind-set-removes" sh -c "! grep -qi '^x-amz-meta-colour' '$T/head'"
+  check "$kind-set-type" grep -qi '^content-type: text/csv' "$T/head"
+  check "$kind-set-keeps-bytes" cmp "$T/small" <(other cat s3:data/dir/small.txt)
+  check "$kind-set-keeps-etag" is "$(cairn ls --json "$s3/dir/small.txt" | field .etag)" "$etag"
+  check "$kind-set-empty-object" cairn set --meta a=b "$s3/dir/empty"
+  check "$kind-set-empty-is-set" grep -qi '^x-amz-meta-a: b' <(head_of data/dir/empty)
+  check "$kind-set-nothing" fails_with 'there is nothing to set' cairn set "$s3/dir/small.txt"
+  check "$kind-set-missing" fails_with 'there is no such object' cairn set --meta a=b "$s3/dir/missing"
+  # --- status
+  check "$kind-status-object" is "$(cairn status --json "$s3/dir/small.txt" | field '"\(.kind) \(.size) \(.content_type) \(.metadata.shape)"')" \
+    'object 1000003 text/csv round'
+  check "$kind-status-bucket" is "$(cairn status --json "$s3" | field .kind)" objects
+  check "$kind-status-nothing" fails_with 'there is nothing at' cairn status "$s3/nothing/here"
+
+  # --- interrupted: nothing is left
+  mkfifo "$T/slow"
+  "$CAIRN" put "$T/slow" "$s3/dir/cut" 2>"$T/cut.out" &
+  local pid=$!
+  pids+=("$pid")
+  exec 9>"$T/slow"
+  head -c 40000000 "$T/large" >&9
+  check "$kind-upload-is-under-way" wait_until 20 upload_begun
+  kill -INT "$pid"
+  check "$kind-interrupt-ends-it" wait_until 20 gone_or_zombie "$pid"
+  exec 9>&-
+  wait "$pid"
+  check "$kind-interrupted-says-so" test $? != 0
+  check "$kind-no-upload-is-left" is "$(uploads_of data)" 0
+  check "$kind-no-object-is-left" is "$(names "$s3/dir/" | grep -c cut)" 0
+  rm "$T/slow"
+  in_mount "$kind" "$s3"
+  store_done
+}
+upload_begun() { [ "$(uploads_of data)" -ge 1 ]; }
+
+# The same on a path in a mount, of objects and of a volume.
+in_mount() {  # KIND S3
+  check "$1-mounts" cairn_mount "$T/$1-cache" "$2" "$mnt" --commit-interval 5m --metadata-ttl 1s
+  check "$1-mount-ls" is "$(names "$mnt/dir" | xargs)" 'stored empty stored large stored new stored small.gz stored small.txt'
+  check "$1-mount-put" cairn put "$T/small" "$mnt/dir/put.csv"
+  check "$1-mount-ls-state" sh -c "'$CAIRN' ls --json '$mnt/dir/put.csv' | jq -r .state | grep -E '^(local|queued)$'"
+  check "$1-mount-set" cairn set --meta via=mount "$mnt/dir/put.csv"
+  check "$1-mount-put-stream" sh -c "cat '$T/small' | '$CAIRN' put - '$mnt/dir/streamed'"
+  check "$1-mount-get" cmp "$T/small" <("$CAIRN" get "$mnt/dir/put.csv" -)
+  check "$1-mount-flush" cairn flush "$mnt"
+  check "$1-mount-is-there" cmp "$T/small" <(other cat s3:data/dir/put.csv)
+  check "$1-mount-set-is-there" grep -qi '^x-amz-meta-via: mount' <(head_of data/dir/put.csv)
+  check "$1-mount-nothing-else" is "$(names "$2/dir/" | grep -c part)" 0
+  check "$1-umounts" cairn_umount "$mnt"
+  # A volume: its tree without a mount, and nothing is put past it.
+  check "$1-format" cairn format "$2/volume/here"
+  check "$1-volume-mounts" cairn_mount "$T/$1-cache" "$2/volume/here" "$mnt"
+  mkdir -p "$mnt/a/b" && cp "$T/large" "$mnt/a/b/large" && : >"$mnt/a/empty" && truncate -s 1000000 "$mnt/a/hole"
+  check "$1-volume-set" cairn set --meta via=mount "$mnt/a/empty"
+  check "$1-volume-umounts" cairn_umount "$mnt"
+  check "$1-volume-ls" is "$(names "$2/volume/here" | xargs)" a/
+  check "$1-volume-ls-recursive" is "$(names -r "$2/volume/here/a" | xargs)" 'b/ b/large empty hole'
+  check "$1-volume-get" cmp "$T/large" <("$CAIRN" get "$2/volume/here/a/b/large" -)
+  check "$1-volume-get-hole" cmp <(head -c 1000000 /dev/zero) <("$CAIRN" get "$2/volume/here/a/hole" -)
+  check "$1-volume-get-missing" fails_with "there is no 'x'" cairn get "$2/volume/here/x" "$T/out/x"
+  check "$1-volume-get-directory" fails_with 'is no file' cairn get "$2/volume/here/a" "$T/out/a"
+  check "$1-volume-is-not-written" fails_with 'mount it to write' cairn put "$T/small" "$2/volume/here/a/small"
+  check "$1-volume-objects" is "$(names --objects "$2/volume/here" | grep -c cairn.json)" 1
+  check "$1-volume-status" is "$(cairn status --json "$2/volume/here" | field '"\(.kind) \(.mode)"')" 'volume closed'
+}
+
+# --- a directory
+mkdir "$T/store"
+check file-put cairn put "$T/small" "file://$T/store/sub/small"
+check file-put-stream sh -c "cat '$T/large' | '$CAIRN' put - '$T/store/large'"
+check file-is-there cmp "$T/small" "$T/store/sub/small"
+check file-stream-is-there cmp "$T/large" "$T/store/large"
+check file-ls is "$(names "file://$T/store" | xargs)" 'large sub/'
+check file-ls-recursive is "$(names -r "$T/store" | xargs)" 'large sub/small'
+check file-get cmp "$T/small" <("$CAIRN" get "$T/store/sub/small" -)
+check file-set cairn set --meta a=b "$T/store/sub/small"
+check file-status is "$(cairn status --json "file://$T/store/sub/small" | field .metadata.a)" b
+rm -rf "$T/store"
+on_server minio
+on_server versitygw
+e2e_end

@@ -1,0 +1,100 @@
+#include "tools/output.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <utility>
+
+#include "cache/base/clock.h"
+
+namespace cairn {
+
+namespace {
+
+tl::unexpected<Error> failed(const std::string& path) {
+  return fail_errno(errno, path.empty() ? "standard output" : path);
+}
+
+// What open(2) would give a new file.
+mode_t new_file_mode() {
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  return 0666 & ~mask;
+}
+
+}  // namespace
+
+Result<Output> Output::open(const std::string& path) {
+  if (path == "-") return Output(STDOUT_FILENO, "", "");
+  struct stat st{};
+  const bool is_there = ::stat(path.c_str(), &st) == 0;
+  if (is_there && S_ISDIR(st.st_mode)) return fail_errno(EISDIR, path);
+  if (is_there && !S_ISREG(st.st_mode)) {
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return failed(path);
+    return Output(fd, path, "");
+  }
+  const size_t slash = path.rfind('/');
+  const std::string dir = slash == std::string::npos ? "" : path.substr(0, slash + 1);
+  std::string temporary = dir + ".cairn-part-XXXXXX";
+  const int fd = ::mkostemp(temporary.data(), O_CLOEXEC);
+  if (fd < 0) return failed(path);
+  Output out(fd, path, temporary);
+  if (::fchmod(fd, is_there ? st.st_mode & 07777 : new_file_mode()) != 0) return failed(path);
+  return out;
+}
+
+Output::Output(Output&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)),
+      path_(std::move(other.path_)),
+      temporary_(std::exchange(other.temporary_, {})) {}
+
+Output::~Output() {
+  if (fd_ >= 0 && fd_ != STDOUT_FILENO) ::close(fd_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+Status Output::write(Bytes bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return failed(path_);
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+  return {};
+}
+
+Status Output::finish(int64_t mtime_ns) {
+  if (temporary_.empty()) return {};
+  if (mtime_ns >= 0) {
+    constexpr int64_t kSecond = 1'000'000'000;
+    const timespec time{mtime_ns / kSecond, mtime_ns % kSecond};
+    const timespec times[2] = {time, time};
+    if (::futimens(fd_, times) != 0) return failed(path_);
+  }
+  if (::fsync(fd_) != 0 && errno != EINVAL) return failed(path_);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) return failed(path_);
+  temporary_.clear();
+  return {};
+}
+
+Result<size_t> read_some(int fd, MutableBytes out, const CancelToken& cancel) {
+  constexpr int kLookMs = 100;
+  while (true) {
+    if (cancel.cancelled()) return fail(Errc::kCancelled, "interrupted");
+    pollfd ready{fd, POLLIN, 0};
+    const int count = ::poll(&ready, 1, kLookMs);
+    if (count < 0 && errno != EINTR) return fail_errno(errno, "the input");
+    if (count <= 0) continue;
+    const ssize_t n = ::read(fd, out.data(), out.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno(errno, "the input");
+    return static_cast<size_t>(n);
+  }
+}
+
+}  // namespace cairn

@@ -1,0 +1,39 @@
+// Output: where `get` writes: standard output, or a file that appears when it is whole.
+//
+// A file is written under another name beside it and renamed by `finish`; without that it is gone
+// with this. What is there and no plain file (a pipe, a device) is written to as it is.
+// Owner: the command, on its thread. Errors: those of the disk, with the path.
+#pragma once
+
+#include <string>
+
+#include "cache/base/bytes.h"
+#include "cache/base/result.h"
+
+namespace cairn {
+
+class Output {
+ public:
+  // "-" is standard output.
+  static Result<Output> open(const std::string& path);
+  Output(Output&& other) noexcept;
+  Output& operator=(Output&&) = delete;
+  ~Output();
+  bool is_standard() const { return path_.empty(); }
+  Status write(Bytes bytes);
+  // `mtime_ns` below 0: now.
+  Status finish(int64_t mtime_ns = -1);
+
+ private:
+  Output(int fd, std::string path, std::string temporary)
+      : fd_(fd), path_(std::move(path)), temporary_(std::move(temporary)) {}
+  int fd_;
+  std::string path_;       // empty: standard output
+  std::string temporary_;  // empty: there is none
+};
+
+// A stream that may be waited for in vain: gives up soon after the token was cancelled.
+class CancelToken;
+Result<size_t> read_some(int fd, MutableBytes out, const CancelToken& cancel);
+
+}  // namespace cairn
