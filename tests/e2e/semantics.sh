@@ -30,6 +30,7 @@ tree() {  # KIND
   rules=content
   rule direct
   rule atime
+  rule controls
   rule make-huge huge
   rule make-setuid setuid
   rules=posix
