@@ -110,14 +110,18 @@ Result<bool> take_mount_option(const std::string& option, MountArguments& argume
                 "-o strictatime cannot be had: reading changes no access time of a volume; leave "
                 "it out (relatime and noatime are accepted)");
   // A FUSE mount is nosuid and nodev unless told, and mount(8) keeps "suid" and "dev", its own
-  // defaults, from its helpers: in fstab only these other words are seen.
-  std::string word = option;
-  if (word == "allow_suid" || word == "allow-suid") word = "suid";
-  if (word == "allow_dev" || word == "allow-dev") word = "dev";
+  // defaults, from its helpers: in fstab only these other words are seen. mount(8) changes the
+  // order, too, so it means nothing for these: "nosuid" and "nodev" win, wherever they stand.
+  std::string allowed;
+  if (option == "allow_suid" || option == "allow-suid") allowed = "suid";
+  if (option == "allow_dev" || option == "allow-dev") allowed = "dev";
+  std::string& list = arguments.kernel_options;
   if (option == "ro") {
     arguments.read_only = true;
-  } else if (for_kernel.count(word) != 0) {
-    arguments.kernel_options += (arguments.kernel_options.empty() ? "" : ",") + word;
+  } else if (!allowed.empty()) {
+    list.insert(0, allowed + (list.empty() ? "" : ","));
+  } else if (for_kernel.count(option) != 0) {
+    list += (list.empty() ? "" : ",") + option;
   } else {
     return nothing_to_do.count(option) != 0 || option.starts_with("x-") ||
            option.starts_with("X-") || option.starts_with("comment=");

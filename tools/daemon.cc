@@ -17,6 +17,10 @@ namespace {
 constexpr char kReady = 'r';
 constexpr char kFailed = 'f';
 
+// How the one that waits answers; set before there is a thread.
+int failed_status = 1;
+bool says_ready = true;
+
 // Who is told when the one that waits is told to stop. Read by a signal handler.
 volatile pid_t child_of_ours = 0;
 
@@ -35,13 +39,14 @@ void pass_signals_to(pid_t child) {
   while ((n = ::read(pipe_end, part.data(), part.size())) > 0)
     said.append(part.data(), static_cast<size_t>(n));
   if (!said.empty() && said.front() == kReady) {
-    std::cout << said.substr(1) << "\n";
+    const size_t from = says_ready ? 1 : said.find('\n');
+    if (from != std::string::npos) std::cout << said.substr(says_ready ? from : from + 1) << "\n";
     std::cout.flush();
     ::_exit(0);
   }
   std::cerr << "cairn: " << (said.size() > 1 ? said.substr(1) : "the daemon died while it started")
             << "\n";
-  ::_exit(1);
+  ::_exit(failed_status);
 }
 
 }  // namespace
@@ -51,6 +56,11 @@ void keep_memory_private() {
   const rlimit none{0, 0};
   if (::setrlimit(RLIMIT_CORE, &none) != 0 || ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
     std::cerr << "cairn: core dumps cannot be turned off\n";
+}
+
+void answer_as_helper(int status, bool verbose) {
+  failed_status = status;
+  says_ready = verbose;
 }
 
 Daemon::Daemon(bool foreground) {

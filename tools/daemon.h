@@ -12,6 +12,11 @@ namespace cairn {
 // dump, and no other process of the same user may read it.
 void keep_memory_private();
 
+// For a helper of mount(8), before a Daemon is made: the parent exits with `failed_status` when
+// nothing was mounted, and unless `verbose` it says of a mount that is ready only what comes after
+// the first line, because mount(8) says nothing of what went well.
+void answer_as_helper(int failed_status, bool verbose);
+
 // Forks; the parent never returns: it prints what the child reports and exits with its code. In
 // the child, detached from the terminal, it returns; call `ready` or `failed` exactly once then.
 // Nothing with threads may exist before.

@@ -9,6 +9,7 @@
 #include "tools/client.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
+#include "tools/daemon.h"
 #include "tools/mount_table.h"
 #include "tools/umount.h"
 
@@ -76,6 +77,7 @@ MountCall translate_mount_call(const Words& arguments) {
     for (size_t at = 1; at < arguments[i].size(); ++at) {
       const char letter = arguments[i][at];
       if (letter == 'f') call.fake = true;
+      if (letter == 'v') call.verbose = true;
       if (letter == 's' || letter == 'f' || letter == 'n' || letter == 'v') continue;
       if (letter != 'o' && letter != 't') {
         call.error = std::string("-") + letter + " is not known";
@@ -140,6 +142,7 @@ int run_mount_helper(const Words& arguments, const std::function<int(const Words
   }
   if (call.fake) return kExitOk;
   if (call.remount) become(call.words);
+  answer_as_helper(kHelperFailed, call.verbose);
   const int status = run(call.words);
   return status == kExitOk ? kExitOk : status == kExitUsage ? kHelperUsage : kHelperFailed;
 }

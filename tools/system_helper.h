@@ -1,7 +1,8 @@
 // The program under the names that mount(8) and umount(8) call: mount.cairn and umount.fuse.
 //
-// mount.cairn REMOTE MOUNTPOINT [-sfnv] [-o LIST] mounts, as `cairn mount -o LIST` does; with
-// "remount" in the list `mount -i` tells the kernel, which is all there is to it.
+// mount.cairn REMOTE MOUNTPOINT [-sfnv] [-o LIST] mounts, as `cairn mount -o LIST` does, and says
+// nothing when all is well, unless verbose (-v); with "remount" in the list `mount -i` tells the
+// kernel, which is all there is to it.
 // umount.fuse MOUNTPOINT [-flnrv] is called for every FUSE mount: one of cairn is flushed first and
 // then unmounted; every other one, a lazy or forced unmount, and a mount whose daemon is gone are
 // given to `umount -i`, which asks no helper. Statuses are those of mount(8): 1 usage, 32 failed.
@@ -26,6 +27,7 @@ HelperRole helper_role(const std::string& called_as);
 struct MountCall {
   bool fake = false;
   bool remount = false;
+  bool verbose = false;
   std::vector<std::string> words;
   std::string error;  // not empty: the call is wrong
 };

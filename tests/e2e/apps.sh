@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Programs that people run, on a mount: git, SQLite in both journal modes under several writers, tar
-# with holes and attributes, rsync twice. The full profile adds PostgreSQL, a CMake project, dpkg, fio
-# with verification, dbench and stress-ng, and a far store. After all `cairn check --data` finds nothing.
+# with holes and attributes, rsync twice, fio with verification. The full profile adds PostgreSQL, a
+# CMake project, dpkg, more of fio, dbench and stress-ng, and a far store. After all `cairn check --data`
+# finds nothing, and on an empty cache fio finds what it wrote.
 # needs: servers
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/stores.sh"
@@ -177,9 +178,23 @@ dpkg_unpack() (
   test -x "$mnt/root/bin/bash"
 )
 
-fio_verify() {
-  fio --directory="$mnt" --name=rw --rw=randrw --bs=4k-128k --size=48m --numjobs=2 --ioengine=psync \
-    --verify=sha256 --do_verify=1 --verify_fatal=1 --group_reporting
+# Blocks in random order, by three writers at once, read back against their sums.
+fio_blocks() {  # ENGINE BLOCK FLAG...
+  local size=8m
+  [ "$profile" = quick ] || size=64m
+  fio --directory="$mnt/fio" --name="$1-$2" --ioengine="$1" --rw=randwrite --bs="$2" --size=$size \
+    --numjobs=3 --verify=sha256 --verify_fatal=1 --verify_state_save=0 --group_reporting "${@:3}"
+}
+each_fio() {  # FLAG
+  fio_blocks psync 4k "$1" && fio_blocks psync 64k "$1" && fio_blocks mmap 4k "$1" &&
+    fio_blocks mmap 64k "$1"
+}
+fio_verify() { mkdir "$mnt/fio" && each_fio --do_verify=1; }
+fio_again() { each_fio --verify_only=1; }
+# Blocks of any size at any place, reads in between.
+fio_mixed() {
+  fio --directory="$mnt/fio" --name=mixed --rw=randrw --bsrange=1k-128k --bs_unaligned --size=48m \
+    --numjobs=2 --ioengine=psync --verify=sha256 --do_verify=1 --verify_fatal=1 --group_reporting
 }
 
 run_dbench() { mkdir "$mnt/dbench" && dbench -t 30 -D "$mnt/dbench" 4; }
@@ -206,16 +221,20 @@ run_on() {  # KIND
   with_program rsync rsync rsync_twice
   check tar tar_round_trip
   check copies copies
+  with_program fio fio fio_verify
   if [ "$profile" = full ]; then
     with_program initdb postgres postgres
     check cmake cmake_project
     check dpkg dpkg_unpack
-    with_program fio fio fio_verify
+    with_program fio fio-mixed fio_mixed
     with_program dbench dbench run_dbench
     with_program stress-ng stress-ng run_stress
   fi
   LIMIT=600 check umount cairn_umount "$mnt"
   LIMIT=900 check check-data cairn check --data "$STORE"
+  check mount-empty cairn_mount "$T/cache-$1-2" "$STORE" "$mnt" --cache-size 512M || return
+  with_program fio fio-from-the-store fio_again
+  check umount-empty cairn_umount "$mnt"
 }
 
 check odd-tree make_odd_tree

@@ -4,10 +4,12 @@
 `make-NAME` leaves something behind, `see-NAME` looks at it after a remount or a crash.
 """
 import errno
+import fcntl
 import hashlib
 import mmap
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -140,6 +142,27 @@ def check_atime(top):
     os.listdir(top)
     for name in (path, top):
         assert os.stat(name).st_atime_ns == 10**18, name
+
+
+def check_controls(top):
+    """What local disks answer and a volume refuses, with the error that programs expect for it."""
+    path = f"{top}/controlled"
+    fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    os.write(fd, bytes(8192))
+    copy = os.open(f"{path}-copy", os.O_CREAT | os.O_RDWR, 0o644)
+    get_flags, set_flags, clone = 0x80086601, 0x40086602, 0x40049409
+    fiemap, freeze, trim = 0xC020660B, 0xC0045877, 0xC0185879
+    extents = struct.pack("QQLLLL", 0, 1 << 40, 0, 0, 10, 0) + bytes(10 * 56)
+    fails(errno.ENOTTY, fcntl.ioctl, fd, get_flags, bytes(8))
+    fails(errno.ENOTTY, fcntl.ioctl, fd, set_flags, struct.pack("l", 0x10))
+    fails(errno.EOPNOTSUPP, fcntl.ioctl, fd, fiemap, extents)
+    fails(errno.EOPNOTSUPP, fcntl.ioctl, fd, freeze, 0)
+    fails(errno.ENOTTY, fcntl.ioctl, fd, trim, struct.pack("QQQ", 0, 1 << 40, 0))
+    fails(errno.EOPNOTSUPP, fcntl.ioctl, copy, clone, fd)
+    done = subprocess.run(["swapon", path], capture_output=True, check=False)
+    assert done.returncode != 0, "swapped to a file of the volume"
+    os.close(copy)
+    os.close(fd)
 
 
 def main():

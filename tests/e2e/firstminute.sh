@@ -57,6 +57,17 @@ refuses mountpoint-not-empty 1 'empty' try "$volume" "$T/full"
 echo x >"$T/file"
 refuses mountpoint-is-a-file 1 'director' try "$volume" "$T/file"
 
+# --- as the helper of mount(8): its exit status, and nothing said when all is well
+ln -s "$CAIRN" "$T/mount.cairn"
+as_helper() { timeout 60 "$T/mount.cairn" "$@" -o "cache-dir=$T/cache"; }
+refuses helper-without-volume 32 'cairn format' as_helper "file://$T/none" "$mnt"
+refuses helper-usage 1 'usage' as_helper "$volume"
+mounts+=("$mnt")
+check helper-is-silent test -z "$(as_helper "$volume" "$mnt" 2>&1)"
+check helper-mounts cairn_umount "$mnt"
+check helper-is-verbose grep -q "is mounted at" <<<"$(as_helper "$volume" "$mnt" -v 2>&1)"
+check helper-mounts-verbose cairn_umount "$mnt"
+
 # --- a directory as the store
 mkdir "$T/other" && echo mine >"$T/other/thing" && mkdir "$T/other/sub" && echo x >"$T/other/sub/y"
 before=$(listing "$T/other")

@@ -30,6 +30,7 @@ tree() {  # KIND
   rules=content
   rule direct
   rule atime
+  rule controls
   rule make-huge huge
   rule make-setuid setuid
   rules=posix
@@ -60,7 +61,16 @@ tree() {  # KIND
   check read-only cairn_mount "$T/$1-cache3" "$store" "$mnt" -o allow_other --read-only || return
   check refuses-changes bash -c '! touch "$0/new" 2>"$0.out" && grep -q "Read-only" "$0.out"' "$mnt"
   check umount-read-only cairn_umount "$mnt"
+  # What forbids wins, whatever the order: mount(8) changes it.
+  check nosuid-wins forbidden nosuid,allow_dev,allow_suid "$store" nosuid || return
+  check nodev-wins forbidden allow_dev,allow_suid,nodev "$store" nodev || return
   check sound cairn check --data "$store"
+}
+
+forbidden() {  # OPTIONS STORE WORD: of the two words only this one is among the kernel's
+  cairn_mount "$T/forbidden" "$2" "$mnt" -o "$1" || return
+  findmnt -n -o OPTIONS --mountpoint "$mnt" | tr , '\n' | grep -xE 'nosuid|nodev' >"$T/words"
+  cairn_umount "$mnt" && [ "$(cat "$T/words")" = "$3" ]
 }
 
 # A quota, and what df and du say.

@@ -55,10 +55,12 @@ TEST_CASE("helper: what mount(8) says becomes words of the command line") {
       translate_mount_call({"s3://b/p", "/mnt", "-nv", "-o", "rw,noatime,cache-size=1G"});
   CHECK(call.error.empty());
   CHECK_FALSE(call.fake);
+  CHECK(call.verbose);
   CHECK(call.words == Words{"mount", "-o", "rw,noatime,cache-size=1G", "--", "s3://b/p", "/mnt"});
   CHECK(translate_mount_call({"a", "/mnt", "-s", "-t", "fuse.cairn", "-oro"}).words ==
         Words{"mount", "-o", "ro", "--", "a", "/mnt"});
   CHECK(translate_mount_call({"a", "/mnt", "-f"}).fake);
+  CHECK_FALSE(translate_mount_call({"a", "/mnt", "-n", "-o", "v"}).verbose);
   CHECK_FALSE(call.remount);
   const auto again = [](const char* list) {
     const MountCall told = translate_mount_call({"a", "/mnt", "-o", list});
