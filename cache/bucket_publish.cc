@@ -473,7 +473,8 @@ Status BucketPublisher::remove_all(std::vector<Removal> removals) {
   });
   TRY(removed);
   for (auto directory = objects_end; directory != removals.end(); ++directory) {
-    if (parts_.tree.check_key(directory->key)) TRY(remove_sync(parts_.store, directory->key, request()));
+    if (parts_.tree.check_key(directory->key))
+      TRY(remove_sync(parts_.store, directory->key, request()));
     TRY(forget(*directory));
   }
   return {};

@@ -108,8 +108,7 @@ BucketRemote::~BucketRemote() {
 Result<std::unique_ptr<BucketRemote>> BucketRemote::open(const Parts& parts,
                                                          std::unique_ptr<MetaStore> names,
                                                          const Options& options) {
-  auto tree =
-      std::make_shared<BucketTree>(std::move(names), parts.clock, options.view.all_buckets);
+  auto tree = std::make_shared<BucketTree>(std::move(names), parts.clock, options.view.all_buckets);
   return std::unique_ptr<BucketRemote>(new BucketRemote(parts, std::move(tree), options));
 }
 

@@ -31,8 +31,8 @@ struct ObjectView {
   uint32_t uid = 0;
   uint32_t gid = 0;
   Duration metadata_ttl = std::chrono::seconds(60);
-  bool probe_names = true;  // see BucketLister
-  bool full_attrs = false;  // mode, owner and time as the objects say
+  bool probe_names = true;   // see BucketLister
+  bool full_attrs = false;   // mode, owner and time as the objects say
   bool all_buckets = false;  // the directories of the root are buckets
 };
 
@@ -129,7 +129,7 @@ class BucketRemote final : public Remote {
   std::atomic<uint64_t> conflicts_{0};
   // Of the publishing thread.
   std::map<std::string, unsigned> failed_probes_;  // by bucket
-  std::unique_ptr<ThreadExecutor> waiting_;  // where objects are put, once some are
+  std::unique_ptr<ThreadExecutor> waiting_;        // where objects are put, once some are
   std::deque<std::pair<Digest, Buffer>> blocks_;
 };
 

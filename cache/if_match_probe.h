@@ -14,8 +14,8 @@
 
 namespace cairn {
 
-// The object lies at the top of what the store shows, or below a prefix of it, where a mount may see
-// it for a moment: its name begins with ".cairn-probe-".
+// The object lies at the top of what the store shows, or below a prefix of it, where a mount may
+// see it for a moment: its name begins with ".cairn-probe-".
 Result<bool> probe_if_match(ObjectStore& store, Rng& rng, const Context& context,
                             const std::string& prefix = {});
 

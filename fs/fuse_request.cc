@@ -8,8 +8,7 @@ namespace cairn {
 
 void reply_error(fuse_req_t req, const Error& error) {
   const int code = errno_of(error);
-  if (code == EIO)
-    log_once_per(std::chrono::minutes(1), "eio", "answered EIO: " + error.message());
+  if (code == EIO) log_once_per(std::chrono::minutes(1), "eio", "answered EIO: " + error.message());
   fuse_reply_err(req, code);
 }
 
@@ -94,8 +93,11 @@ class Parked : public std::enable_shared_from_this<Parked> {
 
   // What the store lacks is no name that does not exist, and what it refuses us is not what the
   // caller may not do: only what the wait itself ended with is said as it is.
-  static Error for_caller(const Error& error) {
+  Error for_caller(const Error& error) const {
     if (error.sys_errno() == ESTALE) return error;  // what was opened is another version now
+    // Of several buckets one may not be looked into.
+    const bool of_buckets = context_.volume.engine().remote().params().top_is_buckets;
+    if (of_buckets && error.sys_errno() == EACCES) return error;
     switch (error.code()) {
       case Errc::kCancelled:
       case Errc::kNoSpace:

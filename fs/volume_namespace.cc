@@ -284,8 +284,7 @@ Status Volume::rename(Ino parent, std::string_view name, Ino new_parent, std::st
   if ((flags & ~unsigned{RENAME_NOREPLACE | RENAME_EXCHANGE}) != 0 ||
       (exchange && (flags & RENAME_NOREPLACE) != 0))
     return fail_errno(EINVAL, "rename flags");
-  if (exchange && only_objects())
-    return fail_errno(EINVAL, "objects cannot exchange their names");
+  if (exchange && only_objects()) return fail_errno(EINVAL, "objects cannot exchange their names");
   TRY(engine_.remote().check_name(new_name));
   TRY(engine_.admit(kChangeBytes, need));
   const std::lock_guard lock(mutex_);

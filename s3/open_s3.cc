@@ -38,9 +38,8 @@ Result<Prepared> prepare(OpenS3 what, const OpenS3Deps& deps) {
     credentials = make_default_credentials(deps.vars, what.overrides,
                                            {deps.env, deps.executor, deps.clock, deps.rng, http});
   }
-  return Prepared{
-      std::move(what.settings),
-      {std::move(http), std::move(credentials), deps.executor, deps.clock, deps.rng}};
+  return Prepared{std::move(what.settings),
+                  {std::move(http), std::move(credentials), deps.executor, deps.clock, deps.rng}};
 }
 
 }  // namespace

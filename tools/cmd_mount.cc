@@ -332,7 +332,8 @@ void describe(Command& command) {
 void add_mount_command(CommandLine& line) {
   auto a = std::make_shared<MountArguments>();
   Command& command = line.add("mount", "Mount a volume on a directory");
-  command.argument("REMOTE", ValueKind::kRemote, a->remote, kRemoteHelp);
+  command.argument("REMOTE", ValueKind::kRemote, a->remote,
+                   std::string(kRemoteHelp) + "; s3:// is all buckets");
   command.argument("MOUNTPOINT", ValueKind::kDirectory, a->mountpoint, "an empty directory");
   command.flag("foreground", a->foreground, "stay in the foreground").letter('f');
   command.flag("create", a->create, "make a volume when nothing lies at REMOTE");

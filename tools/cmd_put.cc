@@ -23,7 +23,7 @@ namespace {
 
 struct PutArguments {
   std::string source, target;
-  std::vector<std::string> metadata;  // NAME=VALUE
+  std::vector<std::string> metadata, tags;  // NAME=VALUE
   std::string content_type;
   bool if_absent = false;
   StoreOptions store;
@@ -31,7 +31,7 @@ struct PutArguments {
 
 struct SetArguments {
   std::string target;
-  std::vector<std::string> metadata, removed;
+  std::vector<std::string> metadata, removed, tags, removed_tags;
   std::optional<std::string> content_type;
   StoreOptions store;
 };
@@ -45,19 +45,20 @@ Result<Pairs> parse_pairs(const std::vector<std::string>& words, const char* opt
     if (equals == std::string::npos || equals == 0)
       return fail(Errc::kInvalid, std::string("--") + option + " '" + word + "': write NAME=VALUE");
     std::string name = word.substr(0, equals);
-    if (std::string_view(option) == "meta")
+    const bool is_meta = std::string_view(option) == "meta";
+    if (is_meta)
       for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    if (name.starts_with("cairn-"))
+    if (is_meta && name.starts_with("cairn-"))
       return fail(Errc::kInvalid, "metadata 'cairn-*' is what mounts note for themselves");
     out.emplace_back(std::move(name), word.substr(equals + 1));
   }
   return out;
 }
 
-void set_metadata(ObjectHeaders& headers, const std::string& name,
-                  const std::optional<std::string>& value) {
-  std::erase_if(headers.metadata, [&](const auto& each) { return each.first == name; });
-  if (value) headers.metadata.emplace_back(name, *value);
+// Metadata or tags.
+void set_pair(Pairs& pairs, const std::string& name, const std::optional<std::string>& value) {
+  std::erase_if(pairs, [&](const auto& each) { return each.first == name; });
+  if (value) pairs.emplace_back(name, *value);
 }
 
 // ---- put
@@ -139,8 +140,9 @@ Status put_object_at(const Target& target, const PutArguments& arguments, const 
 // As any program writes there, under its name when it is whole.
 Status put_in_mount(const Target& target, const PutArguments& arguments, const PutHow& how,
                     const CancelToken& cancel, Progress& progress) {
-  if (!how.headers.metadata.empty() || !arguments.content_type.empty())
-    return fail(Errc::kInvalid, "in a mount metadata is set afterwards, with 'cairn set'");
+  if (!how.headers.metadata.empty() || how.tags || !arguments.content_type.empty())
+    return fail(Errc::kInvalid,
+                "in a mount metadata and tags are set afterwards, with 'cairn set'");
   struct stat st{};
   if (arguments.if_absent && ::lstat(target.path.c_str(), &st) == 0)
     return fail(Errc::kExists, target.path + " is there already; nothing was changed");
@@ -187,6 +189,10 @@ Status put(const PutArguments& arguments, Target& target, const CancelToken& can
   how.headers.content_type = arguments.content_type;
   if (how.headers.content_type.empty()) how.headers.content_type = content_type_of(target.name());
   TRY(check_headers(how.headers));
+  if (!arguments.tags.empty()) {
+    TRY_ASSIGN(how.tags, parse_pairs(arguments.tags, "tag"));
+    TRY(check_tags(*how.tags));
+  }
   Progress progress(target.name(), 0);
   if (target.mount) return put_in_mount(target, arguments, how, cancel, progress);
   TRY(check_key(target.key));
@@ -206,28 +212,25 @@ int run_put(const PutArguments& arguments) {
 // ---- set
 
 // The store copies the object onto itself, with other headers: only the version that was looked at.
-Status set_object(const Target& target, const SetArguments& arguments, const Pairs& metadata,
-                  const CancelToken& cancel) {
-  Runtime runtime;
-  TRY_ASSIGN(const OpenTarget open,
-             open_target(target, arguments.store, runtime, true, false, one_request(cancel)));
-  ObjectStore& store = *open.stack.store;
+Status copy_onto_itself(ObjectStore& store, const Target& target, const SetArguments& arguments,
+                        const Pairs& metadata, const CancelToken& cancel) {
   TRY_ASSIGN(const ObjectHead head, head_sync(store, target.key, one_request(cancel)));
-  constexpr uint64_t kCopyMost = 5ULL << 30;
-  if (head.info.size > kCopyMost)
-    return fail(Errc::kUnsupported,
-                target.text() +
-                    " has more than 5 GiB: S3 copies it only in parts, which would "
-                    "lose its tags; put it again instead");
   PutHow how = PutHow::over(head.info.etag);
   how.headers = head.headers;
-  for (const auto& [name, value] : metadata) set_metadata(how.headers, name, value);
-  for (const std::string& name : arguments.removed) set_metadata(how.headers, name, std::nullopt);
+  if (arguments.store.s3.storage_class.empty()) how.storage_class = head.storage_class;
+  for (const auto& [name, value] : metadata) set_pair(how.headers.metadata, name, value);
+  for (const std::string& name : arguments.removed)
+    set_pair(how.headers.metadata, name, std::nullopt);
   if (arguments.content_type) how.headers.content_type = *arguments.content_type;
   Body body;
   if (head.info.size > 0) {
     body.add(ObjectRange{target.key, head.info.etag, head.info.size, {0, head.info.size}});
     how.condition = PutCondition::kAlways;  // that of the source does it, and tags stay
+  } else if (head.tag_count.value_or(1) > 0) {
+    auto tags = get_tags_sync(store, target.key, "", one_request(cancel));
+    if (!tags && tags.error().code() != Errc::kUnsupported)
+      return tl::unexpected<Error>(tags.error());
+    if (tags) how.tags = *std::move(tags);
   }
   const auto put =
       put_sync(store, target.key, std::move(body), how, one_request(cancel, head.info.size));
@@ -235,6 +238,35 @@ Status set_object(const Target& target, const SetArguments& arguments, const Pai
     return fail(Errc::kPrecondition,
                 target.text() + " was changed by somebody else meanwhile; nothing was set");
   TRY(put);
+  return {};
+}
+
+Status set_tags(ObjectStore& store, const Target& target, const SetArguments& arguments,
+                const Pairs& changed, const CancelToken& cancel) {
+  TRY_ASSIGN(ObjectTags tags, get_tags_sync(store, target.key, "", one_request(cancel)));
+  for (const auto& [name, value] : changed) set_pair(tags, name, value);
+  for (const std::string& name : arguments.removed_tags) set_pair(tags, name, std::nullopt);
+  TRY(check_tags(tags));
+  return put_tags_sync(store, target.key, "", std::move(tags), one_request(cancel));
+}
+
+bool changes_headers(const SetArguments& arguments) {
+  return !arguments.metadata.empty() || !arguments.removed.empty() || arguments.content_type ||
+         !arguments.store.s3.storage_class.empty();
+}
+
+bool changes_tags(const SetArguments& arguments) {
+  return !arguments.tags.empty() || !arguments.removed_tags.empty();
+}
+
+Status set_object(const Target& target, const SetArguments& arguments, const Pairs& metadata,
+                  const Pairs& tags, const CancelToken& cancel) {
+  Runtime runtime;
+  TRY_ASSIGN(const OpenTarget open,
+             open_target(target, arguments.store, runtime, true, false, one_request(cancel)));
+  ObjectStore& store = *open.stack.store;
+  if (changes_headers(arguments)) TRY(copy_onto_itself(store, target, arguments, metadata, cancel));
+  if (changes_tags(arguments)) TRY(set_tags(store, target, arguments, tags, cancel));
   return {};
 }
 
@@ -246,15 +278,20 @@ Status set_xattr(const std::string& path, const std::string& name,
   return fail_errno(errno, path + ": " + name);
 }
 
-Status set_in_mount(const Target& target, const SetArguments& arguments, const Pairs& metadata) {
-  if (!arguments.store.s3.storage_class.empty())
-    return fail(Errc::kInvalid, "in a mount the storage class is an option of 'cairn mount'");
+Status set_in_mount(const Target& target, const SetArguments& arguments, const Pairs& metadata,
+                    const Pairs& tags) {
+  const std::string tag = "user.s3.tag.";
   for (const auto& [name, value] : metadata)
     TRY(set_xattr(target.path, std::string(kMetaXattr) + name, value));
   for (const std::string& name : arguments.removed)
     TRY(set_xattr(target.path, std::string(kMetaXattr) + name, std::nullopt));
   if (arguments.content_type)
     TRY(set_xattr(target.path, std::string(kTypeXattr), *arguments.content_type));
+  if (const std::string& storage_class = arguments.store.s3.storage_class; !storage_class.empty())
+    TRY(set_xattr(target.path, "user.s3.storage-class", storage_class));
+  for (const auto& [name, value] : tags) TRY(set_xattr(target.path, tag + name, value));
+  for (const std::string& name : arguments.removed_tags)
+    TRY(set_xattr(target.path, tag + name, std::nullopt));
   return {};
 }
 
@@ -262,20 +299,22 @@ int run_set(const SetArguments& arguments) {
   set_log_level(LogLevel::kError);
   const auto metadata = parse_pairs(arguments.metadata, "meta");
   if (!metadata) return complain(metadata.error()), kExitUsage;
-  if (metadata->empty() && arguments.removed.empty() && !arguments.content_type &&
-      arguments.store.s3.storage_class.empty())
+  const auto tags = parse_pairs(arguments.tags, "tag");
+  if (!tags) return complain(tags.error()), kExitUsage;
+  if (!changes_headers(arguments) && !changes_tags(arguments))
     return complain(Error(Errc::kInvalid,
-                          "there is nothing to set: say --meta NAME=VALUE, "
-                          "--remove-meta NAME, --content-type TYPE or "
-                          "--storage-class CLASS")),
+                          "there is nothing to set: say --tag NAME=VALUE, --meta "
+                          "NAME=VALUE, --remove-tag NAME, --remove-meta NAME, "
+                          "--content-type TYPE or --storage-class CLASS")),
            kExitUsage;
   const auto target = find_target(arguments.target);
   if (!target) return complain(target.error()), kExitUsage;
   if (!target->mount && target->key.empty())
     return complain(Error(Errc::kInvalid, target->text() + " is no object")), kExitUsage;
   const Interrupt interrupt;
-  const Status done = target->mount ? set_in_mount(*target, arguments, *metadata)
-                                    : set_object(*target, arguments, *metadata, interrupt.token());
+  const Status done = target->mount
+                          ? set_in_mount(*target, arguments, *metadata, *tags)
+                          : set_object(*target, arguments, *metadata, *tags, interrupt.token());
   return done ? kExitOk : complain(done.error());
 }
 
@@ -285,6 +324,9 @@ void add_put_command(CommandLine& line) {
   command.argument("SOURCE", ValueKind::kFile, arguments->source, "a file, or '-': standard input");
   command.argument("TARGET", ValueKind::kRemote, arguments->target, kTargetHelp);
   command.text("meta", "NAME=VALUE", arguments->metadata, "metadata of the object; repeatable")
+      .repeatable()
+      .only_typed();
+  command.text("tag", "NAME=VALUE", arguments->tags, "tag of the object; repeatable")
       .repeatable()
       .only_typed();
   command.text("content-type", "TYPE", arguments->content_type, "content type of the object")
@@ -312,12 +354,19 @@ void add_set_command(CommandLine& line) {
   command.text("remove-meta", "NAME", arguments->removed, "metadata to take away; repeatable")
       .repeatable()
       .only_typed();
+  command.text("tag", "NAME=VALUE", arguments->tags, "tag to set; repeatable")
+      .repeatable()
+      .only_typed();
+  command.text("remove-tag", "NAME", arguments->removed_tags, "tag to take away; repeatable")
+      .repeatable()
+      .only_typed();
   command.text("content-type", "TYPE", arguments->content_type, "the new content type")
       .only_typed();
   command.about(
-      "Everything else stays as it is, the bytes, too: the store copies the object onto itself, "
-      "which gives it a new time, and the storage class that --storage-class says (or the "
-      "bucket's own). Of a file in a mount the extended attributes user.s3.* are set.");
+      "Everything else stays as it is, the bytes, too. Tags are set by themselves; for metadata, "
+      "content type and storage class the store copies the object onto itself, which gives it a "
+      "new time. Of a file in a mount the extended attributes user.s3.* are set.");
+  command.example("cairn set --tag state=done s3://bucket/key", "one tag more");
   command.example("cairn set --meta project=x s3://bucket/key", "x-amz-meta-project: x");
   command.example("cairn set --content-type text/html /mnt/index", "through a mount");
   add_store_options(command, arguments->store);

@@ -95,7 +95,10 @@ Result<Target> find_target(const std::string& text, bool is_new) {
   if (text.empty()) return fail(Errc::kInvalid, "an empty word names nothing");
   if (text.starts_with("s3://")) return in_bucket(text, 5, '/');
   if (text.starts_with("file:")) return in_directory(text);
-  if (text.find("://") == std::string::npos && !names_a_bucket(text)) {
+  if (text.find("://") != std::string::npos)
+    return fail(Errc::kInvalid,
+                "'" + text + "' is no remote: write s3://bucket/key or file:///path");
+  if (!names_a_bucket(text)) {
     Target target;
     target.mount = mount_of(text, is_new);
     target.path = text;

@@ -107,6 +107,13 @@ on_server() {  # NAME
   check "$kind-mounts-read-only" view "$kind-3" --read-only
   check "$kind-is-read-only" fails_with 'Read-only file system' touch "$mnt/one/x"
   check "$kind-umounts-read-only" cairn_umount "$mnt"
+  # As mount(8) calls it for a line in fstab.
+  ln -sf "$CAIRN" "$T/mount.cairn"
+  mkdir -p "$T/helper"
+  mounts+=("$mnt")
+  check "$kind-mounts-as-by-fstab" "$T/mount.cairn" s3:// "$mnt" -o "rw,_netdev,cache-dir=$T/helper,cache-reserve=64M"
+  check "$kind-fstab-shows" cmp "$mnt/one/last" "$mnt/two/new/last"
+  check "$kind-umounts-fstab" cairn_umount "$mnt"
   [ "$kind" != minio ] || few_rights
   store_done
   # Without the store: what was listed is shown.

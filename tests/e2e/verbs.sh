@@ -21,9 +21,15 @@ signed() {
     --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "$@"
 }
 head_of() { signed -I "$AWS_ENDPOINT_URL/$1"; }
+tags_of() {  # BUCKET/KEY: "name=value ..." in order
+  signed "$AWS_ENDPOINT_URL/$1?tagging=" | python3 -c 'import sys, re
+print(*sorted(f"{k}={v}" for k, v in re.findall("<Key>(.*?)</Key><Value>(.*?)</Value>", sys.stdin.read())))'
+}
 uploads_of() { signed "$AWS_ENDPOINT_URL/$1?uploads=" | grep -c '<UploadId>'; }
 other() { rclone --config "$T/rclone.conf" --no-check-certificate -q "$@"; }
 names() { cairn ls "$@" | sed -E 's/^.{15}  .{19}  //'; }
+
+have_aws() { timeout 30 aws --version >/dev/null 2>&1; }
 
 seeded "$T/small" 1000003 1
 seeded "$T/large" 150000001 2
@@ -55,6 +61,15 @@ on_server() {  # NAME
   check "$kind-stream-needs-a-name" fails_with 'needs a name' cairn put - "$s3/dir/"
   check "$kind-no-source" fails_with 'No such file' cairn put "$T/none" "$s3/dir/x"
   check "$kind-no-bucket" fails_with "bucket 'nowhere' does not exist" cairn put "$T/small" s3://nowhere/x
+
+  if have_aws; then
+    check "$kind-aws-reads-stream" cmp "$T/large" <(aws s3 cp --quiet "$s3/stream/large" -)
+    check "$kind-aws-reads-metadata" is "$(aws s3api head-object --bucket data --key dir/small.txt | field '.Metadata.colour + " " + .ContentType')" \
+      'blue text/plain'
+    check "$kind-gets-what-aws-put" sh -c "aws s3 cp --quiet '$T/large' $s3/dir/by-aws && '$CAIRN' get $s3/dir/by-aws - | cmp - '$T/large' && aws s3 rm --quiet $s3/dir/by-aws"
+  else
+    skip "$kind-aws" "no aws command that starts"
+  fi
 
   # --- get
   check "$kind-get" sh -c "cd '$T/out' && '$CAIRN' get $s3/dir/large && '$CAIRN' get data:dir/small.txt other.txt"
@@ -92,7 +107,17 @@ on_server() {  # NAME
   check "$kind-set-type" grep -qi '^content-type: text/csv' "$T/head"
   check "$kind-set-keeps-bytes" cmp "$T/small" <(other cat s3:data/dir/small.txt)
   check "$kind-set-keeps-etag" is "$(cairn ls --json "$s3/dir/small.txt" | field .etag)" "$etag"
+  check "$kind-set-tags" cairn set --tag state=done --tag 'who=a b' "$s3/dir/small.txt"
+  check "$kind-set-tag-changes" cairn set --tag state=seen --remove-tag who --tag n=1 "$s3/dir/small.txt"
+  check "$kind-tags-are-there" is "$(tags_of data/dir/small.txt)" 'n=1 state=seen'
+  check "$kind-set-meta-keeps-tags" cairn set --meta more=x "$s3/dir/small.txt"
+  check "$kind-tags-are-still-there" is "$(tags_of data/dir/small.txt)" 'n=1 state=seen'
+  check "$kind-put-with-tags" sh -c "head -c 20000000 '$T/large' | '$CAIRN' put --tag a=b - $s3/dir/tagged"
+  check "$kind-tags-of-stream" is "$(tags_of data/dir/tagged)" a=b
+  check "$kind-set-tags-of-empty" cairn set --tag e=f "$s3/dir/empty"
+  check "$kind-bad-tag" fails_with 'tag' cairn set --tag "$(printf 'a%.0s' $(seq 200))=b" "$s3/dir/empty"
   check "$kind-set-empty-object" cairn set --meta a=b "$s3/dir/empty"
+  check "$kind-tags-of-empty" is "$(tags_of data/dir/empty)" e=f
   check "$kind-set-empty-is-set" grep -qi '^x-amz-meta-a: b' <(head_of data/dir/empty)
   check "$kind-set-nothing" fails_with 'there is nothing to set' cairn set "$s3/dir/small.txt"
   check "$kind-set-missing" fails_with 'there is no such object' cairn set --meta a=b "$s3/dir/missing"
@@ -118,15 +143,33 @@ on_server() {  # NAME
   check "$kind-no-upload-is-left" is "$(uploads_of data)" 0
   check "$kind-no-object-is-left" is "$(names "$s3/dir/" | grep -c cut)" 0
   rm "$T/slow"
+  [ "$kind" != minio ] || cut_get "$s3"
   in_mount "$kind" "$s3"
   store_done
 }
+# A get that is interrupted in the middle leaves no file.
+cut_get() {
+  local near=$AWS_ENDPOINT_URL pid
+  delay_store 1000 || return
+  mkdir "$T/cut"
+  "$CAIRN" get "$1/dir/large" "$T/cut/" 2>"$T/cut.out" &
+  pid=$!
+  pids+=("$pid")
+  check get-is-under-way wait_until 30 half_there
+  kill -INT "$pid"
+  check get-interrupt-ends-it wait_until 20 gone_or_zombie "$pid"
+  wait "$pid"
+  check get-interrupted-says-so test $? != 0
+  check get-nothing-is-left is "$(ls -A "$T/cut")" ''
+  export AWS_ENDPOINT_URL=$near
+}
+half_there() { [ -n "$(find "$T/cut" -name '.cairn-part-*' -size +1000)" ]; }
 upload_begun() { [ "$(uploads_of data)" -ge 1 ]; }
 
 # The same on a path in a mount, of objects and of a volume.
 in_mount() {  # KIND S3
   check "$1-mounts" cairn_mount "$T/$1-cache" "$2" "$mnt" --commit-interval 5m --metadata-ttl 1s
-  check "$1-mount-ls" is "$(names "$mnt/dir" | xargs)" 'stored empty stored large stored new stored small.gz stored small.txt'
+  check "$1-mount-ls" is "$(names "$mnt/dir" | xargs)" 'stored empty stored large stored new stored small.gz stored small.txt stored tagged'
   check "$1-mount-put" cairn put "$T/small" "$mnt/dir/put.csv"
   check "$1-mount-ls-state" sh -c "'$CAIRN' ls --json '$mnt/dir/put.csv' | jq -r .state | grep -E '^(local|queued)$'"
   check "$1-mount-set" cairn set --meta via=mount "$mnt/dir/put.csv"
