@@ -32,6 +32,7 @@ struct ObjectView {
   Duration metadata_ttl = std::chrono::seconds(60);
   bool probe_names = true;  // see BucketLister
   bool full_attrs = false;  // mode, owner and time as the objects say
+  bool past = false;        // the store shows what is past (s3/history_store.h)
 };
 
 class BucketRemote final : public Remote {
@@ -97,6 +98,7 @@ class BucketRemote final : public Remote {
   struct Fetch;
 
   BucketRemote(const Parts& parts, std::shared_ptr<BucketTree> tree, const Options& options);
+  Result<std::optional<Cid>> past_directory(uint64_t dir, std::string_view name);
   Result<std::optional<Cid>> inode_value(uint64_t ino, Missing& missing);
   bool is_to_be_asked(uint64_t ino, const BucketNode& node) const;
   Result<decltype(InodeRecord::body)> target_of(const std::string& target);

@@ -13,7 +13,9 @@
 #include <string>
 #include <utility>
 
+#include "cache/bucket_past.h"
 #include "cache/wait.h"
+#include "s3/history_store.h"
 #include "s3/memory_store.h"
 #include "s3/metered_store.h"
 #include "tests/support/faulty_store.h"
@@ -23,10 +25,15 @@
 namespace cairn::test {
 
 struct World {
-  explicit World(bool writes = false) {
+  // `past`: of a bucket that keeps versions, with what is past shown.
+  explicit World(bool writes = false, bool past = false)
+      : shown(past ? std::make_shared<HistoryStore>(store, io, std::string(kPastPart))
+                   : std::static_pointer_cast<ObjectStore>(store)) {
+    if (past) objects->keep_versions();
     mount.options.engine.read_only = !writes;
     mount.options.objects = ObjectView{};
     mount.options.objects->metadata_ttl = std::chrono::hours(1);
+    mount.options.objects->past = past;
   }
   void put(const std::string& key, const std::string& bytes) {
     objects->put_foreign(key, Buffer::copy(bytes));
@@ -105,7 +112,8 @@ struct World {
   std::shared_ptr<FaultyStore> faults =
       std::make_shared<FaultyStore>(objects, FaultyStore::Parts{io, system_clock(), os_rng()});
   std::shared_ptr<MeteredStore> store = std::make_shared<MeteredStore>(faults);
-  TestMount mount{*store, env, io};
+  std::shared_ptr<ObjectStore> shown;
+  TestMount mount{*shown, env, io};
 };
 
 inline const Caller kCaller{1000, 100, 022, {}};
@@ -122,7 +130,7 @@ inline std::string bytes_of(size_t size, unsigned seed) {
 
 // A world in which things are changed, by paths.
 struct Writer : World {
-  Writer() : World(true) { open(); }
+  explicit Writer(bool past = false) : World(true, past) { open(); }
 
   static std::pair<std::string, std::string> split(const std::string& path) {
     const size_t slash = path.rfind('/');
