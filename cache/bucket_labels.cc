@@ -26,25 +26,17 @@ std::optional<std::string> BucketPublisher::class_set(uint64_t ino) const {
   return set;
 }
 
-// None where the store has none, or lets nobody see them.
-Result<ObjectTags> BucketPublisher::tags_of(const std::string& key) const {
+// Nullopt: the store keeps none. One that does not know of tags may answer with the object itself.
+Result<std::optional<ObjectTags>> BucketPublisher::tags_of(const std::string& key) const {
   auto tags = get_tags_sync(parts_.store, key, {}, request());
   if (tags) {
     std::erase_if(*tags, [](const auto& each) { return each.first.starts_with("aws:"); });
-    return tags;
+    return std::optional(*std::move(tags));
   }
-  switch (tags.error().code()) {
-    case Errc::kNotFound:
-    case Errc::kUnsupported:
-      return ObjectTags();
-    case Errc::kPermission:
-      log_once_per(std::chrono::hours(1), "tags of what is written",
-                   "tags that others gave are lost where objects are written anew: " +
-                       tags.error().message());
-      return ObjectTags();
-    default:
-      return tags;
-  }
+  const Errc code = tags.error().code();
+  if (code == Errc::kNotFound) return std::optional(ObjectTags());
+  if (code == Errc::kUnsupported || code == Errc::kIo) return std::optional<ObjectTags>();
+  return tl::unexpected<Error>(std::move(tags).error());
 }
 
 ObjectTags BucketPublisher::with_changes(const File& file, ObjectTags tags) const {
@@ -68,11 +60,16 @@ Status BucketPublisher::choose_labels(File& file, const Source& source) const {
   const bool is_copy =
       file.before && file.frozen == nullptr && source.base && source.base->size > 0;
   if (changed || (file.before && !is_copy)) {
-    ObjectTags tags;
-    if (source.base) {
-      TRY_ASSIGN(tags, tags_of(source.base->key));
-    }
-    file.tags = with_changes(file, std::move(tags));
+    Result<std::optional<ObjectTags>> tags = std::optional(ObjectTags());
+    if (source.base) tags = tags_of(source.base->key);
+    const bool hidden = !tags && tags.error().code() == Errc::kPermission;
+    if (!tags && !hidden) return tl::unexpected<Error>(std::move(tags).error());
+    if (hidden)
+      log_once_per(std::chrono::hours(1), "tags of what is written",
+                   "tags that others gave are lost where objects are written anew: " +
+                       tags.error().message());
+    if (hidden) tags = std::optional(ObjectTags());
+    if (*tags) file.tags = with_changes(file, **tags);
   }
   if (const auto set = class_set(file.ino)) {
     file.storage_class = *set;
@@ -86,9 +83,10 @@ Status BucketPublisher::choose_labels(File& file, const Source& source) const {
 
 // Nothing but tags changed: the version stays.
 Status BucketPublisher::put_tags(const File& file, BucketNode& node) {
-  TRY_ASSIGN(ObjectTags tags, tags_of(file.from_key));
-  tags = with_changes(file, std::move(tags));
-  const Status put = put_tags_sync(parts_.store, file.from_key, {}, tags, request());
+  TRY_ASSIGN(auto found, tags_of(file.from_key));
+  ObjectTags tags = with_changes(file, found.value_or(ObjectTags()));
+  Status put = fail(Errc::kUnsupported, "the store has no tags");
+  if (found) put = put_tags_sync(parts_.store, file.from_key, {}, tags, request());
   const bool never =
       !put && (put.error().code() == Errc::kUnsupported || put.error().code() == Errc::kNotFound);
   if (!put && !never)

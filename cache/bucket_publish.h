@@ -165,7 +165,7 @@ class BucketPublisher {
   // bucket_labels.cc: tags and storage class
   bool changes_tags(uint64_t ino) const;
   std::optional<std::string> class_set(uint64_t ino) const;
-  Result<ObjectTags> tags_of(const std::string& key) const;
+  Result<std::optional<ObjectTags>> tags_of(const std::string& key) const;
   ObjectTags with_changes(const File& file, ObjectTags tags) const;
   Status choose_labels(File& file, const Source& source) const;
   Status put_tags(const File& file, BucketNode& node);
