@@ -60,9 +60,10 @@ TEST_CASE("what was overwritten or removed is under .versions, which no listing 
   CHECK(w.past("d/.versions") ==
         Names{{"a.txt", "first"}, {"a.txt", "second"}, {"gone", "was here"}, {"sub/", ""}});
   CHECK(w.past("d/.versions/sub/deep") == Names{{"x", "below"}});
-  const auto top = w.past(".versions");
-  CHECK(top.size() == 1);
-  for (const auto& [name, bytes] : top) CHECK(name == "d/");
+  // The probe for conditional puts (cache/if_match_probe.h) left something, too.
+  auto top = w.past(".versions");
+  std::erase_if(top, [](const auto& each) { return each.first.starts_with(".cairn-probe-"); });
+  CHECK(top == Names{{"d/", ""}});
   CHECK(w.list("d") == std::map<std::string, uint64_t>{{"a.txt", 5}});
   CHECK(w.find("d/.versions/.versions") == 0);
   // By the next mount of this cache, too.
