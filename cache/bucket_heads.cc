@@ -72,6 +72,20 @@ bool BucketHeads::given_up(uint64_t ino) const {
   return there != given_up_.end() && now < there->second;
 }
 
+bool BucketHeads::tags_given_up(uint64_t ino) const {
+  const MonotonicTime now = parts_.clock.now();
+  if (now < away_until_.load()) return true;
+  const std::lock_guard lock(mutex_);
+  const auto there = tags_given_up_.find(ino);
+  return there != tags_given_up_.end() && now < there->second;
+}
+
+void BucketHeads::want(uint64_t ino, Want what) {
+  const std::lock_guard lock(mutex_);
+  if (wants_.size() >= kGivenUpMax) wants_.clear();  // who waits says it again
+  wants_[ino] = what;
+}
+
 void BucketHeads::give_up(uint64_t ino, Duration term) {
   const std::lock_guard lock(mutex_);
   if (given_up_.size() >= kGivenUpMax) given_up_.clear();
@@ -173,13 +187,21 @@ Context BucketHeads::request_context() const {
 
 void BucketHeads::request(uint64_t ino) {
   const auto node = tree_->node(ino);
-  if (!node || !*node || knows(**node)) return finish(ino);
+  if (!node || !*node) return finish(ino);
+  std::optional<Want> want;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto wanted = wants_.extract(ino)) want = wanted.mapped();
+  }
+  if (!want && knows(**node)) return finish(ino);
+  if (want == Want::kPlace && (*node)->version_id) return finish(ino);
   auto key = tree_->key_of(**node);
   if (key && (*node)->kind == BucketNode::Kind::kDirectory) *key += '/';
   if (!key || !tree_->check_any_key(*key)) {
     give_up(ino, kRefusedTerm);
     return finish(ino);
   }
+  if (want == Want::kTags) return ask_tags(ino, **node, *key);
   parts_.store.head(
       *key, request_context(),
       [self = shared_from_this(), ino, node = **node, key = *key](Result<ObjectHead> head) {
@@ -221,6 +243,35 @@ void BucketHeads::failed(uint64_t ino, const Error& error) {
     return give_up(ino, kRefusedTerm);
   away_until_ = parts_.clock.now() + kAskAgainTerm;
   drop_waiting({});  // they look again
+}
+
+void BucketHeads::ask_tags(uint64_t ino, const BucketNode& node, const std::string& key) {
+  parts_.store.get_tags(key, {}, request_context(),
+                        [self = shared_from_this(), ino, node,
+                         asked_ns = tree_->now_ns()](const Result<ObjectTags>& tags) {
+                          self->parts_.executor.submit([self, ino, node, tags, asked_ns] {
+                            self->tags_answered(ino, node, tags, asked_ns);
+                            self->finish(ino);
+                          });
+                        });
+}
+
+void BucketHeads::tags_answered(uint64_t ino, const BucketNode& node, Result<ObjectTags> tags,
+                                int64_t asked_ns) {
+  // Where there are none.
+  if (!tags && tags.error().code() == Errc::kUnsupported) tags = ObjectTags();
+  if (tags && tree_->has_room() && tree_->learn_tags(ino, node, *std::move(tags), asked_ns)) return;
+  if (!tags && tags.error().code() == Errc::kCancelled) return;
+  if (!tags && tags.error().code() == Errc::kNotFound) lister_->expire(ino);
+  const bool away =
+      !tags && (tags.error().code() == Errc::kTransient || tags.error().code() == Errc::kTimeout);
+  if (away) away_until_ = parts_.clock.now() + kAskAgainTerm;
+  if (!tags)
+    log_once_per(std::chrono::hours(1), "tags of objects",
+                 "the store does not say what tags objects have: " + tags.error().message());
+  const std::lock_guard lock(mutex_);
+  if (tags_given_up_.size() >= kGivenUpMax) tags_given_up_.clear();
+  tags_given_up_[ino] = parts_.clock.now() + (away ? kAskAgainTerm : kRefusedTerm);
 }
 
 void BucketHeads::read_target(uint64_t ino, const BucketNode& node, const std::string& key,

@@ -1,6 +1,8 @@
 // BucketHeads: what objects say beside their bytes (attributes, metadata, content type), asked for
 // once per object and version, and kept in the tree.
 //
+// Storage class, version and tags are asked for when somebody wants them: the first two by a HEAD,
+// tags by a request of their own, again when they are older than the TTL.
 // One HEAD for an object; one GET more where it turns out to be a symbolic link. Who looks at one
 // name of a directory mostly looks at the next ones, too: with `ahead` those are asked for on the
 // way, 32 requests at a time. What could not be asked for counts as given up for a while: then the
@@ -38,6 +40,11 @@ class BucketHeads : public std::enable_shared_from_this<BucketHeads> {
   bool knows(const BucketNode& node) const;
   // Was it asked for a short while ago in vain, or the store does not answer at all?
   bool given_up(uint64_t ino) const;
+  // The same of tags, which have a permission of their own.
+  bool tags_given_up(uint64_t ino) const;
+  // What `fetch` is to ask for beside headers, or instead of them when these are known.
+  enum class Want : uint8_t { kPlace, kTags };  // kPlace: storage class and version
+  void want(uint64_t ino, Want what);
   void fetch(const std::vector<uint64_t>& inos, const Context& context, Callback<void> done);
 
  private:
@@ -54,6 +61,9 @@ class BucketHeads : public std::enable_shared_from_this<BucketHeads> {
   void learn(uint64_t ino, const BucketNode& node, const ObjectHead& head, std::string target);
   void drop_waiting(const Status& status);
   void failed(uint64_t ino, const Error& error);
+  void ask_tags(uint64_t ino, const BucketNode& node, const std::string& key);
+  void tags_answered(uint64_t ino, const BucketNode& node, Result<ObjectTags> tags,
+                     int64_t asked_ns);
   bool needs_room();
   void give_up(uint64_t ino, Duration term);
   void finish(uint64_t ino);
@@ -74,6 +84,8 @@ class BucketHeads : public std::enable_shared_from_this<BucketHeads> {
   size_t under_way_ = 0;          // requests, and a checkpoint
   bool makes_room_ = false;
   std::map<uint64_t, MonotonicTime> given_up_;  // until then
+  std::map<uint64_t, MonotonicTime> tags_given_up_;
+  std::map<uint64_t, Want> wants_;
 };
 
 }  // namespace cairn

@@ -6,6 +6,7 @@
 
 #include "cache/base/log.h"
 #include "cache/bucket_names.h"
+#include "cache/bucket_past.h"
 
 namespace cairn {
 
@@ -135,7 +136,8 @@ void BucketLister::fetch(const std::vector<Missing::Name>& names, Context contex
 Result<BucketLister::Question> BucketLister::what_to_ask(const Missing::Name& wanted) {
   const Key whole(wanted.dir, "");
   const bool of_buckets = tree_->has_buckets() && wanted.dir == BucketTree::kRoot;
-  if (wanted.name.empty() || !options_.probe_names || of_buckets) return Question{whole, true};
+  const bool listed_whole = !options_.probe_names || of_buckets || is_past_ino(wanted.dir);
+  if (wanted.name.empty() || listed_whole) return Question{whole, true};
   using Kind = NameMeaning::Kind;
   const NameMeaning meaning = meaning_of(wanted.name);
   const bool one_key = meaning.kind == Kind::kPart || meaning.kind == Kind::kBeside;
@@ -280,7 +282,10 @@ Status BucketLister::take_page(Flight& flight, const ListPage& page) {
   flight.empty_pages = page.objects.empty() && page.prefixes.empty() ? flight.empty_pages + 1 : 0;
   if (flight.empty_pages > kEmptyPagesMax) return stuck();
   if (page.truncated && page.next.empty()) return stuck();
-  if (!page.objects.empty()) {
+  // Pages of what is past have no order among them.
+  if (is_past_ino(flight.key.first)) {
+    if (page.truncated && page.next == flight.after) return stuck();
+  } else if (!page.objects.empty()) {
     if (page.objects.front().key <= flight.last_object) return stuck();
     flight.last_object = page.objects.back().key;
   }

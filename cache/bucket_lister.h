@@ -56,6 +56,8 @@ class BucketLister : public std::enable_shared_from_this<BucketLister> {
   // An object turned out to be another version: its name is to be asked for again.
   void expire(uint64_t ino);
   void note_changes(BucketTree::Keys keys);
+  // Is what was seen then still good enough?
+  bool fresh(int64_t seen_ns) const;
   // Tree keys whose values changed since the last call.
   Changes take_changes();
 
@@ -64,7 +66,6 @@ class BucketLister : public std::enable_shared_from_this<BucketLister> {
   struct Flight;
   using Key = std::pair<uint64_t, std::string>;  // a directory, and a name or nothing
 
-  bool fresh(int64_t seen_ns) const;
   Result<bool> is_unpublished(uint64_t dir) const;
   struct Question {
     Key key;

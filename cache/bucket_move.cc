@@ -7,6 +7,7 @@
 #include "cache/base/log.h"
 #include "cache/bucket_names.h"
 #include "cache/bucket_publish.h"
+#include "cache/object_attrs.h"
 
 namespace cairn {
 
@@ -119,6 +120,7 @@ Result<std::string> BucketPublisher::put_copy(const ObjectHead& head, const std:
   how.headers = head.headers;
   set_moved_from(how.headers, bare_etag(head.info.etag));
   fit_metadata(how.headers);
+  how.storage_class = class_to_keep(head.storage_class);
   auto etag = put_sync(parts_.store, to, std::move(body), std::move(how), request(head.info.size));
   if (etag) parts_.host.progressed();
   return etag;

@@ -108,8 +108,17 @@ Result<BucketTree::Keys> BucketTree::learn(uint64_t ino, const BucketNode& asked
   TRY_ASSIGN(auto known, node(ino));
   const bool is_same = known && known->version == asked.version && known->etag == asked.etag &&
                        known->mtime_ns == asked.mtime_ns;
-  if (!is_same || (known->headers && !known->headers_asked)) return keys;
+  if (!is_same) return keys;
   const bool is_dir = known->kind == BucketNode::Kind::kDirectory;
+  if (!is_dir) {
+    known->storage_class = head.storage_class;
+    known->version_id = head.version_id;
+    known->has_tags = head.tag_count.value_or(0) > 0;
+  }
+  if (known->headers && !known->headers_asked) {
+    put_node(ino, *known);
+    return keys;
+  }
   if (is_dir) known->etag = stamp_of(head.info);
   known->headers = head.headers;
   known->headers_asked = true;
@@ -124,6 +133,19 @@ Result<BucketTree::Keys> BucketTree::learn(uint64_t ino, const BucketNode& asked
   keys.push_back(dirent_key(known->parent, name));
   keys.push_back(inode_key(ino));
   return keys;
+}
+
+Status BucketTree::learn_tags(uint64_t ino, const BucketNode& asked, ObjectTags tags,
+                              int64_t asked_ns) {
+  const std::lock_guard lock(mutex_);
+  TRY_ASSIGN(auto known, node(ino));
+  const bool is_same = known && known->version == asked.version && known->etag == asked.etag;
+  // What was set here since is newer.
+  if (!is_same || known->tags_seen_ns > asked_ns) return {};
+  known->tags = std::move(tags);
+  known->tags_seen_ns = asked_ns;
+  put_node(ino, *known);
+  return {};
 }
 
 // Empty when there is none.

@@ -82,6 +82,8 @@ class BucketPublisher {
     std::string target;                   // of a symbolic link
     std::optional<uint64_t> stored_size;  // of what was there already
     bool aside = false;                   // as a conflict copy
+    std::optional<ObjectTags> tags;       // that go with it; none: those of what it is copied from
+    std::string storage_class;            // empty: what the store usually takes
     ObjectHead theirs;                    // what is under the name instead
     uint64_t theirs_dir = 0;
   };
@@ -98,7 +100,14 @@ class BucketPublisher {
     bool is_directory = false;
   };
   using Xattrs = std::vector<std::pair<std::string, std::optional<std::string>>>;
-  struct Source;
+  // What a file's new object is made of.
+  struct Source {
+    std::optional<BodyBase> base;              // the version that shows through
+    ObjectHeaders headers;                     // of it
+    std::optional<std::string> storage_class;  // likewise, when it was looked at
+    std::optional<ObjectHead> changed;         // somebody else's is there instead
+    bool gone = false;                         // somebody removed it
+  };
   // A share of the memory for what shows through; waits for it.
   class MemoryShare {
    public:
@@ -153,6 +162,14 @@ class BucketPublisher {
   Result<Body> body_of(File& file, const Source& source, std::vector<std::string>& beside);
   void stage_chunks(const File& file, const Body& body);
   Status remove_if_same(const std::string& key, const std::string& etag);
+
+  // bucket_labels.cc: tags and storage class
+  bool changes_tags(uint64_t ino) const;
+  std::optional<std::string> class_set(uint64_t ino) const;
+  Result<std::optional<ObjectTags>> tags_of(const std::string& key) const;
+  ObjectTags with_changes(const File& file, ObjectTags tags) const;
+  Status choose_labels(File& file, const Source& source) const;
+  Status put_tags(const File& file, BucketNode& node);
 
   // bucket_move.cc: a directory
   Status finish_leftovers();

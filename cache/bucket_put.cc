@@ -35,13 +35,6 @@ std::string name_beside(const std::string& name, int64_t now_ns, const std::stri
 
 }  // namespace
 
-struct BucketPublisher::Source {
-  std::optional<BodyBase> base;       // the version that shows through
-  ObjectHeaders headers;              // of it
-  std::optional<ObjectHead> changed;  // somebody else's is there instead
-  bool gone = false;                  // somebody removed it
-};
-
 Result<BucketPublisher::Source> BucketPublisher::source_of(File& file) {
   Source source;
   if (!file.before) {
@@ -61,6 +54,7 @@ Result<BucketPublisher::Source> BucketPublisher::source_of(File& file) {
   }
   TRY(head);
   source.headers = head->headers;
+  source.storage_class = head->storage_class;
   head->info.key = file.from_key;
   if (bare_etag(head->info.etag) != bare_etag(file.before->etag)) source.changed = *std::move(head);
   return source;
@@ -89,7 +83,8 @@ ObjectHeaders BucketPublisher::headers_for(const File& file, const Source& sourc
   if (xattrs == xattrs_.end()) return headers;
   for (const bool removing : {true, false})
     for (const auto& [name, value] : xattrs->second)
-      if (value.has_value() != removing && !set_object_xattr(headers, name, value))
+      if (is_header_xattr(name) && value.has_value() != removing &&
+          !set_object_xattr(headers, name, value))
         log_warn("'{}' has more metadata than objects can have: {} is not kept", file.to.key, name);
   return headers;
 }
@@ -102,7 +97,7 @@ Status BucketPublisher::publish_file(File& file) {
                           file.record.type() == FileType::kRegular;
   if (only_attrs) {
     const bool same = headers.metadata == source.headers.metadata &&
-                      headers.content_type == source.headers.content_type;
+                      headers.content_type == source.headers.content_type && !class_set(file.ino);
     if (source.changed || source.gone) {
       log_info("'{}' was changed by somebody else before its attributes were: theirs stay",
                file.to.key);
@@ -111,6 +106,8 @@ Status BucketPublisher::publish_file(File& file) {
     if (source.changed || source.gone || same) {
       BucketNode node = *file.before;
       node.lsn = file.lsn;
+      if (same && !source.changed && !source.gone && changes_tags(file.ino))
+        TRY(put_tags(file, node));
       return parts_.tree.update(file.ino, node);
     }
   }
@@ -121,6 +118,7 @@ Status BucketPublisher::publish_file(File& file) {
     file.moves = false;
     return {};
   }
+  TRY(choose_labels(file, source));
   set_writer(headers, {options_.cache_id, file.ino, file.lsn});
   fit_metadata(headers);
   auto etag = put_file(file, source, headers);
@@ -187,7 +185,15 @@ Result<std::string> BucketPublisher::put_file(File& file, Source& source, Object
     const std::string& expected = stays ? source.base->etag : file.expected_etag;
     PutHow how = expected.empty() ? PutHow(PutCondition::kIfAbsent) : PutHow::over(expected);
     how.headers = headers;
+    how.tags = file.tags;
+    how.storage_class = file.storage_class;
     auto etag = put_once(file, source, how);
+    if (!etag && etag.error().code() == Errc::kInvalid && !file.storage_class.empty()) {
+      log_warn("'{}' is not of storage class {}: {}", file.to.key, file.storage_class,
+               etag.error().message());
+      file.storage_class.clear();
+      continue;
+    }
     if (etag || etag.error().code() != Errc::kPrecondition || attempt == kAttempts) return etag;
 
     // Somebody was there: at the target, at the source, or we were and did not hear of it.
@@ -318,6 +324,9 @@ Status BucketPublisher::note_put(File& file, const Source& source, std::string e
   node.lsn = file.lsn;
   node.headers = std::move(headers);
   node.target = file.target;
+  node.tags = file.tags;
+  node.tags_seen_ns = file.tags ? parts_.tree.now_ns() : 0;
+  if (!file.storage_class.empty()) node.storage_class = file.storage_class;
   const bool same_content = file.frozen == nullptr && file.before && source.base &&
                             source.base->etag == file.before->etag;
   node.version = same_content ? file.before->version : own_version(file.ino, file.lsn);

@@ -10,6 +10,7 @@
 #include "cache/base/log.h"
 #include "cache/bucket_content.h"
 #include "cache/bucket_names.h"
+#include "cache/bucket_past.h"
 #include "cache/bucket_publish.h"
 #include "cache/format/records.h"
 #include "cache/if_match_probe.h"
@@ -50,6 +51,12 @@ Cid dirent_value(const BucketEntry& entry) {
 
 constexpr std::string_view kEtagXattr = "user.s3.etag";
 constexpr std::string_view kKeyXattr = "user.s3.key";
+
+const std::string* tag_of(const ObjectTags& tags, std::string_view name) {
+  for (const auto& [each, value] : tags)
+    if (each == name) return &value;
+  return nullptr;
+}
 
 tl::unexpected<Error> must_be_asked(uint64_t ino, Missing& missing) {
   missing.add_object(ino);
@@ -140,8 +147,17 @@ Result<std::optional<Cid>> BucketRemote::find(std::string_view key, Missing& mis
     if (entry.error().code() == Errc::kNotLocal) missing.add_name(parsed.ino, parsed.name);
     return tl::unexpected<Error>(entry.error());
   }
-  if (!*entry) return std::optional<Cid>();
+  if (!*entry) return past_directory(parsed.ino, parsed.name);
   return std::optional<Cid>(dirent_value(**entry));
+}
+
+// Where nothing else is called so. What is past has no past.
+Result<std::optional<Cid>> BucketRemote::past_directory(uint64_t dir, std::string_view name) {
+  if (!options_.view.past || name != kPastName || is_past_ino(dir)) return std::optional<Cid>();
+  TRY_ASSIGN(const auto node, tree_->node(dir));
+  if (!node && dir != BucketTree::kRoot) return std::optional<Cid>();
+  TRY_ASSIGN(const BucketEntry entry, tree_->past_entry(dir));
+  return std::optional<Cid>(dirent_value(entry));
 }
 
 Result<std::optional<Cid>> BucketRemote::inode_value(uint64_t ino, Missing& missing) {
@@ -161,7 +177,6 @@ Result<std::optional<Cid>> BucketRemote::inode_value(uint64_t ino, Missing& miss
   if (node->kind == BucketNode::Kind::kDirectory) {
     record.mode = S_IFDIR | (attrs.mode.value_or(kDirMode) & kModeBits);
     record.body = node->parent;
-    attrs.mtime_ns.reset();
   } else if (!node->target.empty()) {
     record.mode = S_IFLNK | 0777;
     record.size = node->target.size();
@@ -175,8 +190,11 @@ Result<std::optional<Cid>> BucketRemote::inode_value(uint64_t ino, Missing& miss
     if (node->size > 0)
       record.body = Cid::from_digest(Codec::kRaw, name_of_chunk(node->version, ino, kWholeContent));
   }
-  record.mtime = record.ctime = record.atime = record.btime =
-      attrs.mtime_ns.value_or(node->mtime_ns);
+  if (is_past_ino(ino)) record.mode &= ~uint32_t{0222};
+  // Of no directory is it kept.
+  const bool is_dir = node->kind == BucketNode::Kind::kDirectory;
+  const int64_t time = attrs.mtime_ns && !is_dir ? *attrs.mtime_ns : node->mtime_ns;
+  record.mtime = record.ctime = record.atime = record.btime = time;
   return std::optional<Cid>(record_cid(record.encode()));
 }
 
@@ -206,9 +224,12 @@ Result<std::optional<Cid>> BucketRemote::xattr_value(uint64_t ino, std::string_v
   if (!node && is_own_ino(ino)) return std::optional<Cid>();
   if (!node) return replaced();
   if (node->kind == BucketNode::Kind::kDirectory) return std::optional<Cid>();
-  std::string value(bare_etag(node->etag));
+  // The store names the version behind an '@' where it is not the newest one.
+  std::string value(bare_etag(node->etag).substr(0, bare_etag(node->etag).find('@')));
   if (name == kKeyXattr) {
     TRY_ASSIGN(value, tree_->key_of(*node));
+    if (const size_t at = value.find(kPastPart); is_past_ino(ino) && at != std::string::npos)
+      value.replace(at, kPastPart.size(), kPastName);
   } else if (name == kTypeXattr || name.starts_with(kMetaXattr)) {
     if (!node->headers && heads_->given_up(ino))
       return fail_errno(EIO, "the store does not say what metadata the object has");
@@ -216,6 +237,26 @@ Result<std::optional<Cid>> BucketRemote::xattr_value(uint64_t ino, std::string_v
     const auto there = object_xattr(*node->headers, name);
     if (!there) return std::optional<Cid>();
     value = *there;
+  } else if (name.starts_with(kTagXattr)) {
+    const bool asks = !node->tags || !lister_->fresh(node->tags_seen_ns);
+    if (asks && !heads_->tags_given_up(ino)) {
+      heads_->want(ino, BucketHeads::Want::kTags);
+      return must_be_asked(ino, missing);
+    }
+    if (!node->tags) return fail_errno(EIO, "the store does not say what tags the object has");
+    const std::string* there = tag_of(*node->tags, name.substr(kTagXattr.size()));
+    if (there == nullptr) return std::optional<Cid>();
+    value = *there;
+  } else if (name == kClassXattr || name == kVersionXattr) {
+    const auto& known = name == kClassXattr ? node->storage_class : node->version_id;
+    if (!known && heads_->given_up(ino))
+      return fail_errno(EIO, "the store does not say where the object is kept");
+    if (!known) {
+      heads_->want(ino, BucketHeads::Want::kPlace);
+      return must_be_asked(ino, missing);
+    }
+    if (known->empty() && name == kVersionXattr) return std::optional<Cid>();
+    value = known->empty() ? kStandardClass : std::string_view(*known);
   } else if (name != kEtagXattr) {
     return std::optional<Cid>();
   }
@@ -268,13 +309,25 @@ Result<std::vector<TreeEntry>> BucketRemote::scan_names(uint64_t dir, std::strin
 }
 
 // A list is made by programs that look at every file (ls, rsync, cp), so it costs no request: what
-// is not known has to be asked for by its name.
+// is not known has to be asked for by its name. But where every object is looked at in any case,
+// the tags of those that have some are, too.
 Result<std::vector<TreeEntry>> BucketRemote::scan_xattrs(uint64_t ino, std::string_view from,
                                                          Missing& missing) {
   std::vector<std::string> names{std::string(kEtagXattr), std::string(kKeyXattr)};
   TRY_ASSIGN(const auto node, tree_->node(ino));
+  if (node && options_.view.full_attrs && node->has_tags && !node->tags &&
+      !heads_->tags_given_up(ino)) {
+    heads_->want(ino, BucketHeads::Want::kTags);
+    return must_be_asked(ino, missing);
+  }
   if (node && node->headers)
     for (std::string& name : object_xattrs(*node->headers)) names.push_back(std::move(name));
+  if (node && node->storage_class) names.emplace_back(kClassXattr);
+  if (node && node->version_id) names.emplace_back(kVersionXattr);
+  if (node && node->tags)
+    for (const auto& [tag, value] : *node->tags)
+      if (std::string name = std::string(kTagXattr) + tag; valid_xattr_name(name))
+        names.push_back(std::move(name));
   std::sort(names.begin(), names.end());
   std::vector<TreeEntry> out;
   for (const std::string& name : names) {
@@ -449,6 +502,8 @@ PublishedState BucketRemote::published() const {
 
 // What looks like one of our own forms stands for another key, or for none.
 Status BucketRemote::check_name(std::string_view name) const {
+  if (options_.view.past && name == kPastName)
+    return fail_errno(EROFS, "'.versions' is what is past of the directory");
   const NameMeaning meaning = meaning_of(name);
   if (meaning.kind == NameMeaning::Kind::kPart && meaning.part == name) return {};
   return fail_errno(EINVAL, "'" + std::string(name) +

@@ -34,6 +34,7 @@ struct ObjectView {
   bool probe_names = true;   // see BucketLister
   bool full_attrs = false;   // mode, owner and time as the objects say
   bool all_buckets = false;  // the directories of the root are buckets
+  bool past = false;         // the store shows what is past (s3/history_store.h)
 };
 
 class BucketRemote final : public Remote {
@@ -99,6 +100,7 @@ class BucketRemote final : public Remote {
   struct Fetch;
 
   BucketRemote(const Parts& parts, std::shared_ptr<BucketTree> tree, const Options& options);
+  Result<std::optional<Cid>> past_directory(uint64_t dir, std::string_view name);
   Result<std::optional<Cid>> inode_value(uint64_t ino, Missing& missing);
   Result<bool> probe(const PublishBatch& batch, const Context& context);
   std::string bucket_of(const PublishBatch& batch) const;

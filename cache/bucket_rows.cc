@@ -12,6 +12,10 @@ namespace {
 constexpr uint8_t kHasMarker = 1;
 constexpr uint8_t kHasHeaders = 2;
 constexpr uint8_t kHeadersAsked = 4;
+constexpr uint8_t kHasClass = 8;
+constexpr uint8_t kHasVersionId = 16;
+constexpr uint8_t kHasTags = 32;
+constexpr uint8_t kSaysTags = 64;
 constexpr uint8_t kIsDir = 1;
 constexpr uint8_t kIsLink = 2;
 constexpr size_t kVersionBytes = 16;
@@ -66,22 +70,34 @@ class Reader {
   bool failed_ = false;
 };
 
-void put_headers(ByteVec& out, const ObjectHeaders& headers) {
-  put_text(out, headers.content_type);
-  put_le(out, static_cast<uint32_t>(headers.metadata.size()));
-  for (const auto& [name, value] : headers.metadata) {
+using Pairs = std::vector<std::pair<std::string, std::string>>;
+
+void put_pairs(ByteVec& out, const Pairs& pairs) {
+  put_le(out, static_cast<uint32_t>(pairs.size()));
+  for (const auto& [name, value] : pairs) {
     put_text(out, name);
     put_text(out, value);
   }
 }
 
+Pairs read_pairs(Reader& in) {
+  Pairs pairs;
+  for (auto left = in.number<uint32_t>(); left > 0 && !in.failed(); --left) {
+    std::string name = in.text();
+    pairs.emplace_back(std::move(name), in.text());
+  }
+  return pairs;
+}
+
+void put_headers(ByteVec& out, const ObjectHeaders& headers) {
+  put_text(out, headers.content_type);
+  put_pairs(out, headers.metadata);
+}
+
 ObjectHeaders read_headers(Reader& in) {
   ObjectHeaders headers;
   headers.content_type = in.text();
-  for (auto left = in.number<uint32_t>(); left > 0 && !in.failed(); --left) {
-    std::string name = in.text();
-    headers.metadata.emplace_back(std::move(name), in.text());
-  }
+  headers.metadata = read_pairs(in);
   return headers;
 }
 
@@ -123,9 +139,11 @@ std::string listing_key(uint64_t dir) {
 std::string encode(const BucketNode& node) {
   ByteVec out;
   put_le(out, static_cast<uint8_t>(node.kind));
-  put_le(out, static_cast<uint8_t>((node.has_marker ? kHasMarker : 0) |
-                                   (node.headers ? kHasHeaders : 0) |
-                                   (node.headers_asked ? kHeadersAsked : 0)));
+  put_le(out, static_cast<uint8_t>(
+                  (node.has_marker ? kHasMarker : 0) | (node.headers ? kHasHeaders : 0) |
+                  (node.headers_asked ? kHeadersAsked : 0) | (node.storage_class ? kHasClass : 0) |
+                  (node.version_id ? kHasVersionId : 0) | (node.tags ? kHasTags : 0) |
+                  (node.has_tags ? kSaysTags : 0)));
   put_le(out, node.parent);
   put_le(out, node.size);
   put_le(out, node.mtime_ns);
@@ -135,6 +153,12 @@ std::string encode(const BucketNode& node) {
   put_text(out, node.part);
   put_text(out, node.target);
   if (node.headers) put_headers(out, *node.headers);
+  if (node.storage_class) put_text(out, *node.storage_class);
+  if (node.version_id) put_text(out, *node.version_id);
+  if (node.tags) {
+    put_pairs(out, *node.tags);
+    put_le(out, node.tags_seen_ns);
+  }
   return to_string(out);
 }
 
@@ -147,6 +171,7 @@ Result<BucketNode> decode_node(std::string_view in) {
   const auto flags = reader.number<uint8_t>();
   node.has_marker = (flags & kHasMarker) != 0;
   node.headers_asked = (flags & kHeadersAsked) != 0;
+  node.has_tags = (flags & kSaysTags) != 0;
   node.parent = reader.number<uint64_t>();
   node.size = reader.number<uint64_t>();
   node.mtime_ns = reader.number<int64_t>();
@@ -157,6 +182,12 @@ Result<BucketNode> decode_node(std::string_view in) {
   node.part = reader.text();
   node.target = reader.text();
   if ((flags & kHasHeaders) != 0) node.headers = read_headers(reader);
+  if ((flags & kHasClass) != 0) node.storage_class = reader.text();
+  if ((flags & kHasVersionId) != 0) node.version_id = reader.text();
+  if ((flags & kHasTags) != 0) {
+    node.tags = read_pairs(reader);
+    node.tags_seen_ns = reader.number<int64_t>();
+  }
   if (!reader.complete()) return damaged_row();
   return node;
 }

@@ -13,7 +13,7 @@
 
 namespace cairn::bucket_rows {
 
-inline constexpr std::string_view kForm = "2";
+inline constexpr std::string_view kForm = "3";
 
 // All rows are in one table, by their first letter.
 inline constexpr Table kTable = Table::kTree;

@@ -9,6 +9,7 @@
 #include "cache/base/coding.h"
 #include "cache/base/log.h"
 #include "cache/bucket_names.h"
+#include "cache/bucket_past.h"
 #include "cache/bucket_rows.h"
 #include "cache/format/records.h"
 
@@ -117,6 +118,31 @@ Result<std::optional<BucketEntry>> BucketTree::entry(uint64_t dir, std::string_v
 
 Result<std::vector<BucketTree::Named>> BucketTree::entries(uint64_t dir, std::string_view from,
                                                            size_t limit) const {
+  // Who asked for `limit` takes less for the end.
+  TRY_ASSIGN(auto names, all_entries(dir, from, limit + (from <= kPastPart ? 1 : 0)));
+  std::erase_if(names, [](const Named& each) { return each.name == kPastPart; });
+  if (names.size() > limit) names.pop_back();
+  return names;
+}
+
+Result<BucketEntry> BucketTree::past_entry(uint64_t dir) {
+  const std::lock_guard lock(mutex_);
+  TRY_ASSIGN(const auto there, entry(dir, kPastPart));
+  if (there) return *there;
+  TRY_ASSIGN(const uint64_t ino, next_ino());
+  BucketNode node;
+  node.kind = BucketNode::Kind::kDirectory;
+  node.parent = dir;
+  node.mtime_ns = now_ns();
+  node.part = kPastPart;
+  const BucketEntry made{ino | kPastNumbers, true, false, node.mtime_ns};
+  put_node(made.ino, node);
+  put_entry(dir, kPastPart, made);
+  return made;
+}
+
+Result<std::vector<BucketTree::Named>> BucketTree::all_entries(uint64_t dir, std::string_view from,
+                                                               size_t limit) const {
   const std::string prefix = bucket_rows::entry_key(dir);
   const std::string end = bucket_rows::entry_key(dir + 1);
   TRY_ASSIGN(const auto rows,
@@ -295,7 +321,7 @@ Status BucketTree::put_file(uint64_t dir, const std::string& name, BucketNode no
     if (held) return {};
     TRY(remove(dir, name, keys));
   }
-  TRY_ASSIGN(const uint64_t ino, next_ino());
+  TRY_ASSIGN(const uint64_t ino, next_ino_in(dir));
   TRY_ASSIGN(const std::string key, key_of(node));
   node.version = version_of(key, node);
   put_node(ino, node);
@@ -313,7 +339,7 @@ Status BucketTree::note_dir(uint64_t dir, std::string_view part, Keys& keys) {
     return {};
   }
   if (there) TRY(move_entry(dir, name, shown_beside(part), keys));
-  TRY_ASSIGN(const uint64_t ino, next_ino());
+  TRY_ASSIGN(const uint64_t ino, next_ino_in(dir));
   BucketNode node;
   node.kind = BucketNode::Kind::kDirectory;
   node.parent = dir;
@@ -358,7 +384,7 @@ Status BucketTree::remove_below(uint64_t dir) {
     dirs.pop_back();
     tables_.apply({{bucket_rows::kTable, bucket_rows::listing_key(at), std::nullopt}});
     for (bool more = true; more;) {
-      TRY_ASSIGN(const auto names, entries(at, "", kNamesAtOnce));
+      TRY_ASSIGN(const auto names, all_entries(at, "", kNamesAtOnce));
       std::vector<TableChange> changes;
       for (const Named& each : names) {
         if (each.entry.is_dir) dirs.push_back(each.entry.ino);
@@ -464,6 +490,12 @@ void BucketTree::put_entry(uint64_t dir, std::string_view name, const BucketEntr
 
 void BucketTree::put_node(uint64_t ino, const BucketNode& node) {
   tables_.apply({{bucket_rows::kTable, bucket_rows::node_key(ino), bucket_rows::encode(node)}});
+}
+
+// What is in a directory of what is past is past.
+Result<uint64_t> BucketTree::next_ino_in(uint64_t dir) {
+  TRY_ASSIGN(const uint64_t ino, next_ino());
+  return is_past_ino(dir) ? ino | kPastNumbers : ino;
 }
 
 // What was handed out is below the row, or below what the clock said when that was begun: nobody

@@ -56,6 +56,12 @@ struct BucketNode {
   std::optional<ObjectHeaders> headers;  // when they are known
   bool headers_asked = false;            // by a look at the object, and not because we wrote it
   std::string target;                    // of a symbolic link
+  // What else is known of the object, and was not set otherwise since.
+  std::optional<std::string> storage_class;  // empty: the store's standard
+  std::optional<std::string> version_id;     // empty: there is one version only
+  bool has_tags = false;                     // a look at the object said so
+  std::optional<ObjectTags> tags;
+  int64_t tags_seen_ns = 0;  // as BucketTree::now_ns
 };
 
 // Stores write an etag with and without its quotes.
@@ -113,11 +119,13 @@ class BucketTree {
   // nullopt: there is no such inode any more.
   Result<std::optional<BucketNode>> node(uint64_t ino) const;
   Result<std::optional<BucketEntry>> entry(uint64_t dir, std::string_view name) const;
+  // The directory of what is past in this one (cache/bucket_past.h).
+  Result<BucketEntry> past_entry(uint64_t dir);
   struct Named {
     std::string name;
     BucketEntry entry;
   };
-  // Names >= `from`, at most `limit`, in order.
+  // Names >= `from`, at most `limit`, in order; without the directory of what is past.
   Result<std::vector<Named>> entries(uint64_t dir, std::string_view from, size_t limit) const;
   Result<std::optional<BucketListing>> listing(uint64_t dir) const;
   // What the keys of the directory's objects begin with: "" or "a/b/".
@@ -149,6 +157,8 @@ class BucketTree {
   // when it was `asked`, or we wrote it.
   Result<Keys> learn(uint64_t ino, const BucketNode& asked, const ObjectHead& head,
                      std::string target);
+  // Its tags, as they were when they were asked for at `asked_ns`.
+  Status learn_tags(uint64_t ino, const BucketNode& asked, ObjectTags tags, int64_t asked_ns);
   // It is not in the bucket any more.
   Result<Keys> drop(uint64_t ino);
   // The name under which the inode is shown where its node says that it is; empty: under none.
@@ -171,6 +181,8 @@ class BucketTree {
  private:
   // The caller of these holds mutex_.
   Result<uint64_t> next_ino();
+  Result<uint64_t> next_ino_in(uint64_t dir);
+  Result<std::vector<Named>> all_entries(uint64_t dir, std::string_view from, size_t limit) const;
   static std::string stamp_of(const ObjectInfo& info);
   Status note_marker(uint64_t dir, const ObjectInfo& info, Keys& keys);
   Status note_object(uint64_t dir, std::string_view part, const ObjectInfo& info, Keys& keys);

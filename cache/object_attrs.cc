@@ -246,10 +246,37 @@ void fit_metadata(ObjectHeaders& headers) {
   }
 }
 
+std::string class_to_keep(const std::string& storage_class) {
+  const bool usual = storage_class == kStandardClass || storage_class == "GLACIER" ||
+                     storage_class == "DEEP_ARCHIVE";
+  return usual ? std::string() : storage_class;
+}
+
+bool is_header_xattr(std::string_view name) {
+  return name == kTypeXattr || name.starts_with(kMetaXattr);
+}
+
+namespace {
+
+bool is_class_name(std::string_view name) {
+  constexpr size_t kMost = 64;
+  return !name.empty() && name.size() <= kMost && std::all_of(name.begin(), name.end(), [](char c) {
+    return c == '_' || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  });
+}
+
+}  // namespace
+
 int refuse_object_xattr(std::string_view name, std::string_view value) {
+  if (name == kClassXattr) return is_class_name(value) ? 0 : EINVAL;
+  if (name.starts_with(kTagXattr)) {
+    // Not every store takes other letters.
+    const std::string_view tag = name.substr(kTagXattr.size());
+    const ObjectTags tags{{std::string(tag), std::string(value)}};
+    return is_ascii(tag) && is_ascii(value) && check_tags(tags) ? 0 : EINVAL;
+  }
   const bool is_type = name == kTypeXattr;
-  if (!is_type && !name.starts_with(kMetaXattr))
-    return name.starts_with("user.s3.") ? EPERM : ENOTSUP;
+  if (!is_header_xattr(name)) return name.starts_with("user.s3.") ? EPERM : ENOTSUP;
   ObjectHeaders headers;
   if (is_type) {
     headers.content_type = value;

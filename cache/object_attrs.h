@@ -48,9 +48,18 @@ void set_writer(ObjectHeaders& headers, const ObjectWriter& writer);
 std::optional<std::string> moved_from(const ObjectHeaders& headers);
 void set_moved_from(ObjectHeaders& headers, std::string_view etag);
 
-// Metadata and content type as extended attributes: `user.s3.meta.NAME`, `user.s3.content-type`.
+// Metadata, content type, tags and storage class as extended attributes: `user.s3.meta.NAME`,
+// `user.s3.content-type`, `user.s3.tag.NAME`, `user.s3.storage-class`.
 inline constexpr std::string_view kMetaXattr = "user.s3.meta.";
 inline constexpr std::string_view kTypeXattr = "user.s3.content-type";
+inline constexpr std::string_view kTagXattr = "user.s3.tag.";
+inline constexpr std::string_view kClassXattr = "user.s3.storage-class";
+inline constexpr std::string_view kVersionXattr = "user.s3.version-id";
+inline constexpr std::string_view kStandardClass = "STANDARD";
+// What is said of the class of an object when it is written anew: nothing of the standard one, nor
+// of those that could not be read then.
+std::string class_to_keep(const std::string& storage_class);
+bool is_header_xattr(std::string_view name);  // metadata or content type
 // The errno that setting or removing one is refused with, 0 when it is not: EPERM for what has a
 // meaning of its own here, EINVAL for what cannot be a header, ENOTSUP for all other names.
 int refuse_object_xattr(std::string_view name, std::string_view value);

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <variant>
+
+#include "cache/bucket_past.h"
 
 namespace cairn {
 
@@ -235,7 +238,23 @@ Status Volume::check_quota(int64_t more_bytes) const {
               "the volume's quota of " + std::to_string(quota) + " bytes is used up", ENOSPC);
 }
 
+namespace {
+
+// Every change of something has a new value of its inode, or of a name in it.
+bool changes_past(const Change& change) {
+  return std::any_of(change.effects.begin(), change.effects.end(), [](const Effect& effect) {
+    const auto* put = std::get_if<PutKey>(&effect);
+    if (put == nullptr) return false;
+    const auto key = parse_key(put->key);
+    return key && is_past_ino(key->ino);
+  });
+}
+
+}  // namespace
+
 Status Volume::commit(Draft& change, const UsageChange& more) {
+  if (only_objects() && changes_past(change))
+    return fail_errno(EROFS, "what is past cannot be changed");
   TRY(check_quota(more.bytes));
   Usage next = usage_;
   next.add(more.bytes, more.inodes);

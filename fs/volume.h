@@ -238,6 +238,7 @@ class Volume {
   Status add_attrs(std::vector<DirEntry>& entries, Need& need);
   Result<Buffer> virtual_xattr(Ino ino, std::string_view name, Need& need);
   Result<Buffer> stored_xattr(Ino ino, std::string_view name, Need& need);
+  Status check_tag_room(Ino ino, std::string_view name, Need& need);
   Status check_metadata_room(Ino ino, std::string_view name, Bytes value, Need& need);
   static void put_xattr(Draft& change, Ino ino, std::string_view name, Bytes value);
   Status set_acl(Ino ino, std::string_view name, Bytes value, const Caller& caller, Need& need);

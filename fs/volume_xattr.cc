@@ -124,6 +124,7 @@ Status Volume::setxattr(Ino ino, std::string_view name, Bytes value, int flags,
 
 // What is acknowledged here must fit when the object is put.
 Status Volume::check_metadata_room(Ino ino, std::string_view name, Bytes value, Need& need) {
+  if (name.starts_with(kTagXattr)) return check_tag_room(ino, name, need);
   if (!name.starts_with(kMetaXattr)) return {};
   const std::string prefix = xattr_prefix(ino);
   uint64_t total = metadata_bytes(name.substr(kMetaXattr.size()), as_chars(value));
@@ -140,11 +141,23 @@ Status Volume::check_metadata_room(Ino ino, std::string_view name, Bytes value, 
   return fail_errno(ENOSPC, "an object has no room for more metadata");
 }
 
+Status Volume::check_tag_room(Ino ino, std::string_view name, Need& need) {
+  const std::string prefix = xattr_prefix(ino);
+  TRY_ASSIGN(const auto range, engine_.scan(prefix, prefix_end(prefix), 4096, need));
+  size_t others = 0;
+  for (const TreeEntry& entry : range.entries) {
+    const std::string_view there = std::string_view(entry.key).substr(prefix.size());
+    others += there != name && there.starts_with(kTagXattr) ? 1U : 0U;
+  }
+  if (others < kTagsMax) return {};
+  return fail_errno(ENOSPC, "an object has at most 10 tags");
+}
+
 Status Volume::removexattr(Ino ino, std::string_view name, Need& need) {
   if (const int refused = refuse_name(name)) return fail_errno(refused, std::string(name));
   if (only_objects()) {
-    if (const int refused = refuse_object_xattr(name, ""))
-      return fail_errno(refused, std::string(name));
+    const int refused = name == kClassXattr ? EPERM : refuse_object_xattr(name, "");
+    if (refused != 0) return fail_errno(refused, std::string(name));
   }
   TRY(engine_.admit(kChangeBytes, need));
   const std::lock_guard lock(mutex_);

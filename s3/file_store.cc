@@ -324,8 +324,9 @@ Result<std::string> FileStore::Directory::write_temporary(const std::string& pat
     return not_done(std::move(status).error(), what);
   auto tags = tags_for(body, how);
   if (!tags) return not_done(std::move(tags).error(), what);
-  if (auto status = write_file_tags(env_, path, *tags); !tags->empty() && !status)
-    return not_done(std::move(status).error(), what);
+  Status tagged;
+  if (!tags->empty()) tagged = write_file_tags(env_, path, *tags);
+  if (!tagged) return not_done(std::move(tagged).error(), what);
   for (const Body::Section& section : body.sections()) {
     if (section.object != nullptr) {
       TRY(copy_range(**file, section.at.offset, *section.object, context, what));

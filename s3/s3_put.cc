@@ -65,20 +65,22 @@ void put_with_tags_of(const std::shared_ptr<S3Client>& client, S3Put put,
                       Callback<std::string> done) {
   const std::string key = put.key_prefix + copied_object(put.body)->key;
   const Context context = put.context;
-  get_object_tags(client, key, {}, context,
-                  [client, put = std::move(put), done = std::move(done)](Result<ObjectTags> tags) {
-                    const Errc code = tags ? Errc::kUnsupported : tags.error().code();
-                    if (!tags && code == Errc::kNotFound)
-                      return done(fail(Errc::kPrecondition, tags.error().message()));
-                    if (!tags && code != Errc::kUnsupported && code != Errc::kPermission)
-                      return done(tl::unexpected<Error>(std::move(tags).error().with_no_effect()));
-                    if (code == Errc::kPermission)
-                      log_once_per(std::chrono::hours(1), "tags of copies",
-                                   "copies are made without tags: " + tags.error().message());
-                    S3Put tagged = put;
-                    tagged.how.tags = tags ? *std::move(tags) : ObjectTags();
-                    put_multipart(client, std::move(tagged), done);
-                  });
+  get_object_tags(
+      client, key, {}, context,
+      [client, put = std::move(put), done = std::move(done)](Result<ObjectTags> tags) {
+        const Errc code = tags ? Errc::kUnsupported : tags.error().code();
+        if (!tags && code == Errc::kNotFound)
+          return done(fail(Errc::kPrecondition, tags.error().message()));
+        // Who knows of no tags may answer with the object itself.
+        if (!tags && code != Errc::kUnsupported && code != Errc::kIo && code != Errc::kPermission)
+          return done(tl::unexpected<Error>(std::move(tags).error().with_no_effect()));
+        if (code == Errc::kPermission)
+          log_once_per(std::chrono::hours(1), "tags of copies",
+                       "copies are made without tags: " + tags.error().message());
+        S3Put tagged = put;
+        tagged.how.tags = tags ? *std::move(tags) : ObjectTags();
+        put_multipart(client, std::move(tagged), done);
+      });
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ constexpr char kBetween = '\n';
 // Sorts behind every key that begins with a prefix which it is appended to, as in s3_list.cc.
 constexpr std::string_view kBehindAll = "\xf4\x8f\xbf\xbf";
 
-tl::unexpected<Error> bad(const std::string& what, std::string_view why) {
+tl::unexpected<Error> bad_versions(const std::string& what, std::string_view why) {
   return fail(Errc::kIo, fmt::format("{}: the store's answer does not add up: {}", what, why));
 }
 
@@ -44,7 +44,7 @@ Result<VersionPage> page_of(S3VersionListing listing, const S3ListRequest& reque
   const size_t count = listing.versions.size() + listing.prefixes.size();
   for (ObjectVersion& version : listing.versions) {
     if (!version.info.key.starts_with(prefix))
-      return bad(what, "a key without the prefix asked for");
+      return bad_versions(what, "a key without the prefix asked for");
     version.info.key.erase(0, own);
     if (!version.info.key.empty()) page.versions.push_back(std::move(version));
   }
@@ -55,13 +55,13 @@ Result<VersionPage> page_of(S3VersionListing listing, const S3ListRequest& reque
                      return a.info.mtime_ns > b.info.mtime_ns;
                    });
   for (std::string& each : listing.prefixes) {
-    if (!request.scope.one_level) return bad(what, "prefixes that nobody asked for");
+    if (!request.scope.one_level) return bad_versions(what, "prefixes that nobody asked for");
     if (!each.starts_with(prefix) || each.size() <= prefix.size() || each.back() != '/')
-      return bad(what, "a prefix that does not end a level");
+      return bad_versions(what, "a prefix that does not end a level");
     page.prefixes.push_back(each.substr(own));
   }
   if (!std::is_sorted(page.prefixes.begin(), page.prefixes.end()))
-    return bad(what, "the prefixes are not in byte order");
+    return bad_versions(what, "the prefixes are not in byte order");
   if (!page.truncated && count >= request.limit) {
     page.truncated = true;
     listing.next_key.clear();
@@ -70,7 +70,7 @@ Result<VersionPage> page_of(S3VersionListing listing, const S3ListRequest& reque
   page.next = listing.next_key.empty() ? behind_last(page, request.key_prefix)
                                        : listing.next_key + kBetween + listing.next_version;
   if (page.next == request.after || page.next == std::string(1, kBetween))
-    return bad(what, "a page that does not come forward");
+    return bad_versions(what, "a page that does not come forward");
   return page;
 }
 

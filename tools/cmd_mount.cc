@@ -158,6 +158,14 @@ Result<ObjectView> to_object_view(const MountArguments& arguments) {
   return view;
 }
 
+// Also "-2h": so long ago.
+Result<HistoryPoint> parse_at(const std::string& text) {
+  if (!text.starts_with('-')) return parse_history_point(text);
+  constexpr int64_t kSecond = 1'000'000'000;
+  TRY_ASSIGN(const Duration ago, parse_duration(text.substr(1)));
+  return HistoryPoint(HistoryTime{(system_clock().wall_ns() - ago.count()) / kSecond * kSecond});
+}
+
 Result<MountSettings> to_settings(const MountArguments& arguments) {
   MountSettings settings;
   TRY_ASSIGN(settings.remote, parse_remote_url(arguments.remote, true));
@@ -200,8 +208,9 @@ Result<MountSettings> to_settings(const MountArguments& arguments) {
   set(settings.stale_uploads, arguments.stale_uploads);
   TRY(check_grace(settings.gc_grace));
   if (!arguments.at.empty()) {
-    TRY_ASSIGN(options.at, parse_history_point(arguments.at));
-    settings.at_text = arguments.at;
+    TRY_ASSIGN(options.at, parse_at(arguments.at));
+    const auto* time = std::get_if<HistoryTime>(&*options.at);
+    settings.at_text = time == nullptr ? arguments.at : utc_text(time->wall_ns);
     engine.read_only = true;
   }
   if (options.takeover && engine.read_only)
@@ -322,6 +331,8 @@ void describe(Command& command) {
   command.example("cairn mount s3://bucket/data /mnt", "credentials as the AWS CLI finds them");
   command.example("cairn mount --create ~/store ~/mnt", "a directory as the store");
   command.example("cairn mount --at before s3://bucket/data /old", "a snapshot, read-only");
+  command.example("cairn mount --at 2026-11-27T06:00:00Z s3://bucket/photos /old",
+                  "the objects as they were, where the bucket keeps versions");
   command.example("cairn mount s3://bucket/photos /mnt", "the objects of any bucket as files");
   command.example("cairn mount s3:// /mnt", "all buckets, each a directory");
   command.example("cairn mount --config /etc/cairn/data.toml", "all of it from a file");
@@ -339,8 +350,10 @@ void add_mount_command(CommandLine& line) {
   command.flag("create", a->create, "make a volume when nothing lies at REMOTE");
   command.flag("read-only", a->read_only, "follow the volume's writer");
   command
-      .text("at", "POINT", a->at,
-            "read-only: the volume as of a snapshot, a commit's number or a time (UTC)")
+      .text(
+          "at", "POINT", a->at,
+          "read-only: the volume as of a snapshot, a commit's number or a time (UTC, or -2h); the "
+          "objects of a bucket that keeps versions as of a time")
       .only_typed();
   command.flag("allow-other", a->allow_other, "let other users in");
   command.flag("takeover", a->takeover, "become the writer in place of another node");

@@ -43,6 +43,12 @@ void add_object_options(Command& command, StoreOptions& options) {
                ValueKind::kFile);
   command.text("storage-class", "CLASS", s3.storage_class,
                "storage class of new objects (STANDARD_IA, INTELLIGENT_TIERING, ...)");
+  command
+      .choice("acl", s3.acl,
+              {"private", "public-read", "public-read-write", "authenticated-read", "aws-exec-read",
+               "bucket-owner-read", "bucket-owner-full-control"},
+              "canned access control list of new objects")
+      .fallback("the bucket's own");
 }
 
 }  // namespace

@@ -22,6 +22,7 @@
 #include "tools/history.h"
 #include "tools/host_name.h"
 #include "tools/memory_limit.h"
+#include "tools/past_view.h"
 #include "tools/service_notify.h"
 #include "tools/units.h"
 
@@ -105,7 +106,7 @@ class Mount {
   }
   std::string cache_folder_path() const {
     return cache_folder(settings_.cache_base, settings_.remote,
-                        shows_objects_ ? kAtObjects : settings_.at_text);
+                        (shows_objects_ ? kAtObjects : "") + settings_.at_text);
   }
 
   Status open() {
@@ -120,10 +121,11 @@ class Mount {
       return tl::unexpected<Error>(stack.error());
     }
     store_ = std::move(*stack);
+    shown_store_ = store_.store;
     Context context;
     context.deadline = Deadline::after(system_clock(), first_contact_timeout());
     TRY_ASSIGN(const bool reached, find_out(context));
-    if (shows_objects_) TRY(set_up_objects());
+    if (shows_objects_) TRY(set_up_objects(reached, context));
     const bool writes = !engine_settings.read_only;
     MountOptions options = settings_.options;
     options.offline = !reached;
@@ -131,7 +133,7 @@ class Mount {
                CacheDir::open(posix_env(), os_rng(), cache_folder_path(), settings_.remote.text()));
     begin_log();
     const MountEnvironment environment{
-        *store_.store, posix_env(),          system_clock(),      os_rng(),
+        *shown_store_, posix_env(),          system_clock(),      os_rng(),
         runtime_.work, runtime_.maintenance, runtime_.publishing, open_lmdb_meta_store};
     TRY_ASSIGN(mount_, open_mount(*cache_, environment, options, Context()));
     offline_ = !reached;
@@ -160,12 +162,20 @@ class Mount {
                               std::chrono::seconds(has_cache() ? 10 : 15));
   }
 
-  Status set_up_objects() {
+  Status set_up_objects(bool reached, const Context& context) {
     MountOptions& options = settings_.options;
-    if (options.takeover || options.discard_local || options.at)
+    if (options.takeover || options.discard_local)
       return fail(Errc::kInvalid, settings_.remote.text() +
-                                      " holds objects and no volume: --takeover, --discard-local "
-                                      "and --at are for volumes");
+                                      " holds objects and no volume: --takeover and "
+                                      "--discard-local are for volumes");
+    const PastQuestion question{settings_.remote.text(), options.at, reached};
+    TRY_ASSIGN(PastView view, past_view(store_.store, question, runtime_.io, context));
+    shown_store_ = std::move(view.store);
+    runtime_.stores.push_back(shown_store_);
+    settings_.objects.past = view.past;
+    // What was does not change.
+    if (options.at) settings_.objects.metadata_ttl = std::chrono::hours(24);
+    options.at.reset();
     // How soon the kernel hears of what was replaced; it costs no request.
     options.engine.poll_interval = std::chrono::seconds(1);
     options.objects = settings_.objects;
@@ -227,7 +237,9 @@ class Mount {
       case Identity::Kind::kEmpty:
         // Also where objects were and all are gone.
         shows_objects_ = true;
-        if (!settings_.create && (settings_.as_objects || has_cache())) return true;
+        if (!settings_.create && (settings_.as_objects || has_cache() ||
+                                  has_past(*store_.store, settings_.options.at, context)))
+          return true;
         shows_objects_ = false;
         break;
     }
@@ -564,6 +576,7 @@ class Mount {
   enum class Phase : uint8_t { kOpening, kLeaving, kMounting, kServing };
   std::atomic<Phase> phase_{Phase::kOpening};
   StoreStack store_;
+  std::shared_ptr<ObjectStore> shown_store_;  // the same, or what is made of it for the view
   bool shows_objects_ = false;  // known once the store, or the cache, was looked at
   bool offline_ = false;        // it was out of reach then
   std::unique_ptr<CacheDir> cache_;

@@ -69,6 +69,8 @@ check storage-class round class --storage-class REDUCED_REDUNDANCY
 check storage-class-is-on test "$(header_of class/cairn.json x-amz-storage-class)" = REDUCED_REDUNDANCY
 check archive-is-refused says 'GLACIER_IR' cairn format --ca-bundle "$ca" --storage-class DEEP_ARCHIVE s3://data/x
 check wrong-sse-is-refused says '--sse' cairn format --sse rot13 s3://data/x
+check acl round acl --acl bucket-owner-full-control
+check wrong-acl-is-refused says '--acl' cairn format --acl everybody s3://data/x
 check requester-pays round pays --requester-pays --expected-bucket-owner 123456789012
 
 # --- the bucket in the host name: every *.localhost is this machine

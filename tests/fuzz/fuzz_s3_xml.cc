@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "s3/object_tags.h"
 #include "s3/s3_error.h"
 #include "s3/s3_get.h"
 #include "s3/s3_xml.h"
@@ -22,6 +23,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const S3ListedBucket& bucket : listing->buckets)
       if (bucket.name.empty() || bucket.name.size() > 255) std::abort();
   }
+  if (const auto listing = parse_list_versions(input, kMaxObjects)) {
+    if (listing->versions.size() + listing->prefixes.size() > kMaxObjects) std::abort();
+    for (const ObjectVersion& version : listing->versions)
+      if (version.info.key.empty() || version.version_id.empty()) std::abort();
+  }
+  (void)parse_tagging(input);
+  (void)parse_versioning(input);
+  if (const auto tags = parse_tags(as_chars(input)); tags && !check_tags(*tags)) std::abort();
   (void)parse_initiate_multipart(input);
   if (const auto keys = parse_sts_credentials(input); keys && keys->session_token.empty())
     std::abort();

@@ -20,7 +20,7 @@ using Keys = std::set<std::string>;
 using Files = std::map<std::string, std::string>;
 
 struct Account : Writer {
-  explicit Account(std::set<std::string> names = {"a", "a-b", "b"}) : Writer(true) {
+  explicit Account(std::set<std::string> names = {"a", "a-b", "b"}) : Writer(Of::kBuckets) {
     for (const std::string& name : names) buckets->make(name);
     open();
   }

@@ -143,7 +143,7 @@ TEST_CASE("metadata and content type are xattrs, asked for when somebody wants o
   // That shows no other mode all of a sudden.
   CHECK(w.mount.run([&](Volume& v, Need& n) { return v.getattr(w.find("f"), n); })->mode ==
         (S_IFREG | 0644));
-  CHECK(xattrs(w, "f").size() == 8);
+  CHECK(xattrs(w, "f").size() == 9);
 }
 
 TEST_CASE("metadata and content type can be set and taken away") {
@@ -226,8 +226,8 @@ TEST_CASE("names of metadata that are no xattrs hold nothing back") {
   ObjectHeaders headers;
   headers.metadata = {{std::string(250, 'n'), "x"}, {std::string(1500, 'm'), "y"}};
   w.put_by_other("f", "bytes", headers);
-  CHECK(xattrs(w, "f") ==
-        std::vector<std::string>{"user.s3.content-type", "user.s3.etag", "user.s3.key"});
+  CHECK(xattrs(w, "f") == std::vector<std::string>{"user.s3.content-type", "user.s3.etag",
+                                                   "user.s3.key", "user.s3.storage-class"});
   w.write("f", "other");
   w.flush();
   CHECK(object_xattr(w.head("f").headers, "user.s3.meta." + std::string(250, 'n')) == "x");

@@ -13,7 +13,9 @@
 #include <string>
 #include <utility>
 
+#include "cache/bucket_past.h"
 #include "cache/wait.h"
+#include "s3/history_store.h"
 #include "s3/memory_store.h"
 #include "s3/metered_store.h"
 #include "tests/support/faulty_store.h"
@@ -24,12 +26,19 @@
 namespace cairn::test {
 
 struct World {
-  // `of_buckets`: all of `buckets`, instead of `objects`.
-  explicit World(bool writes = false, bool of_buckets = false) : of_buckets_(of_buckets) {
+  // kBuckets: all of `buckets`, instead of `objects`. kPast: of a bucket that keeps versions, with
+  // what is past shown.
+  enum class Of : uint8_t { kBucket, kBuckets, kPast };
+  explicit World(bool writes = false, Of of = Of::kBucket)
+      : of_buckets_(of == Of::kBuckets),
+        shown(of == Of::kPast ? std::make_shared<HistoryStore>(store, io, std::string(kPastPart))
+                              : std::static_pointer_cast<ObjectStore>(store)) {
+    if (of == Of::kPast) objects->keep_versions();
     mount.options.engine.read_only = !writes;
     mount.options.objects = ObjectView{};
     mount.options.objects->metadata_ttl = std::chrono::hours(1);
-    mount.options.objects->all_buckets = of_buckets;
+    mount.options.objects->all_buckets = of_buckets_;
+    mount.options.objects->past = of == Of::kPast;
   }
   void put(const std::string& key, const std::string& bytes) {
     objects->put_foreign(key, Buffer::copy(bytes));
@@ -114,7 +123,8 @@ struct World {
   std::shared_ptr<FaultyStore> faults =
       std::make_shared<FaultyStore>(base(), FaultyStore::Parts{io, system_clock(), os_rng()});
   std::shared_ptr<MeteredStore> store = std::make_shared<MeteredStore>(faults);
-  TestMount mount{*store, env, io};
+  std::shared_ptr<ObjectStore> shown;
+  TestMount mount{*shown, env, io};
 };
 
 inline const Caller kCaller{1000, 100, 022, {}};
@@ -131,8 +141,8 @@ inline std::string bytes_of(size_t size, unsigned seed) {
 
 // A world in which things are changed, by paths.
 struct Writer : World {
-  explicit Writer(bool of_buckets = false) : World(true, of_buckets) {
-    if (!of_buckets) open();
+  explicit Writer(Of of = Of::kBucket) : World(true, of) {
+    if (of != Of::kBuckets) open();
   }
 
   static std::pair<std::string, std::string> split(const std::string& path) {

@@ -26,6 +26,10 @@ Body copy_of(const std::string& key, uint64_t size, ByteRange range) {
 
 // A store that copies, and takes uploads in parts.
 HttpResponse copying_store(const Sent& sent) {
+  if (has(sent.url, "tagging="))
+    return reply(200,
+                 "<Tagging><TagSet><Tag><Key>a b</Key><Value>c/d</Value></Tag></TagSet>"
+                 "</Tagging>");
   if (has(sent.url, "uploads="))
     return reply(200,
                  "<InitiateMultipartUploadResult><UploadId>id</UploadId>"
@@ -142,13 +146,24 @@ TEST_CASE("s3 copy: with a condition in one request on AWS, in parts elsewhere")
   const Body body = copy_of("from", 6, {0, 6});
   REQUIRE(put_sync(*elsewhere.store, "to", body, PutHow::over("\"e\""), Bucket::context()));
   auto all = elsewhere.http->sent();
-  REQUIRE(all.size() == 3);
-  CHECK(all[0].header("if-match").empty());
-  CHECK(has(all[1].url, "partNumber=1"));
-  CHECK(all[1].header("x-amz-copy-source-range").empty());  // small objects have no ranges
-  CHECK(all[1].header("x-amz-copy-source-if-match") == "\"v1\"");
-  CHECK(all[2].header("if-match") == "\"e\"");
-  CHECK_FALSE(all[2].may_resend);
+  REQUIRE(all.size() == 4);
+  CHECK(has(all[0].url, "/from?tagging="));
+  CHECK(all[1].header("if-match").empty());
+  CHECK(all[1].header("x-amz-tagging") == "a%20b=c%2Fd");
+  CHECK(has(all[2].url, "partNumber=1"));
+  CHECK(all[2].header("x-amz-copy-source-range").empty());  // small objects have no ranges
+  CHECK(all[2].header("x-amz-copy-source-if-match") == "\"v1\"");
+  CHECK(all[3].header("if-match") == "\"e\"");
+  CHECK_FALSE(all[3].may_resend);
+  // What is said is not asked for.
+  PutHow how = PutHow::over("\"e\"");
+  how.tags = ObjectTags{{"k", "v"}};
+  how.storage_class = "STANDARD_IA";
+  REQUIRE(put_sync(*elsewhere.store, "to", body, how, Bucket::context()));
+  all = elsewhere.http->sent();
+  REQUIRE(all.size() == 7);
+  CHECK(all[4].header("x-amz-tagging") == "k=v");
+  CHECK(all[4].header("x-amz-storage-class") == "STANDARD_IA");
 
   Bucket on_aws(copying_store, aws());
   REQUIRE(put_sync(*on_aws.store, "to", body, PutCondition::kIfAbsent, Bucket::context()));

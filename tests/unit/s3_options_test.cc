@@ -148,11 +148,13 @@ TEST_CASE("s3 options: encryption with keys of the store, and the storage class"
   settings.options.sse = "aws:kms";
   settings.options.sse_kms_key_id = "arn:aws:kms:eu-west-1:1:key/k";
   settings.options.storage_class = "INTELLIGENT_TIERING";
+  settings.options.acl = "bucket-owner-full-control";
   const auto sent = every_request(settings);
   check_header(sent, "x-amz-server-side-encryption", "aws:kms", kCreates);
   check_header(sent, "x-amz-server-side-encryption-aws-kms-key-id", "arn:aws:kms:eu-west-1:1:key/k",
                kCreates);
   check_header(sent, "x-amz-storage-class", "INTELLIGENT_TIERING", kCreates);
+  check_header(sent, "x-amz-acl", "bucket-owner-full-control", kCreates);
   settings.options = {};
   settings.options.sse = "AES256";
   check_header(every_request(settings), "x-amz-server-side-encryption", "AES256", kCreates);
@@ -199,6 +201,7 @@ TEST_CASE("s3 options: what no store can serve is refused by the option's name")
   says(with([](S3Options& o) { o.sse_kms_key_id = "k"; }), "needs --sse aws:kms");
   says(with([](S3Options& o) { o.storage_class = "DEEP_ARCHIVE"; }), "GLACIER_IR");
   says(with([](S3Options& o) { o.storage_class = "A\r\nB"; }), "--storage-class");
+  says(with([](S3Options& o) { o.acl = "everybody"; }), "--acl is one of");
   says(with([](S3Options& o) {
          o.sse_c_key = Secret(std::string(32, 'k'));
          o.sse = "AES256";

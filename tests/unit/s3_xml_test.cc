@@ -137,3 +137,58 @@ TEST_CASE("the results of copies and the list of uploads, and what is none") {
   CHECK_FALSE(list("<IsTruncated>false</IsTruncated>" + upload + upload));
   CHECK_FALSE(list("<IsTruncated>false</IsTruncated><Upload><Key>a</Key></Upload>"));
 }
+
+TEST_CASE("a list of versions is read as it stands, and what is none") {
+  const std::string head =
+      "<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
+      "<NextKeyMarker>a+b</NextKeyMarker><NextVersionIdMarker>v/1+2</NextVersionIdMarker>";
+  const std::string version =
+      "<Version><Key>a+b</Key><VersionId>v1</VersionId><IsLatest>false</IsLatest>"
+      "<LastModified>2026-11-22T20:47:07Z</LastModified><ETag>&quot;e&quot;</ETag><Size>7</Size>"
+      "</Version>";
+  const std::string marker =
+      "<DeleteMarker><Key>a+b</Key><VersionId>v2</VersionId><IsLatest>true</IsLatest>"
+      "<LastModified>2026-11-22T20:47:08Z</LastModified></DeleteMarker>";
+  const auto list = [](const std::string& inside, size_t most = 10) {
+    return parse_list_versions(as_bytes("<ListVersionsResult>" + inside + "</ListVersionsResult>"),
+                               most);
+  };
+  const auto listing = list(head + marker + version +
+                            "<CommonPrefixes><Prefix>d%2F</Prefix>"
+                            "</CommonPrefixes>");
+  REQUIRE(listing);
+  CHECK(listing->truncated);
+  CHECK(listing->next_key == "a b");
+  CHECK(listing->next_version == "v/1+2");
+  REQUIRE(listing->versions.size() == 2);
+  CHECK(listing->versions[0].deleted);
+  CHECK(listing->versions[0].latest);
+  CHECK(listing->versions[1].info.key == "a b");
+  CHECK(listing->versions[1].info.size == 7);
+  CHECK(listing->versions[1].info.etag == "\"e\"");
+  CHECK(listing->versions[1].version_id == "v1");
+  CHECK(listing->prefixes == std::vector<std::string>{"d/"});
+  CHECK_FALSE(list(version));
+  CHECK_FALSE(list(head + version + version, 1));
+  CHECK_FALSE(list(head + "<Version><Key>a</Key></Version>"));
+  CHECK_FALSE(parse_list_versions(as_bytes(page(kHead)), 1));
+}
+
+TEST_CASE("tags and versioning are read and written, and what is none") {
+  const ObjectTags tags{{"a", "b & <c>"}, {"empty", ""}};
+  const std::string document = format_tagging(tags);
+  CHECK(*parse_tagging(as_bytes(document)) == tags);
+  CHECK(parse_tagging(as_bytes("<Tagging><TagSet/></Tagging>"))->empty());
+  CHECK_FALSE(parse_tagging(as_bytes("<TagSet></TagSet>")));
+  std::string many = "<Tagging><TagSet>";
+  for (int i = 0; i < 101; ++i) many += "<Tag><Key>k</Key><Value>v</Value></Tag>";
+  CHECK_FALSE(parse_tagging(as_bytes(many + "</TagSet></Tagging>")));
+  const auto versioning = [](const std::string& inside) {
+    return parse_versioning(
+        as_bytes("<VersioningConfiguration>" + inside + "</VersioningConfiguration>"));
+  };
+  CHECK(*versioning("<Status>Enabled</Status>"));
+  CHECK(*versioning("<Status>Suspended</Status>"));
+  CHECK_FALSE(*versioning(""));
+  CHECK_FALSE(parse_versioning(as_bytes("<Other/>")));
+}
