@@ -50,8 +50,8 @@ Result<size_t> Body::read_at(uint64_t offset, MutableBytes out) const {
   for (; it != pieces_.end() && done < out.size(); ++it) {
     const uint64_t inside = offset + done - it->start;
     if (inside >= it->length()) continue;
-    const auto part = static_cast<size_t>(
-        std::min<uint64_t>(it->length() - inside, out.size() - done));
+    const auto part =
+        static_cast<size_t>(std::min<uint64_t>(it->length() - inside, out.size() - done));
     const MutableBytes target = out.subspan(done, part);
     if (it->object) return fail(Errc::kInvalid, "a range of an object cannot be read here");
     if (it->file) {
@@ -178,8 +178,55 @@ Status check_headers(const ObjectHeaders& headers) {
   return {};
 }
 
+namespace {
+
+size_t characters(std::string_view text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  }));
+}
+
+bool is_tag_text(std::string_view text) {
+  constexpr std::string_view kMarks = " +-=._:/@";
+  return is_utf8(text) && std::all_of(text.begin(), text.end(), [&](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  static_cast<unsigned char>(c) >= 0x80 || kMarks.find(c) != std::string_view::npos;
+         });
+}
+
+}  // namespace
+
+Status check_tags(const ObjectTags& tags) {
+  constexpr size_t kNameMax = 128;
+  constexpr size_t kValueMax = 256;
+  const auto refuse = [](std::string_view name, const char* why) {
+    return fail(Errc::kInvalid, "tag '" + std::string(name.substr(0, 80)) + "': " + why);
+  };
+  if (tags.size() > kTagsMax) return refuse("", "an object has at most 10");
+  std::set<std::string_view> names;
+  for (const auto& [name, value] : tags) {
+    if (name.empty()) return refuse(name, "it has no name");
+    if (!is_tag_text(name) || !is_tag_text(value))
+      return refuse(name, "tags have letters, digits, blanks and + - = . _ : / @");
+    if (name.starts_with("aws:")) return refuse(name, "names with aws: belong to the store");
+    if (characters(name) > kNameMax) return refuse(name, "the name has more than 128 characters");
+    if (characters(value) > kValueMax)
+      return refuse(name, "the value has more than 256 characters");
+    if (!names.insert(name).second) return refuse(name, "it comes twice");
+  }
+  return {};
+}
+
 Status check_put(const Body& body, const PutHow& how) {
   TRY(check_headers(how.headers));
+  if (how.tags) TRY(check_tags(*how.tags));
+  constexpr size_t kClassMax = 64;
+  if (how.storage_class.size() > kClassMax ||
+      !std::all_of(how.storage_class.begin(), how.storage_class.end(), [](char c) {
+        return c == '_' || c == '-' || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+               (c >= 'a' && c <= 'z');
+      }))
+    return fail(Errc::kInvalid, "a put names no storage class");
   if (how.condition == PutCondition::kIfMatch &&
       (how.if_match.empty() || has_control(how.if_match)))
     return fail(Errc::kInvalid, "a put over a version names no version");
@@ -213,8 +260,10 @@ bool outcome_unknown(const Error& error) {
     case Errc::kTransient:
     case Errc::kTimeout:
     case Errc::kCancelled:
-    case Errc::kIo: return true;
-    default: return false;
+    case Errc::kIo:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -243,11 +292,46 @@ Status remove_sync(ObjectStore& store, std::string key, Context context) {
   });
 }
 
-Result<ListPage> list_sync(ObjectStore& store, ListScope scope, std::string after,
-                           uint32_t limit, Context context) {
+Result<ListPage> list_sync(ObjectStore& store, ListScope scope, std::string after, uint32_t limit,
+                           Context context) {
   return await<ListPage>([&](Callback<ListPage> done) {
     store.list(std::move(scope), std::move(after), limit, std::move(context), std::move(done));
   });
+}
+
+Result<ObjectHead> head_version_sync(ObjectStore& store, std::string key, std::string version,
+                                     Context context) {
+  return await<ObjectHead>([&](Callback<ObjectHead> done) {
+    store.head_version(std::move(key), std::move(version), std::move(context), std::move(done));
+  });
+}
+
+Result<ObjectTags> get_tags_sync(ObjectStore& store, std::string key, std::string version,
+                                 Context context) {
+  return await<ObjectTags>([&](Callback<ObjectTags> done) {
+    store.get_tags(std::move(key), std::move(version), std::move(context), std::move(done));
+  });
+}
+
+Status put_tags_sync(ObjectStore& store, std::string key, std::string version, ObjectTags tags,
+                     Context context) {
+  return await<void>([&](Callback<void> done) {
+    store.put_tags(std::move(key), std::move(version), std::move(tags), std::move(context),
+                   std::move(done));
+  });
+}
+
+Result<VersionPage> list_versions_sync(ObjectStore& store, ListScope scope, std::string after,
+                                       uint32_t limit, Context context) {
+  return await<VersionPage>([&](Callback<VersionPage> done) {
+    store.list_versions(std::move(scope), std::move(after), limit, std::move(context),
+                        std::move(done));
+  });
+}
+
+Result<bool> keeps_versions_sync(ObjectStore& store, Context context) {
+  return await<bool>(
+      [&](Callback<bool> done) { store.keeps_versions(std::move(context), std::move(done)); });
 }
 
 }  // namespace cairn

@@ -115,10 +115,17 @@ struct ObjectHeaders {
   std::vector<std::pair<std::string, std::string>> metadata;
 };
 
+// What an object is labelled with: names once each, in an order that means nothing. Unlike headers
+// they can be changed without a new version of the object, by anybody, at any time.
+using ObjectTags = std::vector<std::pair<std::string, std::string>>;
+
 struct PutHow {
   PutCondition condition = PutCondition::kAlways;
   std::string if_match;   // the etag of kIfMatch
   ObjectHeaders headers;  // all of them: a put keeps nothing of what the object had
+  // Not said: the body is a whole object and its tags go with it, or there are none.
+  std::optional<ObjectTags> tags;
+  std::string storage_class;  // empty: what the store usually takes
   PutHow() = default;
   PutHow(PutCondition how) : condition(how) {}  // NOLINT(google-explicit-constructor)
   static PutHow over(std::string etag) {
@@ -139,21 +146,41 @@ struct ObjectInfo {
 struct ObjectHead {
   ObjectInfo info;
   ObjectHeaders headers;
+  std::string storage_class = {};          // empty: the store's standard
+  std::string version_id = {};             // empty: the store keeps one version only
+  std::optional<uint32_t> tag_count = {};  // not said: the store did not tell
+};
+
+// One version of a key as a list of versions has it.
+struct ObjectVersion {
+  ObjectInfo info;         // of a delete marker without size and etag
+  std::string version_id;  // "null": from before the store kept versions
+  bool latest = false;
+  bool deleted = false;  // a delete marker: from then on there was no object
+};
+
+struct VersionPage {
+  std::vector<ObjectVersion> versions;  // keys in byte order, of each the newest version first
+  std::vector<std::string> prefixes;    // of one level: what other keys begin with
+  bool truncated = false;               // more follow, behind `next`
+  std::string next;                     // opaque
 };
 
 // What a get asks for. kSuffix: the last `length` bytes (or all, when the object is smaller).
-// With `if_match`, an etag, other versions of the object are kPrecondition.
+// With `if_match`, an etag, other versions of the object are kPrecondition. With `version` it is of
+// that one instead of the newest.
 struct GetRange {
   enum class Kind : uint8_t { kAll, kFrom, kSuffix };
   Kind kind = Kind::kAll;
   uint64_t offset = 0;
   uint64_t length = 0;
   std::string if_match = {};
+  std::string version = {};
   static GetRange all() { return {}; }
   static GetRange from(uint64_t offset, uint64_t length) {
-    return {Kind::kFrom, offset, length, {}};
+    return {Kind::kFrom, offset, length, {}, {}};
   }
-  static GetRange suffix(uint64_t length) { return {Kind::kSuffix, 0, length, {}}; }
+  static GetRange suffix(uint64_t length) { return {Kind::kSuffix, 0, length, {}, {}}; }
 };
 
 struct GetResult {
@@ -192,6 +219,11 @@ inline constexpr std::string_view kDefaultContentType = "application/octet-strea
 // kInvalid when no store can keep them: names that are no lower-case HTTP tokens or come twice,
 // values with control characters or that are not UTF-8, or more than 8 KiB in all.
 Status check_headers(const ObjectHeaders& headers);
+// kInvalid when S3 would not take them: more than 10, one that comes twice, a name that is empty,
+// begins with "aws:" or has more than 128 characters, a value of more than 256, ASCII other than
+// letters, digits, blanks and + - = . _ : / @, or what is not UTF-8.
+inline constexpr size_t kTagsMax = 10;
+Status check_tags(const ObjectTags& tags);
 // kInvalid when a put of `body` breaks a rule of Body, of its headers or of its condition.
 Status check_put(const Body& body, const PutHow& how);
 
@@ -214,6 +246,21 @@ class ObjectStore {
   // prefixes counted.
   virtual void list(ListScope scope, std::string after, uint32_t limit, Context context,
                     Callback<ListPage> done) = 0;
+  // Of the newest version where `version` is empty; kNotFound when there is no such version, or it
+  // is a delete marker.
+  virtual void head_version(std::string key, std::string version, Context context,
+                            Callback<ObjectHead> done) = 0;
+  virtual void get_tags(std::string key, std::string version, Context context,
+                        Callback<ObjectTags> done) = 0;
+  // All of them: what is not named is gone. Repeating it is harmless.
+  virtual void put_tags(std::string key, std::string version, ObjectTags tags, Context context,
+                        Callback<void> done) = 0;
+  // Versions behind `after` (empty: from the start, else the `next` of the page before), at most
+  // `limit` (1..1000), prefixes counted. A store that keeps one version of a key lists those.
+  virtual void list_versions(ListScope scope, std::string after, uint32_t limit, Context context,
+                             Callback<VersionPage> done) = 0;
+  // Does it keep what is overwritten and removed (or did it: versioning may be suspended)?
+  virtual void keeps_versions(Context context, Callback<bool> done) = 0;
   // For messages: "s3://bucket/prefix", "file:///dir".
   virtual std::string description() const = 0;
 };
@@ -226,5 +273,14 @@ Result<std::string> put_sync(ObjectStore& store, std::string key, Body body, Put
 Status remove_sync(ObjectStore& store, std::string key, Context context);
 Result<ListPage> list_sync(ObjectStore& store, ListScope scope, std::string after, uint32_t limit,
                            Context context);
+Result<ObjectHead> head_version_sync(ObjectStore& store, std::string key, std::string version,
+                                     Context context);
+Result<ObjectTags> get_tags_sync(ObjectStore& store, std::string key, std::string version,
+                                 Context context);
+Status put_tags_sync(ObjectStore& store, std::string key, std::string version, ObjectTags tags,
+                     Context context);
+Result<VersionPage> list_versions_sync(ObjectStore& store, ListScope scope, std::string after,
+                                       uint32_t limit, Context context);
+Result<bool> keeps_versions_sync(ObjectStore& store, Context context);
 
 }  // namespace cairn

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "cache/base/log.h"
+#include "s3/object_tags.h"
 
 namespace cairn {
 
@@ -10,6 +11,7 @@ namespace {
 
 constexpr std::string_view kTypeAttribute = "mime_type";
 constexpr std::string_view kMetadataAttribute = "s3.meta.";
+constexpr const char* kTagsAttribute = "s3.tags";
 
 Status set_or_say(Env& env, const std::string& path, const std::string& name,
                   const std::string& value) {
@@ -32,6 +34,19 @@ Status write_file_headers(Env& env, const std::string& path, const ObjectHeaders
     TRY(set_or_say(env, path, std::string(kMetadataAttribute) + name, value));
   }
   return {};
+}
+
+Status write_file_tags(Env& env, const std::string& path, const ObjectTags& tags) {
+  return env.set_attribute(path, kTagsAttribute, format_tags(tags));
+}
+
+Result<ObjectTags> read_file_tags(Env& env, const std::string& path) {
+  auto attributes = env.attributes(path);
+  if (!attributes && attributes.error().code() == Errc::kUnsupported) return ObjectTags();
+  if (!attributes) return tl::unexpected<Error>(std::move(attributes).error());
+  for (const auto& [name, value] : *attributes)
+    if (name == kTagsAttribute) return parse_tags(value).value_or(ObjectTags());
+  return ObjectTags();
 }
 
 Result<ObjectHeaders> read_file_headers(Env& env, const std::string& path) {

@@ -1,5 +1,9 @@
 #include "s3/file_names.h"
 
+#include <algorithm>
+
+#include "s3/file_walk.h"
+
 namespace cairn {
 
 bool is_directory_key(const std::string& key) {
@@ -15,6 +19,21 @@ bool is_temporary_name(std::string_view name) {
     if (kShape[i] == 'x' ? !hex : c != '-') return false;
   }
   return true;
+}
+
+Status check_file_key(const std::string& key, const std::string& what) {
+  constexpr size_t kNameMax = 255;
+  TRY(check_key(key));
+  for (size_t begin = 0; begin <= key.size();) {
+    const size_t end = std::min(key.find('/', begin), key.size());
+    const std::string_view part = std::string_view(key).substr(begin, end - begin);
+    if (part.size() > kNameMax)
+      return fail(Errc::kInvalid, what + ": a component is longer than 255 bytes");
+    if (begin == 0 && part == kTemporaryDir)
+      return fail(Errc::kInvalid, what + ": '.tmp' belongs to the store");
+    begin = end + 1;
+  }
+  return {};
 }
 
 std::string parent_of(const std::string& path) {

@@ -82,15 +82,14 @@ class FileStore::Directory {
     std::string etag;
   };
 
-  Status check_file_key(const std::string& key) const;
   Result<std::string> make_directory(const std::string& key, const Body& body);
   void sweep();
   Status read_into(File& file, ByteRange part, ByteVec& out, const Context& context,
                    const std::string& what);
   Result<std::unique_ptr<File>> create_temporary(const std::string& path);
-  Result<std::string> write_temporary(const std::string& path, const Body& body,
-                                      const ObjectHeaders& headers, const Context& context,
-                                      const std::string& what);
+  Result<ObjectTags> tags_for(const Body& body, const PutHow& how);
+  Result<std::string> write_temporary(const std::string& path, const Body& body, const PutHow& how,
+                                      const Context& context, const std::string& what);
   Status write_own(File& to, const Body& body, ByteRange at, const Context& context,
                    const std::string& what);
   Status copy_range(File& to, uint64_t offset, const ObjectRange& source, const Context& context,
@@ -117,21 +116,6 @@ class FileStore::Directory {
   std::set<std::string> durable_dirs_;  // relative to the root; protected by mutex_
   std::once_flag swept_;
 };
-
-Status FileStore::Directory::check_file_key(const std::string& key) const {
-  constexpr size_t kNameMax = 255;
-  TRY(check_key(key));
-  for (size_t begin = 0; begin <= key.size();) {
-    const size_t end = std::min(key.find('/', begin), key.size());
-    const std::string_view part = std::string_view(key).substr(begin, end - begin);
-    if (part.size() > kNameMax)
-      return fail(Errc::kInvalid, say("use", key) + ": a component is longer than 255 bytes");
-    if (begin == 0 && part == kTemporaryDir)
-      return fail(Errc::kInvalid, say("use", key) + ": '.tmp' belongs to the store");
-    begin = end + 1;
-  }
-  return {};
-}
 
 Status FileStore::Directory::prepare(Create create) {
   auto info = env_.stat(root_);
@@ -190,7 +174,7 @@ Result<std::string> FileStore::Directory::make_directory(const std::string& key,
 }
 
 Result<ObjectHead> FileStore::Directory::head(const std::string& key) {
-  TRY(check_file_key(key));
+  TRY(check_file_key(key, say("use", key)));
   if (is_directory_key(key)) {
     const auto info = env_.stat(root_ + "/" + key.substr(0, key.size() - 1));
     if (!info || !info->is_directory)
@@ -213,9 +197,11 @@ Result<ObjectHead> FileStore::Directory::head(const std::string& key) {
 
 Result<GetResult> FileStore::Directory::get(const std::string& key, const GetRange& range,
                                             const Context& context) {
-  TRY(check_file_key(key));
+  TRY(check_file_key(key, say("use", key)));
   const std::string path = root_ + "/" + key;
   const std::string what = say("get", key);
+  if (!range.version.empty() && range.version != kOnlyVersion)
+    return fail(Errc::kNotFound, what + ": there is no such version");
   // The etag comes from the path, the bytes from the open file: read again when another put came
   // in between.
   for (int tries = 0; tries < kReadTries; ++tries) {
@@ -284,7 +270,7 @@ Status FileStore::Directory::write_own(File& to, const Body& body, ByteRange at,
 // path has to be the version asked for.
 Status FileStore::Directory::copy_range(File& to, uint64_t offset, const ObjectRange& source,
                                         const Context& context, const std::string& what) {
-  if (auto key = check_file_key(source.key); !key) return key;
+  TRY(check_file_key(source.key, what));
   TRY(check_version(source.key, source.etag, what));
   auto file = env_.open(root_ + "/" + source.key, OpenMode::kRead);
   if (!file) {
@@ -316,15 +302,29 @@ Status FileStore::Directory::check_version(const std::string& key, const std::st
   return fail(Errc::kPrecondition, what + ": '" + key + "' is another version now");
 }
 
-// Writes and syncs body and headers; returns the etag. The headers first: then they are as durable
-// as the bytes.
+// Those of a whole object go with its copy.
+Result<ObjectTags> FileStore::Directory::tags_for(const Body& body, const PutHow& how) {
+  if (how.tags) return *how.tags;
+  const auto sections = body.sections();
+  const ObjectRange* source = sections.size() == 1 ? sections.front().object : nullptr;
+  if (source == nullptr || source->range.length != source->object_size) return ObjectTags();
+  auto tags = read_file_tags(env_, root_ + "/" + source->key);
+  if (!tags && is_missing(tags.error())) return ObjectTags();  // the copy finds it out
+  return tags;
+}
+
+// Writes and syncs body, headers and tags; returns the etag. Headers first: then they are as
+// durable as the bytes.
 Result<std::string> FileStore::Directory::write_temporary(const std::string& path, const Body& body,
-                                                          const ObjectHeaders& headers,
-                                                          const Context& context,
+                                                          const PutHow& how, const Context& context,
                                                           const std::string& what) {
   auto file = create_temporary(path);
   if (!file) return not_done(std::move(file).error(), what);
-  if (auto status = write_file_headers(env_, path, headers); !status)
+  if (auto status = write_file_headers(env_, path, how.headers); !status)
+    return not_done(std::move(status).error(), what);
+  auto tags = tags_for(body, how);
+  if (!tags) return not_done(std::move(tags).error(), what);
+  if (auto status = write_file_tags(env_, path, *tags); !tags->empty() && !status)
     return not_done(std::move(status).error(), what);
   for (const Body::Section& section : body.sections()) {
     if (section.object != nullptr) {
@@ -341,7 +341,7 @@ Result<std::string> FileStore::Directory::write_temporary(const std::string& pat
 
 Result<std::string> FileStore::Directory::put(const std::string& key, const Body& body,
                                               const PutHow& how, const Context& context) {
-  TRY(check_file_key(key));
+  TRY(check_file_key(key, say("use", key)));
   TRY(check_put(body, how));
   if (is_directory_key(key)) return make_directory(key, body);
   // Not before: who only looks at a directory takes nothing out of it.
@@ -352,7 +352,7 @@ Result<std::string> FileStore::Directory::put(const std::string& key, const Body
   }
   Temporary temporary;
   temporary.path = fmt::format("{}/{}/{}", root_, kTemporaryDir, uuid_text(make_uuid(rng_)));
-  Result<std::string> result = write_temporary(temporary.path, body, how.headers, context, what);
+  Result<std::string> result = write_temporary(temporary.path, body, how, context, what);
   bool named = false;
   if (result) {
     temporary.etag = *result;
@@ -494,7 +494,7 @@ void FileStore::Directory::forget_dirs() {
 }
 
 Status FileStore::Directory::remove(const std::string& key) {
-  TRY(check_file_key(key));
+  TRY(check_file_key(key, say("use", key)));
   const std::string path = root_ + "/" + key;
   const std::string what = say("remove", key);
   const bool is_directory = is_directory_key(key);
@@ -525,8 +525,12 @@ Result<ListPage> FileStore::Directory::list(const ListScope& scope, const std::s
   return tl::unexpected<Error>(to_port(std::move(page).error(), what));
 }
 
-FileStore::FileStore(Executor& executor, Clock& clock, std::shared_ptr<Directory> directory)
-    : executor_(executor), clock_(clock), directory_(std::move(directory)) {}
+FileStore::FileStore(const Parts& parts, std::shared_ptr<Directory> directory)
+    : env_(parts.env),
+      executor_(parts.executor),
+      clock_(parts.clock),
+      root_(directory->root()),
+      directory_(std::move(directory)) {}
 
 Result<std::shared_ptr<FileStore>> FileStore::open(const Parts& parts, std::string root,
                                                    Create create) {
@@ -534,8 +538,7 @@ Result<std::shared_ptr<FileStore>> FileStore::open(const Parts& parts, std::stri
   if (root.empty()) return fail(Errc::kInvalid, "the path of a file: remote is empty");
   auto directory = std::make_shared<Directory>(parts, std::move(root));
   TRY(directory->prepare(create));
-  return std::shared_ptr<FileStore>(
-      new FileStore(parts.executor, parts.clock, std::move(directory)));
+  return std::shared_ptr<FileStore>(new FileStore(parts, std::move(directory)));
 }
 
 void FileStore::get(std::string key, GetRange range, Context context, Callback<GetResult> done) {
@@ -580,7 +583,7 @@ void FileStore::list(ListScope scope, std::string after, uint32_t limit, Context
 }
 
 std::string FileStore::description() const {
-  return "file://" + directory_->root();
+  return "file://" + root_;
 }
 
 }  // namespace cairn

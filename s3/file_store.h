@@ -11,7 +11,8 @@
 // process they come from, on other hosts too where the filesystem carries flock(2) there. A put of
 // another kind, a remove or another tool's write that comes between the look and the rename is
 // lost. Ranges of objects are read from their files; their versions are looked at before and
-// behind. Content type and metadata: s3/file_headers.h.
+// behind. Content type, metadata and tags: s3/file_headers.h. There is one version of a key,
+// "null".
 //
 // Threads: thread-safe, also between processes that use the same directory. Requests are blocking
 // file I/O in tasks of the executor; deadline and cancellation are looked at between pieces of
@@ -55,14 +56,25 @@ class FileStore final : public ObjectStore {
   void remove(std::string key, Context context, Callback<void> done) override;
   void list(ListScope scope, std::string after, uint32_t limit, Context context,
             Callback<ListPage> done) override;
+  void head_version(std::string key, std::string version, Context context,
+                    Callback<ObjectHead> done) override;
+  void get_tags(std::string key, std::string version, Context context,
+                Callback<ObjectTags> done) override;
+  void put_tags(std::string key, std::string version, ObjectTags tags, Context context,
+                Callback<void> done) override;
+  void list_versions(ListScope scope, std::string after, uint32_t limit, Context context,
+                     Callback<VersionPage> done) override;
+  void keeps_versions(Context context, Callback<bool> done) override;
   std::string description() const override;
 
  private:
   class Directory;  // the blocking side, shared with the requests under way
-  FileStore(Executor& executor, Clock& clock, std::shared_ptr<Directory> directory);
+  FileStore(const Parts& parts, std::shared_ptr<Directory> directory);
 
+  Env& env_;
   Executor& executor_;
   Clock& clock_;
+  const std::string root_;
   const std::shared_ptr<Directory> directory_;
 };
 

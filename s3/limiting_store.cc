@@ -146,4 +146,51 @@ void LimitingStore::list(ListScope scope, std::string after, uint32_t limit, Con
           Callback<ListPage> next) { base->list(scope, after, limit, context, std::move(next)); });
 }
 
+void LimitingStore::head_version(std::string key, std::string version, Context context,
+                                 Callback<ObjectHead> done) {
+  std::string what = description() + ": head '" + key + "'";
+  run<ObjectHead>(reads_, context, std::move(what), std::move(done),
+                  [base = base_, key = std::move(key), version = std::move(version),
+                   context](Callback<ObjectHead> next) {
+                    base->head_version(key, version, context, std::move(next));
+                  });
+}
+
+void LimitingStore::get_tags(std::string key, std::string version, Context context,
+                             Callback<ObjectTags> done) {
+  std::string what = description() + ": get the tags of '" + key + "'";
+  run<ObjectTags>(
+      reads_, context, std::move(what), std::move(done),
+      [base = base_, key = std::move(key), version = std::move(version), context](
+          Callback<ObjectTags> next) { base->get_tags(key, version, context, std::move(next)); });
+}
+
+void LimitingStore::put_tags(std::string key, std::string version, ObjectTags tags, Context context,
+                             Callback<void> done) {
+  std::string what = description() + ": put the tags of '" + key + "'";
+  run<void>(writes_, context, std::move(what), std::move(done),
+            [base = base_, key = std::move(key), version = std::move(version),
+             tags = std::move(tags), context](Callback<void> next) {
+              base->put_tags(key, version, tags, context, std::move(next));
+            });
+}
+
+void LimitingStore::list_versions(ListScope scope, std::string after, uint32_t limit,
+                                  Context context, Callback<VersionPage> done) {
+  std::string what = description() + ": list versions of '" + scope.prefix + "'";
+  run<VersionPage>(reads_, context, std::move(what), std::move(done),
+                   [base = base_, scope = std::move(scope), after = std::move(after), limit,
+                    context](Callback<VersionPage> next) {
+                     base->list_versions(scope, after, limit, context, std::move(next));
+                   });
+}
+
+void LimitingStore::keeps_versions(Context context, Callback<bool> done) {
+  std::string what = description() + ": get the versioning";
+  run<bool>(reads_, context, std::move(what), std::move(done),
+            [base = base_, context](Callback<bool> next) {
+              base->keeps_versions(context, std::move(next));
+            });
+}
+
 }  // namespace cairn

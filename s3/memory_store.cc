@@ -1,5 +1,7 @@
 #include "s3/memory_store.h"
 
+#include <fmt/format.h>
+
 #include <mutex>
 
 #include "s3/request.h"
@@ -16,9 +18,9 @@ void MemoryStore::get(std::string key, GetRange range, Context context, Callback
       [state = state_, key = std::move(key), range, what](const Context&) -> Result<GetResult> {
         TRY(check_any_key(key));
         const std::lock_guard lock(state->mutex);
-        const auto it = state->objects.find(key);
-        if (it == state->objects.end()) return fail(Errc::kNotFound, what + ": no such object");
-        const Object& object = it->second;
+        const Object* found = find(*state, key, range.version);
+        if (found == nullptr) return fail(Errc::kNotFound, what + ": no such object");
+        const Object& object = *found;
         if (!range.if_match.empty() && range.if_match != object.etag)
           return fail(Errc::kPrecondition, what + ": the object is another version now");
         const ByteRange part = resolve_range(range, object.bytes.size());
@@ -29,16 +31,7 @@ void MemoryStore::get(std::string key, GetRange range, Context context, Callback
 }
 
 void MemoryStore::head(std::string key, Context context, Callback<ObjectHead> done) {
-  std::string what = "memory: head '" + key + "'";
-  run_task<ObjectHead>(
-      executor_, clock_, std::move(context), what, std::move(done),
-      [state = state_, key = std::move(key), what](const Context&) -> Result<ObjectHead> {
-        TRY(check_any_key(key));
-        const std::lock_guard lock(state->mutex);
-        const auto it = state->objects.find(key);
-        if (it == state->objects.end()) return fail(Errc::kNotFound, what + ": no such object");
-        return ObjectHead{info_of(key, it->second), it->second.headers};
-      });
+  head_version(std::move(key), {}, std::move(context), std::move(done));
 }
 
 void MemoryStore::put(std::string key, Body body, PutHow how, Context context,
@@ -66,7 +59,14 @@ void MemoryStore::put(std::string key, Body body, PutHow how, Context context,
         ObjectHeaders headers = how.headers;
         if (headers.content_type.empty()) headers.content_type = kDefaultContentType;
         const std::string etag = "m" + std::to_string(++state->puts);
-        state->objects[key] = Object{std::move(bytes), etag, clock.wall_ns(), std::move(headers)};
+        Object object;
+        object.bytes = std::move(bytes);
+        object.etag = etag;
+        object.mtime_ns = clock.wall_ns();
+        object.headers = std::move(headers);
+        object.storage_class = how.storage_class;
+        object.tags = how.tags ? *how.tags : tags_to_copy(*state, body);
+        keep(*state, key, std::move(object));
         return etag;
       });
 }
@@ -99,10 +99,17 @@ Result<Buffer> MemoryStore::assemble(const State& state, const Body& body,
 void MemoryStore::remove(std::string key, Context context, Callback<void> done) {
   std::string what = "memory: remove '" + key + "'";
   run_task<void>(executor_, clock_, std::move(context), std::move(what), std::move(done),
-                 [state = state_, key = std::move(key)](const Context&) -> Status {
+                 [state = state_, &clock = clock_, key = std::move(key)](const Context&) -> Status {
                    TRY(check_key(key));
                    const std::lock_guard lock(state->mutex);
                    state->objects.erase(key);
+                   if (!state->keeps_versions) return {};
+                   Object marker;
+                   marker.deleted = true;
+                   marker.mtime_ns = clock.wall_ns();
+                   marker.version = fmt::format("v{}", ++state->puts);
+                   auto& versions = state->versions[key];
+                   versions.insert(versions.begin(), std::move(marker));
                    return {};
                  });
 }
@@ -110,15 +117,14 @@ void MemoryStore::remove(std::string key, Context context, Callback<void> done) 
 void MemoryStore::list(ListScope scope, std::string after, uint32_t limit, Context context,
                        Callback<ListPage> done) {
   std::string what = "memory: list '" + scope.prefix + "'";
-  run_task<ListPage>(
-      executor_, clock_, std::move(context), std::move(what), std::move(done),
-      [state = state_, scope = std::move(scope), after = std::move(after),
-       limit](const Context&) -> Result<ListPage> {
-        TRY(check_list_limit(limit));
-        const std::lock_guard lock(state->mutex);
-        return scope.one_level ? list_level(*state, scope.prefix, after, limit)
-                               : list_all(*state, scope.prefix, after, limit);
-      });
+  run_task<ListPage>(executor_, clock_, std::move(context), std::move(what), std::move(done),
+                     [state = state_, scope = std::move(scope), after = std::move(after),
+                      limit](const Context&) -> Result<ListPage> {
+                       TRY(check_list_limit(limit));
+                       const std::lock_guard lock(state->mutex);
+                       return scope.one_level ? list_level(*state, scope.prefix, after, limit)
+                                              : list_all(*state, scope.prefix, after, limit);
+                     });
 }
 
 ObjectInfo MemoryStore::info_of(const std::string& key, const Object& object) {
@@ -176,8 +182,12 @@ ListPage MemoryStore::list_level(const State& state, const std::string& prefix,
 void MemoryStore::put_foreign(const std::string& key, Buffer bytes) {
   const std::lock_guard lock(state_->mutex);
   const std::string etag = "m" + std::to_string(++state_->puts);
-  state_->objects[key] =
-      Object{std::move(bytes), etag, clock_.wall_ns(), {std::string(kDefaultContentType), {}}};
+  Object object;
+  object.bytes = std::move(bytes);
+  object.etag = etag;
+  object.mtime_ns = clock_.wall_ns();
+  object.headers.content_type = kDefaultContentType;
+  keep(*state_, key, std::move(object));
 }
 
 std::unique_ptr<MemoryStore> MemoryStore::copy(Executor& executor) const {
@@ -185,6 +195,8 @@ std::unique_ptr<MemoryStore> MemoryStore::copy(Executor& executor) const {
   const std::lock_guard lock(state_->mutex);
   other->state_->objects = state_->objects;
   other->state_->puts = state_->puts;
+  other->state_->versions = state_->versions;
+  other->state_->keeps_versions = state_->keeps_versions;
   return other;
 }
 

@@ -85,4 +85,42 @@ RequestCounts MeteredStore::counts() const {
   return counts;
 }
 
+template <class T>
+Callback<T> MeteredStore::counted(std::atomic<uint64_t>& kind, Callback<T> done) {
+  ++kind;
+  ++counters_->in_flight;
+  return [counters = counters_, done = std::move(done)](Result<T> result) {
+    finished(*counters, result);
+    done(std::move(result));
+  };
+}
+
+void MeteredStore::head_version(std::string key, std::string version, Context context,
+                                Callback<ObjectHead> done) {
+  base_->head_version(std::move(key), std::move(version), std::move(context),
+                      counted(counters_->head, std::move(done)));
+}
+
+void MeteredStore::get_tags(std::string key, std::string version, Context context,
+                            Callback<ObjectTags> done) {
+  base_->get_tags(std::move(key), std::move(version), std::move(context),
+                  counted(counters_->get, std::move(done)));
+}
+
+void MeteredStore::put_tags(std::string key, std::string version, ObjectTags tags, Context context,
+                            Callback<void> done) {
+  base_->put_tags(std::move(key), std::move(version), std::move(tags), std::move(context),
+                  counted(counters_->put, std::move(done)));
+}
+
+void MeteredStore::list_versions(ListScope scope, std::string after, uint32_t limit,
+                                 Context context, Callback<VersionPage> done) {
+  base_->list_versions(std::move(scope), std::move(after), limit, std::move(context),
+                       counted(counters_->list, std::move(done)));
+}
+
+void MeteredStore::keeps_versions(Context context, Callback<bool> done) {
+  base_->keeps_versions(std::move(context), counted(counters_->get, std::move(done)));
+}
+
 }  // namespace cairn

@@ -15,9 +15,9 @@ namespace cairn {
 
 // How many requests of each kind were started, and what came of them.
 struct RequestCounts {
-  uint64_t get = 0;
-  uint64_t put = 0;
-  uint64_t list = 0;
+  uint64_t get = 0;   // of tags, too
+  uint64_t put = 0;   // likewise
+  uint64_t list = 0;  // of versions, too
   uint64_t remove = 0;
   uint64_t head = 0;
   uint64_t copy = 0;           // puts of ranges of objects
@@ -39,6 +39,15 @@ class MeteredStore final : public ObjectStore {
   void remove(std::string key, Context context, Callback<void> done) override;
   void list(ListScope scope, std::string after, uint32_t limit, Context context,
             Callback<ListPage> done) override;
+  void head_version(std::string key, std::string version, Context context,
+                    Callback<ObjectHead> done) override;
+  void get_tags(std::string key, std::string version, Context context,
+                Callback<ObjectTags> done) override;
+  void put_tags(std::string key, std::string version, ObjectTags tags, Context context,
+                Callback<void> done) override;
+  void list_versions(ListScope scope, std::string after, uint32_t limit, Context context,
+                     Callback<VersionPage> done) override;
+  void keeps_versions(Context context, Callback<bool> done) override;
   std::string description() const override { return base_->description(); }
 
   // Each number is exact, the set is not one moment's.
@@ -57,6 +66,8 @@ class MeteredStore final : public ObjectStore {
     std::atomic<uint64_t> bytes_written{0};
     std::atomic<uint64_t> in_flight{0};
   };
+  template <class T>
+  Callback<T> counted(std::atomic<uint64_t>& kind, Callback<T> done);
   template <class T>
   static void finished(Counters& counters, const Result<T>& result);
 

@@ -157,4 +157,51 @@ void RetryingStore::list(ListScope scope, std::string after, uint32_t limit, Con
           Callback<ListPage> next) { base->list(scope, after, limit, context, std::move(next)); });
 }
 
+void RetryingStore::head_version(std::string key, std::string version, Context context,
+                                 Callback<ObjectHead> done) {
+  std::string what = description() + ": head '" + key + "'";
+  run<ObjectHead>(parts_, policy_, context, std::move(what), may_work_again, std::move(done),
+                  [base = base_, key = std::move(key), version = std::move(version),
+                   context](Callback<ObjectHead> next) {
+                    base->head_version(key, version, context, std::move(next));
+                  });
+}
+
+void RetryingStore::get_tags(std::string key, std::string version, Context context,
+                             Callback<ObjectTags> done) {
+  std::string what = description() + ": get the tags of '" + key + "'";
+  run<ObjectTags>(
+      parts_, policy_, context, std::move(what), may_work_again, std::move(done),
+      [base = base_, key = std::move(key), version = std::move(version), context](
+          Callback<ObjectTags> next) { base->get_tags(key, version, context, std::move(next)); });
+}
+
+void RetryingStore::put_tags(std::string key, std::string version, ObjectTags tags, Context context,
+                             Callback<void> done) {
+  std::string what = description() + ": put the tags of '" + key + "'";
+  run<void>(parts_, policy_, context, std::move(what), may_work_again, std::move(done),
+            [base = base_, key = std::move(key), version = std::move(version),
+             tags = std::move(tags), context](Callback<void> next) {
+              base->put_tags(key, version, tags, context, std::move(next));
+            });
+}
+
+void RetryingStore::list_versions(ListScope scope, std::string after, uint32_t limit,
+                                  Context context, Callback<VersionPage> done) {
+  std::string what = description() + ": list versions of '" + scope.prefix + "'";
+  run<VersionPage>(parts_, policy_, context, std::move(what), may_work_again, std::move(done),
+                   [base = base_, scope = std::move(scope), after = std::move(after), limit,
+                    context](Callback<VersionPage> next) {
+                     base->list_versions(scope, after, limit, context, std::move(next));
+                   });
+}
+
+void RetryingStore::keeps_versions(Context context, Callback<bool> done) {
+  std::string what = description() + ": get the versioning";
+  run<bool>(parts_, policy_, context, std::move(what), may_work_again, std::move(done),
+            [base = base_, context](Callback<bool> next) {
+              base->keeps_versions(context, std::move(next));
+            });
+}
+
 }  // namespace cairn

@@ -113,7 +113,7 @@ Meaning meaning_of_conflict(S3Conflict conflict) {
 
 std::optional<Meaning> meaning_of_code(const S3ErrorBody& error, S3Conflict conflict) {
   const std::string& code = error.code;
-  if (code == "NoSuchKey") {
+  if (is_any(code, {"NoSuchKey", "NoSuchVersion"})) {
     if (conflict != S3Conflict::kExists) return meaning_of_conflict(conflict);
     return Meaning{Errc::kNotFound, "there is no such object", true};
   }

@@ -10,11 +10,12 @@ namespace {
 
 class HeadRequest : public std::enable_shared_from_this<HeadRequest> {
  public:
-  HeadRequest(std::shared_ptr<S3Client> client, std::string key, std::string name, Context context,
-              Callback<ObjectHead> done)
+  HeadRequest(std::shared_ptr<S3Client> client, std::string key, std::string name,
+              std::string version, Context context, Callback<ObjectHead> done)
       : client_(std::move(client)),
         key_(std::move(key)),
         name_(std::move(name)),
+        version_(std::move(version)),
         context_(std::move(context)),
         done_(std::move(done)) {}
 
@@ -39,6 +40,7 @@ class HeadRequest : public std::enable_shared_from_this<HeadRequest> {
     call.method = std::move(method);
     call.use = S3Use::kRead;
     call.key = key_;
+    if (!version_.empty()) call.query.emplace_back("versionId", version_);
     call.context = context_;
     return call;
   }
@@ -53,6 +55,9 @@ class HeadRequest : public std::enable_shared_from_this<HeadRequest> {
       const int status = answer->response.status;
       // It is there after all (416: and empty).
       if (status == 200 || status == 206 || status == 416) return self->ask();
+      const std::string what = "head " + self->client_->object_name(self->key_);
+      if (is_delete_marker(answer->response))
+        return self->done_(fail(Errc::kNotFound, what + ": it is a delete marker"));
       self->done_(tl::unexpected<Error>(self->client_->error_of(sent, *answer)));
     });
   }
@@ -60,6 +65,7 @@ class HeadRequest : public std::enable_shared_from_this<HeadRequest> {
   const std::shared_ptr<S3Client> client_;
   const std::string key_;
   const std::string name_;
+  const std::string version_;
   const Context context_;
   const Callback<ObjectHead> done_;
   bool asked_why_ = false;  // only the one request under way touches it
@@ -68,9 +74,9 @@ class HeadRequest : public std::enable_shared_from_this<HeadRequest> {
 }  // namespace
 
 void head_object(std::shared_ptr<S3Client> client, std::string key, std::string name,
-                 Context context, Callback<ObjectHead> done) {
+                 std::string version, Context context, Callback<ObjectHead> done) {
   std::make_shared<HeadRequest>(std::move(client), std::move(key), std::move(name),
-                                std::move(context), std::move(done))
+                                std::move(version), std::move(context), std::move(done))
       ->ask();
 }
 

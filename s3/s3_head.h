@@ -13,8 +13,8 @@
 
 namespace cairn {
 
-// `key` as the bucket knows it; `name` is the key in the answer.
+// `key` as the bucket knows it; `name` is the key in the answer. `version` may be empty.
 void head_object(std::shared_ptr<S3Client> client, std::string key, std::string name,
-                 Context context, Callback<ObjectHead> done);
+                 std::string version, Context context, Callback<ObjectHead> done);
 
 }  // namespace cairn

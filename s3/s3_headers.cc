@@ -107,7 +107,20 @@ std::optional<uint64_t> to_size(const std::string* text) {
   return value;
 }
 
+// What has a control character in it, or is too long to be true, counts as absent.
+std::string text_in(const HttpResponse& response, std::string_view name) {
+  constexpr size_t kMost = 1024;
+  const std::string* text = response.header(name);
+  if (text == nullptr || text->size() > kMost || has_control_bytes(*text)) return {};
+  return *text;
+}
+
 }  // namespace
+
+bool is_delete_marker(const HttpResponse& response) {
+  const std::string* marker = response.header("x-amz-delete-marker");
+  return response.status >= 400 && marker != nullptr && *marker == "true";
+}
 
 std::string encode_metadata_value(std::string_view value) {
   if (is_plain(value) && !value.starts_with(' ') && !value.ends_with(' '))
@@ -171,6 +184,10 @@ Result<ObjectHead> read_head_answer(const HttpResponse& response, std::string ke
   if (seconds < 0 || seconds > std::numeric_limits<int64_t>::max() / kSecond)
     return bad("no usable Last-Modified");
   head.info.mtime_ns = seconds * kSecond;
+  head.storage_class = text_in(response, "x-amz-storage-class");
+  head.version_id = text_in(response, "x-amz-version-id");
+  if (const auto count = to_size(response.header("x-amz-tagging-count")))
+    head.tag_count = static_cast<uint32_t>(std::min<uint64_t>(*count, kTagsMax));
   const std::string* type = response.header("content-type");
   head.headers.content_type = type == nullptr || type->empty() ? kDefaultContentType : *type;
   if (!check_headers({head.headers.content_type, {}}))

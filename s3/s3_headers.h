@@ -28,6 +28,9 @@ void append_object_headers(const ObjectHeaders& headers, std::vector<HttpHeader>
 Result<ObjectHead> read_head_answer(const HttpResponse& response, std::string key,
                                     const std::string& what);
 
+// What a request for a version got: not an object, but the mark that it was removed.
+bool is_delete_marker(const HttpResponse& response);
+
 // One value: as it is when it is printable ASCII that nobody would change or decode.
 std::string encode_metadata_value(std::string_view value);
 std::string decode_metadata_value(std::string_view text);

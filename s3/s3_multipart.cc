@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "cache/base/log.h"
-#include "s3/s3_headers.h"
 #include "s3/s3_parts.h"
 #include "s3/s3_xml.h"
 
@@ -33,7 +32,7 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
     S3Call call = make_call("POST");
     call.use = S3Use::kCreate;
     call.query = {{"uploads", ""}};
-    append_object_headers(put_.how.headers, call.headers);
+    append_put_headers(put_.how, call);
     // AWS tells the checksum of a part that it copied; MinIO does not, and misses it at the end.
     if (client_->sends_crc32c() && (client_->is_aws() || !put_.body.has_object_ranges()))
       call.headers.push_back({"x-amz-checksum-algorithm", "CRC32C"});

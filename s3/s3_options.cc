@@ -79,6 +79,11 @@ Status check_s3_options(const S3Options& options) {
     return fail(Errc::kInvalid,
                 "--sse and --sse-c-key-file exclude each other: S3 encrypts with "
                 "its key or with yours");
+  constexpr std::array<std::string_view, 7> kAcls = {
+      "private",       "public-read",       "public-read-write",        "authenticated-read",
+      "aws-exec-read", "bucket-owner-read", "bucket-owner-full-control"};
+  if (!options.acl.empty() && std::find(kAcls.begin(), kAcls.end(), options.acl) == kAcls.end())
+    return fail(Errc::kInvalid, fmt::format("--acl is one of {}", fmt::join(kAcls, ", ")));
   if (options.storage_class.empty()) return {};
   if (!header_value(options.storage_class))
     return fail(Errc::kInvalid, "--storage-class is no name of a storage class");
@@ -99,7 +104,12 @@ void append_option_headers(const S3Options& options, S3Use use, std::vector<Http
   if (!options.sse.empty()) headers.push_back({"x-amz-server-side-encryption", options.sse});
   if (!options.sse_kms_key_id.empty())
     headers.push_back({"x-amz-server-side-encryption-aws-kms-key-id", options.sse_kms_key_id});
-  if (!options.storage_class.empty())
+  if (!options.acl.empty()) headers.push_back({"x-amz-acl", options.acl});
+  // A put may say another class.
+  const bool has_class = std::any_of(headers.begin(), headers.end(), [](const HttpHeader& header) {
+    return header.name == "x-amz-storage-class";
+  });
+  if (!options.storage_class.empty() && !has_class)
     headers.push_back({"x-amz-storage-class", options.storage_class});
 }
 

@@ -1,7 +1,7 @@
 // S3Options: what a bucket's owner may want said with every request, and how it is said.
 //
 // Requester pays, the expected owner, server-side encryption (SSE-S3, SSE-KMS, or SSE-C with a key
-// of our own), the storage class. Pure but for the key file.
+// of our own), the storage class, a canned ACL. Pure but for the key file.
 // Errors: kInvalid with one sentence that names the option; a key never shows in a message.
 // Source: Amazon S3 API reference (PutObject, CreateMultipartUpload, UploadPart, GetObject).
 #pragma once
@@ -22,6 +22,7 @@ struct S3Options {
   std::string sse_kms_key_id;
   Secret sse_c_key;  // 32 bytes; empty: none
   std::string storage_class;
+  std::string acl;  // canned, of what is put; empty: the bucket's way
 };
 
 // Combinations and values that no store can serve.

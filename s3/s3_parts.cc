@@ -61,14 +61,17 @@ std::vector<PlannedPart> plan_parts(const Body& body, uint64_t part_size) {
   return parts;
 }
 
-const ObjectRange* whole_object(const Body& body) {
+const ObjectRange* copied_object(const Body& body) {
   if (!body.has_object_ranges()) return nullptr;
   const auto sections = body.sections();
   const ObjectRange* object = sections.front().object;
   if (sections.size() != 1 || object == nullptr || object->range.offset != 0) return nullptr;
-  if (object->range.length != object->object_size || object->object_size > kS3PartBytesMax)
-    return nullptr;
-  return object;
+  return object->range.length == object->object_size ? object : nullptr;
+}
+
+const ObjectRange* whole_object(const Body& body) {
+  const ObjectRange* object = copied_object(body);
+  return object != nullptr && object->object_size <= kS3PartBytesMax ? object : nullptr;
 }
 
 }  // namespace cairn

@@ -2,9 +2,12 @@
 
 #include <utility>
 
+#include "cache/base/log.h"
+#include "s3/object_tags.h"
 #include "s3/s3_headers.h"
 #include "s3/s3_multipart.h"
 #include "s3/s3_parts.h"
+#include "s3/s3_tags.h"
 #include "s3/s3_xml.h"
 
 namespace cairn {
@@ -21,7 +24,7 @@ void put_bytes(const std::shared_ptr<S3Client>& client, S3Put put, Callback<std:
   call.use = S3Use::kCreate;
   call.key = std::move(put.key);
   call.context = std::move(put.context);
-  append_object_headers(put.how.headers, call.headers);
+  append_put_headers(put.how, call);
   set_condition(put.how, call);
   call.body = std::move(put.body);
   const S3Call sent = call;
@@ -42,8 +45,9 @@ void copy_object(const std::shared_ptr<S3Client>& client, const S3Put& put,
   call.use = S3Use::kCreate;
   call.key = put.key;
   call.context = put.context;
-  append_object_headers(put.how.headers, call.headers);
+  append_put_headers(put.how, call);
   call.headers.push_back({"x-amz-metadata-directive", "REPLACE"});
+  if (put.how.tags) call.headers.push_back({"x-amz-tagging-directive", "REPLACE"});
   set_condition(put.how, call);
   set_copy_source(*client, put.key_prefix, object, call);
   const S3Call sent = call;
@@ -57,7 +61,35 @@ void copy_object(const std::shared_ptr<S3Client>& client, const S3Put& put,
   });
 }
 
+void put_with_tags_of(const std::shared_ptr<S3Client>& client, S3Put put,
+                      Callback<std::string> done) {
+  const std::string key = put.key_prefix + copied_object(put.body)->key;
+  const Context context = put.context;
+  get_object_tags(client, key, {}, context,
+                  [client, put = std::move(put), done = std::move(done)](Result<ObjectTags> tags) {
+                    const Errc code = tags ? Errc::kUnsupported : tags.error().code();
+                    if (!tags && code == Errc::kNotFound)
+                      return done(fail(Errc::kPrecondition, tags.error().message()));
+                    if (!tags && code != Errc::kUnsupported && code != Errc::kPermission)
+                      return done(tl::unexpected<Error>(std::move(tags).error().with_no_effect()));
+                    if (code == Errc::kPermission)
+                      log_once_per(std::chrono::hours(1), "tags of copies",
+                                   "copies are made without tags: " + tags.error().message());
+                    S3Put tagged = put;
+                    tagged.how.tags = tags ? *std::move(tags) : ObjectTags();
+                    put_multipart(client, std::move(tagged), done);
+                  });
+}
+
 }  // namespace
+
+void append_put_headers(const PutHow& how, S3Call& call) {
+  append_object_headers(how.headers, call.headers);
+  if (how.tags && !how.tags->empty())
+    call.headers.push_back({"x-amz-tagging", format_tags(*how.tags)});
+  if (!how.storage_class.empty())
+    call.headers.push_back({"x-amz-storage-class", how.storage_class});
+}
 
 void set_condition(const PutHow& how, S3Call& call) {
   if (how.condition == PutCondition::kAlways) return;
@@ -86,6 +118,9 @@ void put_object(std::shared_ptr<S3Client> client, S3Put put, Callback<std::strin
   const ObjectRange* whole = whole_object(put.body);
   if (whole != nullptr && (put.how.condition == PutCondition::kAlways || client->is_aws()))
     return copy_object(client, put, *whole, std::move(done));
+  // An upload has the tags that are said at its beginning.
+  if (!put.how.tags && copied_object(put.body) != nullptr)
+    return put_with_tags_of(client, std::move(put), std::move(done));
   if (put.body.has_object_ranges() || put.body.size() > client->settings().multipart_threshold)
     return put_multipart(std::move(client), std::move(put), std::move(done));
   put_bytes(client, std::move(put), std::move(done));

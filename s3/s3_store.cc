@@ -7,9 +7,12 @@
 
 #include "s3/s3_get.h"
 #include "s3/s3_head.h"
+#include "s3/s3_headers.h"
 #include "s3/s3_list.h"
 #include "s3/s3_put.h"
+#include "s3/s3_tags.h"
 #include "s3/s3_uploads.h"
+#include "s3/s3_versions.h"
 #include "s3/s3_xml.h"
 
 namespace cairn {
@@ -90,6 +93,7 @@ void S3Store::get(std::string key, GetRange range, Context context, Callback<Get
   call.context = context;
   if (auto header = range_header(range)) call.headers.push_back({"range", *std::move(header)});
   if (!range.if_match.empty()) call.headers.push_back({"if-match", range.if_match});
+  if (!range.version.empty()) call.query.emplace_back("versionId", range.version);
   call.max_response_bytes = wanted + kAnswerSlack;
   call.expected_response_bytes = std::min<uint64_t>(wanted, 64 << 20);
   const S3Call sent = call;
@@ -102,6 +106,8 @@ void S3Store::get(std::string key, GetRange range, Context context, Callback<Get
       return done(read_get_answer(std::move(response), range, what));
     if (response.status == 412 && !range.if_match.empty())
       return done(fail(Errc::kPrecondition, what + ": the object is another version now"));
+    if (is_delete_marker(response))
+      return done(fail(Errc::kNotFound, what + ": it is a delete marker"));
     if (response.status != 416) return done(tl::unexpected<Error>(client->error_of(sent, *answer)));
     const auto size = size_from_unsatisfied(response);
     // The whole of an empty object is all there is; whoever does not say so is asked.
@@ -116,7 +122,51 @@ void S3Store::get(std::string key, GetRange range, Context context, Callback<Get
 void S3Store::head(std::string key, Context context, Callback<ObjectHead> done) {
   const auto refuse = [done](Error e) { done(tl::unexpected<Error>(std::move(e))); };
   if (refuse_key(key, check_any_key, refuse)) return;
-  head_object(client_, full_key(key), key, std::move(context), std::move(done));
+  head_object(client_, full_key(key), key, {}, std::move(context), std::move(done));
+}
+
+void S3Store::head_version(std::string key, std::string version, Context context,
+                           Callback<ObjectHead> done) {
+  const auto refuse = [done](Error e) { done(tl::unexpected<Error>(std::move(e))); };
+  if (refuse_key(key, check_any_key, refuse)) return;
+  head_object(client_, full_key(key), key, std::move(version), std::move(context), std::move(done));
+}
+
+void S3Store::get_tags(std::string key, std::string version, Context context,
+                       Callback<ObjectTags> done) {
+  const auto refuse = [done](Error e) { done(tl::unexpected<Error>(std::move(e))); };
+  if (refuse_key(key, check_any_key, refuse)) return;
+  get_object_tags(client_, full_key(key), std::move(version), std::move(context), std::move(done));
+}
+
+void S3Store::put_tags(std::string key, std::string version, ObjectTags tags, Context context,
+                       Callback<void> done) {
+  const auto refuse = [done](Error e) { done(tl::unexpected<Error>(std::move(e))); };
+  if (refuse_key(key, check_any_key, refuse)) return;
+  if (auto ok = check_tags(tags); !ok) {
+    client_->parts().executor.submit(
+        [refuse, error = std::move(ok).error().wrap(description())] { refuse(error); });
+    return;
+  }
+  put_object_tags(client_, full_key(key), std::move(version), tags, std::move(context),
+                  std::move(done));
+}
+
+void S3Store::list_versions(ListScope scope, std::string after, uint32_t limit, Context context,
+                            Callback<VersionPage> done) {
+  if (limit < 1 || limit > 1000) {
+    client_->parts().executor.submit([done, what = description()] {
+      done(fail(Errc::kInvalid, "list " + what + ": the limit is not from 1 to 1000"));
+    });
+    return;
+  }
+  list_object_versions(client_,
+                       {key_prefix_, std::move(scope), std::move(after), limit, std::move(context)},
+                       std::move(done));
+}
+
+void S3Store::keeps_versions(Context context, Callback<bool> done) {
+  bucket_keeps_versions(client_, std::move(context), std::move(done));
 }
 
 void S3Store::put(std::string key, Body body, PutHow how, Context context,
@@ -161,8 +211,7 @@ void S3Store::list(ListScope scope, std::string after, uint32_t limit, Context c
     });
     return;
   }
-  S3ListRequest request{key_prefix_, std::move(scope), std::move(after), limit,
-                        std::move(context)};
+  S3ListRequest request{key_prefix_, std::move(scope), std::move(after), limit, std::move(context)};
   list_objects(client_, std::move(request), std::move(done));
 }
 

@@ -28,6 +28,15 @@ class S3Store final : public ObjectStore {
   void remove(std::string key, Context context, Callback<void> done) override;
   void list(ListScope scope, std::string after, uint32_t limit, Context context,
             Callback<ListPage> done) override;
+  void head_version(std::string key, std::string version, Context context,
+                    Callback<ObjectHead> done) override;
+  void get_tags(std::string key, std::string version, Context context,
+                Callback<ObjectTags> done) override;
+  void put_tags(std::string key, std::string version, ObjectTags tags, Context context,
+                Callback<void> done) override;
+  void list_versions(ListScope scope, std::string after, uint32_t limit, Context context,
+                     Callback<VersionPage> done) override;
+  void keeps_versions(Context context, Callback<bool> done) override;
   std::string description() const override;
   // As S3Client::server.
   std::string server() const;

@@ -280,6 +280,96 @@ Result<S3UploadListing> parse_list_uploads(Bytes xml, size_t max_uploads) {
   return out;
 }
 
+namespace {
+
+Result<ObjectVersion> parse_version(const pugi::xml_node& node, bool encoded) {
+  ObjectVersion out;
+  out.deleted = std::string_view(node.name()) == "DeleteMarker";
+  TRY_ASSIGN(out.info.key, parse_key(text_under(node, "Key"), encoded));
+  out.version_id = bounded_text(text_under(node, "VersionId"));
+  if (out.version_id.find('\n') != std::string::npos) return not_s3("a version has no usable id");
+  if (out.version_id.empty()) out.version_id = "null";
+  out.latest = text_under(node, "IsLatest") == "true";
+  TRY_ASSIGN(out.info.mtime_ns, parse_iso8601(text_under(node, "LastModified")));
+  if (out.deleted) return out;
+  if (!parse_u64(text_under(node, "Size"), out.info.size))
+    return not_s3("a listed version has no usable size");
+  out.info.etag = bounded_text(text_under(node, "ETag"));
+  return out;
+}
+
+}  // namespace
+
+Result<S3VersionListing> parse_list_versions(Bytes xml, size_t max_entries) {
+  pugi::xml_document document;
+  TRY(load_xml(document, xml));
+  const pugi::xml_node root = document.first_child();
+  const std::string_view name = root.name();
+  if (name != "ListVersionsResult" && name != "ListBucketVersionsResult" &&
+      name != "ListObjectVersionsResult")
+    return not_s3("expected a ListVersionsResult");
+  const bool encoded = text_under(root, "EncodingType") == "url";
+  S3VersionListing out;
+  const std::string_view truncated = text_under(root, "IsTruncated");
+  if (truncated != "true" && truncated != "false") return not_s3("IsTruncated is missing");
+  out.truncated = truncated == "true";
+  for (const pugi::xml_node& node : root.children()) {
+    const std::string_view kind = node.name();
+    const bool is_prefix = kind == "CommonPrefixes";
+    if (!is_prefix && kind != "Version" && kind != "DeleteMarker") continue;
+    if (out.versions.size() + out.prefixes.size() == max_entries)
+      return not_s3("more versions than were asked for");
+    if (is_prefix) {
+      TRY_ASSIGN(std::string prefix, parse_key(text_under(node, "Prefix"), encoded));
+      out.prefixes.push_back(std::move(prefix));
+    } else {
+      TRY_ASSIGN(ObjectVersion version, parse_version(node, encoded));
+      out.versions.push_back(std::move(version));
+    }
+  }
+  out.next_version = bounded_text(text_under(root, "NextVersionIdMarker"));
+  if (const std::string_view key = text_under(root, "NextKeyMarker"); !key.empty()) {
+    TRY_ASSIGN(out.next_key, parse_key(key, encoded));
+  }
+  return out;
+}
+
+Result<bool> parse_versioning(Bytes xml) {
+  pugi::xml_document document;
+  TRY(load_xml(document, xml));
+  const pugi::xml_node root = document.child("VersioningConfiguration");
+  if (!root) return not_s3("expected a VersioningConfiguration");
+  const std::string_view status = text_under(root, "Status");
+  return status == "Enabled" || status == "Suspended";
+}
+
+Result<ObjectTags> parse_tagging(Bytes xml) {
+  constexpr size_t kMost = 100;
+  pugi::xml_document document;
+  TRY(load_xml(document, xml));
+  const pugi::xml_node root = document.child("Tagging");
+  if (!root) return not_s3("expected a Tagging");
+  ObjectTags tags;
+  for (const pugi::xml_node& node : root.child("TagSet").children("Tag")) {
+    if (tags.size() == kMost) return not_s3("it has too many tags");
+    tags.emplace_back(bounded_text(text_under(node, "Key")),
+                      bounded_text(text_under(node, "Value")));
+  }
+  return tags;
+}
+
+std::string format_tagging(const ObjectTags& tags) {
+  std::string out = "<Tagging xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><TagSet>";
+  for (const auto& [name, value] : tags) {
+    out += "<Tag><Key>";
+    append_escaped(out, name);
+    out += "</Key><Value>";
+    append_escaped(out, value);
+    out += "</Value></Tag>";
+  }
+  return out + "</TagSet></Tagging>";
+}
+
 Result<std::string> parse_initiate_multipart(Bytes xml) {
   pugi::xml_document document;
   TRY(load_xml(document, xml));

@@ -4,7 +4,8 @@
 // entity beyond XML's own five is expanded, nothing is allocated from a declared length.
 // Errors: kIo, "not an S3 answer: ...".
 // Source: Amazon S3 API reference (ListObjectsV2, CreateMultipartUpload, CompleteMultipartUpload,
-// ListMultipartUploads, CopyObject, UploadPartCopy,
+// ListMultipartUploads, CopyObject, UploadPartCopy, ListObjectVersions, GetBucketVersioning,
+// GetObjectTagging, PutObjectTagging,
 // REST error responses); AWS STS API reference (AssumeRole, common errors).
 #pragma once
 
@@ -15,6 +16,7 @@
 
 #include "cache/base/bytes.h"
 #include "cache/base/result.h"
+#include "cache/object_store.h"
 #include "s3/credentials.h"
 
 namespace cairn {
@@ -70,6 +72,14 @@ struct S3UploadListing {
   std::string next_upload_id;
 };
 
+struct S3VersionListing {
+  std::vector<ObjectVersion> versions;  // as the store lists them
+  std::vector<std::string> prefixes;
+  bool truncated = false;
+  std::string next_key;  // with next_version where the next page begins; may be empty
+  std::string next_version;
+};
+
 // At most `max_objects` entries are accepted.
 Result<S3Listing> parse_list_objects(Bytes xml, size_t max_objects);
 // An error document; kIo when it is something else (an HTML page, nothing at all).
@@ -78,6 +88,13 @@ Result<S3ErrorBody> parse_s3_error(Bytes xml);
 Result<S3Copied> parse_copy_result(Bytes xml);
 // At most `max_uploads` entries are accepted.
 Result<S3UploadListing> parse_list_uploads(Bytes xml, size_t max_uploads);
+// At most `max_entries` entries are accepted.
+Result<S3VersionListing> parse_list_versions(Bytes xml, size_t max_entries);
+// Is it on, or was it?
+Result<bool> parse_versioning(Bytes xml);
+// Not more than S3 allows by far; what they say is not checked.
+Result<ObjectTags> parse_tagging(Bytes xml);
+std::string format_tagging(const ObjectTags& tags);
 // The upload's id.
 Result<std::string> parse_initiate_multipart(Bytes xml);
 // The new object's etag. An Error (S3 sends those with status 200 too) is refused here: try

@@ -47,6 +47,8 @@ if [ ! -x "$suite" ]; then
 fi
 
 for kind in minio versitygw; do
+  unset CAIRN_STORE_VERSIONS
+  [ "$kind" = minio ] || export CAIRN_STORE_VERSIONS=one-page
   if ! s3_binary "$kind" >/dev/null; then
     skipped=$((skipped + 1))
     echo "SKIP s3-$kind: no $kind in \$CAIRN_TOOLS_DIR/bin or PATH"
@@ -62,6 +64,15 @@ for kind in minio versitygw; do
   run_one "$kind" env CAIRN_STORE_URL="$url" "$suite"
   [ "$kind" != minio ] ||
     run_one "$kind-crc32c" env CAIRN_STORE_URL="$url" CAIRN_STORE_PAYLOAD=crc32c "$suite"
+
+  make_bucket kept
+  if keep_versions kept; then
+    run_one "$kind-versions" env CAIRN_STORE_URL=s3://kept/some/prefix CAIRN_STORE_VERSIONED=1 \
+      "$suite"
+  else
+    failed=$((failed + 1))
+    echo "FAIL $kind-versions: versioning cannot be switched on"
+  fi
 
   expect_refusal "$kind-missing-bucket" "bucket 'nobody' does not exist" \
     CAIRN_STORE_URL=s3://nobody

@@ -38,6 +38,7 @@ start_s3_server() {  # KIND
   for try in 1 2 3; do  # the port may be taken between looking and binding
     port=$(s3_free_port)
     S3_DATA=$(mktemp -d "$S3_DIR/$kind-XXXXXX")
+    mkdir -p "$S3_DATA.versions"
     S3_LOG=$S3_DATA.log
     case $kind in
       minio)
@@ -46,7 +47,7 @@ start_s3_server() {  # KIND
           ${S3_CERTS:+--certs-dir "$S3_CERTS"} --address "127.0.0.1:$port" >"$S3_LOG" 2>&1 </dev/null & ;;
       versitygw)
         "$binary" --access "$AWS_ACCESS_KEY_ID" --secret "$AWS_SECRET_ACCESS_KEY" \
-          --port "127.0.0.1:$port" posix "$S3_DATA" >"$S3_LOG" 2>&1 </dev/null & ;;
+          --port "127.0.0.1:$port" posix --versioning-dir "$S3_DATA.versions" "$S3_DATA" >"$S3_LOG" 2>&1 </dev/null & ;;
       *) echo "start_s3_server: minio or versitygw, not '$kind'" >&2; return 2 ;;
     esac
     S3_PID=$!
@@ -64,6 +65,13 @@ start_s3_server() {  # KIND
 # A bucket is a folder in both servers' data: no client is needed to make one.
 make_bucket() {  # NAME
   mkdir -p "$S3_DATA/$1"
+}
+
+# From now on the bucket keeps what is overwritten and removed.
+keep_versions() {  # NAME
+  python3 "$(dirname "${BASH_SOURCE[0]}")/put_setting.py" "$1" versioning <<'XML'
+<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>
+XML
 }
 
 stop_s3_servers() {

@@ -90,30 +90,29 @@ void Wire::put(std::string key, Body body, PutHow how, Context context,
     });
     return;
   }
-  travel<std::string>("put " + key, std::move(context), std::move(done),
-                      [&bucket = bucket_, key, how = std::move(how),
-                       sent = *std::move(sent)](Callback<std::string> answer) mutable {
-                        const bool lies =
-                            bucket.lie_ != BucketLie::kNone && bucket.lie_ != BucketLie::kKeeps &&
-                            key.starts_with("p/") && bucket.scheduler_.rng().below(8) == 0;
-                        if (lies) answer(std::string("a lie"));
-                        if (lies && bucket.lie_ == BucketLie::kForgets) return;
-                        if (lies) {
-                          bucket.scheduler_.after(std::chrono::seconds(1), [&bucket, key, sent] {
-                            bucket.objects_.put(key, sent, PutCondition::kAlways, Context(),
-                                                [](const Result<std::string>&) {});
-                          });
-                          return;
-                        }
-                        bucket.objects_.put(key, sent, how, Context(),
-                                            [&bucket, key, sent,
-                                             answer = std::move(answer)](Result<std::string> put) {
-                                              if (put && key.starts_with("c/") && bucket.listener_)
-                                                bucket.listener_(sent.to_buffer().value(),
-                                                                 bucket.copy());
-                                              answer(std::move(put));
-                                            });
-                      });
+  travel<std::string>(
+      "put " + key, std::move(context), std::move(done),
+      [&bucket = bucket_, key, how = std::move(how),
+       sent = *std::move(sent)](Callback<std::string> answer) mutable {
+        const bool lies = bucket.lie_ != BucketLie::kNone && bucket.lie_ != BucketLie::kKeeps &&
+                          key.starts_with("p/") && bucket.scheduler_.rng().below(8) == 0;
+        if (lies) answer(std::string("a lie"));
+        if (lies && bucket.lie_ == BucketLie::kForgets) return;
+        if (lies) {
+          bucket.scheduler_.after(std::chrono::seconds(1), [&bucket, key, sent] {
+            bucket.objects_.put(key, sent, PutCondition::kAlways, Context(),
+                                [](const Result<std::string>&) {});
+          });
+          return;
+        }
+        bucket.objects_.put(
+            key, sent, how, Context(),
+            [&bucket, key, sent, answer = std::move(answer)](Result<std::string> put) {
+              if (put && key.starts_with("c/") && bucket.listener_)
+                bucket.listener_(sent.to_buffer().value(), bucket.copy());
+              answer(std::move(put));
+            });
+      });
 }
 
 void Wire::remove(std::string key, Context context, Callback<void> done) {
@@ -130,6 +129,46 @@ void Wire::list(ListScope scope, std::string after, uint32_t limit, Context cont
                    [&bucket = bucket_, scope, after, limit](Callback<ListPage> answer) {
                      bucket.objects_.list(scope, after, limit, Context(), std::move(answer));
                    });
+}
+
+void Wire::head_version(std::string key, std::string version, Context context,
+                        Callback<ObjectHead> done) {
+  travel<ObjectHead>("head " + key, std::move(context), std::move(done),
+                     [&bucket = bucket_, key, version](Callback<ObjectHead> answer) {
+                       bucket.objects_.head_version(key, version, Context(), std::move(answer));
+                     });
+}
+
+void Wire::get_tags(std::string key, std::string version, Context context,
+                    Callback<ObjectTags> done) {
+  travel<ObjectTags>("tags of " + key, std::move(context), std::move(done),
+                     [&bucket = bucket_, key, version](Callback<ObjectTags> answer) {
+                       bucket.objects_.get_tags(key, version, Context(), std::move(answer));
+                     });
+}
+
+void Wire::put_tags(std::string key, std::string version, ObjectTags tags, Context context,
+                    Callback<void> done) {
+  travel<void>("tags of " + key, std::move(context), std::move(done),
+               [&bucket = bucket_, key, version, tags](Callback<void> answer) {
+                 bucket.objects_.put_tags(key, version, tags, Context(), std::move(answer));
+               });
+}
+
+void Wire::list_versions(ListScope scope, std::string after, uint32_t limit, Context context,
+                         Callback<VersionPage> done) {
+  travel<VersionPage>("list " + scope.prefix, std::move(context), std::move(done),
+                      [&bucket = bucket_, scope, after, limit](Callback<VersionPage> answer) {
+                        bucket.objects_.list_versions(scope, after, limit, Context(),
+                                                      std::move(answer));
+                      });
+}
+
+void Wire::keeps_versions(Context context, Callback<bool> done) {
+  travel<bool>("versioning", std::move(context), std::move(done),
+               [&bucket = bucket_](Callback<bool> answer) {
+                 bucket.objects_.keeps_versions(Context(), std::move(answer));
+               });
 }
 
 }  // namespace cairn::sim

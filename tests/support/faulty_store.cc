@@ -191,9 +191,50 @@ void FaultyStore::list(ListScope scope, std::string after, uint32_t limit, Conte
                        Callback<ListPage> done) {
   run<ListPage>({StoreOp::kList, scope.prefix, std::move(context), std::move(done),
                  [base = base_, scope, after = std::move(after), limit](Context request,
-                                                                         Callback<ListPage> next) {
+                                                                        Callback<ListPage> next) {
                    base->list(scope, after, limit, std::move(request), std::move(next));
                  }});
+}
+
+void FaultyStore::head_version(std::string key, std::string version, Context context,
+                               Callback<ObjectHead> done) {
+  run<ObjectHead>({StoreOp::kHead, key, std::move(context), std::move(done),
+                   [base = base_, key, version](Context request, Callback<ObjectHead> next) {
+                     base->head_version(key, version, std::move(request), std::move(next));
+                   }});
+}
+
+void FaultyStore::get_tags(std::string key, std::string version, Context context,
+                           Callback<ObjectTags> done) {
+  run<ObjectTags>({StoreOp::kTags, key, std::move(context), std::move(done),
+                   [base = base_, key, version](Context request, Callback<ObjectTags> next) {
+                     base->get_tags(key, version, std::move(request), std::move(next));
+                   }});
+}
+
+void FaultyStore::put_tags(std::string key, std::string version, ObjectTags tags, Context context,
+                           Callback<void> done) {
+  run<void>(
+      {StoreOp::kTags, key, std::move(context), std::move(done),
+       [base = base_, key, version, tags = std::move(tags)](Context request, Callback<void> next) {
+         base->put_tags(key, version, tags, std::move(request), std::move(next));
+       }});
+}
+
+void FaultyStore::list_versions(ListScope scope, std::string after, uint32_t limit, Context context,
+                                Callback<VersionPage> done) {
+  run<VersionPage>({StoreOp::kList, scope.prefix, std::move(context), std::move(done),
+                    [base = base_, scope, after = std::move(after), limit](
+                        Context request, Callback<VersionPage> next) {
+                      base->list_versions(scope, after, limit, std::move(request), std::move(next));
+                    }});
+}
+
+void FaultyStore::keeps_versions(Context context, Callback<bool> done) {
+  run<bool>({StoreOp::kGet, "", std::move(context), std::move(done),
+             [base = base_](Context request, Callback<bool> next) {
+               base->keeps_versions(std::move(request), std::move(next));
+             }});
 }
 
 }  // namespace cairn::test

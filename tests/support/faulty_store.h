@@ -21,7 +21,15 @@
 
 namespace cairn::test {
 
-enum class StoreOp : uint8_t { kGet = 1, kPut = 2, kList = 4, kRemove = 8, kHead = 16, kAny = 31 };
+enum class StoreOp : uint8_t {
+  kGet = 1,
+  kPut = 2,
+  kList = 4,
+  kRemove = 8,
+  kHead = 16,
+  kTags = 32,
+  kAny = 63
+};
 
 enum class FaultKind : uint8_t {
   kDelay,         // passes after `delay`
@@ -71,6 +79,15 @@ class FaultyStore final : public ObjectStore {
   void remove(std::string key, Context context, Callback<void> done) override;
   void list(ListScope scope, std::string after, uint32_t limit, Context context,
             Callback<ListPage> done) override;
+  void head_version(std::string key, std::string version, Context context,
+                    Callback<ObjectHead> done) override;
+  void get_tags(std::string key, std::string version, Context context,
+                Callback<ObjectTags> done) override;
+  void put_tags(std::string key, std::string version, ObjectTags tags, Context context,
+                Callback<void> done) override;
+  void list_versions(ListScope scope, std::string after, uint32_t limit, Context context,
+                     Callback<VersionPage> done) override;
+  void keeps_versions(Context context, Callback<bool> done) override;
   std::string description() const override { return "faulty " + base_->description(); }
 
  private:

@@ -547,6 +547,7 @@ void object_store_suite(const StoreUnderTest& subject) {
   gives_up_when_told(subject);
   carries_large_objects(subject);
   put_suite(subject);
+  object_version_suite(subject);
 }
 
 }  // namespace cairn

@@ -18,12 +18,17 @@ struct StoreUnderTest {
   // S3 keys are UTF-8; other stores take every byte but NUL.
   bool takes_any_bytes = true;
   // A directory on a filesystem without extended attributes does not.
-  bool keeps_headers = true;
+  bool keeps_headers = true;  // and tags
+  bool keeps_versions = false;
+  // versitygw does not go on behind the first page of versions, nor knows "null" in a HEAD.
+  bool pages_versions = true;
   uint64_t large_bytes = (uint64_t{64} << 20) + 12'345;
   // How long "soon" may take after a cancellation or a deadline.
   Duration soon = std::chrono::seconds(5);
 };
 
 void object_store_suite(const StoreUnderTest& subject);
+// Only what it says of tags and versions.
+void object_version_suite(const StoreUnderTest& subject);
 
 }  // namespace cairn

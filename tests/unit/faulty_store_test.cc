@@ -58,6 +58,27 @@ class CheckThenAct final : public ObjectStore {
             Callback<ListPage> done) override {
     base_->list(std::move(scope), std::move(after), limit, std::move(context), std::move(done));
   }
+  void head_version(std::string key, std::string version, Context context,
+                    Callback<ObjectHead> done) override {
+    base_->head_version(std::move(key), std::move(version), std::move(context), std::move(done));
+  }
+  void get_tags(std::string key, std::string version, Context context,
+                Callback<ObjectTags> done) override {
+    base_->get_tags(std::move(key), std::move(version), std::move(context), std::move(done));
+  }
+  void put_tags(std::string key, std::string version, ObjectTags tags, Context context,
+                Callback<void> done) override {
+    base_->put_tags(std::move(key), std::move(version), std::move(tags), std::move(context),
+                    std::move(done));
+  }
+  void list_versions(ListScope scope, std::string after, uint32_t limit, Context context,
+                     Callback<VersionPage> done) override {
+    base_->list_versions(std::move(scope), std::move(after), limit, std::move(context),
+                         std::move(done));
+  }
+  void keeps_versions(Context context, Callback<bool> done) override {
+    base_->keeps_versions(std::move(context), std::move(done));
+  }
   std::string description() const override { return "careless"; }
 
  private:

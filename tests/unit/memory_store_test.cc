@@ -14,6 +14,14 @@ TEST_CASE("a memory store passes the conformance suite") {
   CHECK(store->stored_bytes() == 0);
 }
 
+TEST_CASE("a memory store that keeps versions passes the conformance suite") {
+  ThreadExecutor executor("store", 4);
+  const auto store = std::make_shared<MemoryStore>(executor, system_clock());
+  store->keep_versions();
+  object_store_suite(
+      {.store = store, .prefix = "", .takes_any_bytes = true, .keeps_versions = true});
+}
+
 TEST_CASE("a memory store completes what was under way when it is destroyed") {
   ManualExecutor executor(system_clock());
   auto store = std::make_unique<MemoryStore>(executor, system_clock());
