@@ -59,6 +59,11 @@ Option& Option::required() {
   return *this;
 }
 
+Option& Option::repeatable() {
+  repeatable_ = true;
+  return *this;
+}
+
 Option& Option::only_typed() {
   given_ = Given::kOnlyTyped;
   keys_.clear();
@@ -113,6 +118,13 @@ Command& Command::group(std::string heading) {
 Option& Command::add(Option option) {
   option.group_ = heading_;
   return options_.emplace_back(std::move(option));
+}
+
+Option& Command::values(std::string_view names, std::string value_name, Option::Set set,
+                        std::string help) {
+  return add(Option(names, ValueKind::kText, std::move(value_name), std::move(help),
+                    std::move(set)))
+      .repeatable();
 }
 
 Option& Command::flag(std::string_view names, bool& target, std::string help) {

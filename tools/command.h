@@ -50,6 +50,8 @@ class Option {
   Option& fallback(std::string words);
   Option& letter(char c);
   Option& required();
+  // May be given more than once; a configuration file may give a list.
+  Option& repeatable();
   Option& only_typed();
   // What the store reads by itself when nothing was typed: a configuration file ranks below it.
   Option& outranked_by(std::vector<std::string> environment);
@@ -71,6 +73,7 @@ class Option {
   const std::string& group() const { return group_; }
   char letter() const { return letter_; }
   bool is_required() const { return required_; }
+  bool is_repeatable() const { return repeatable_; }
   Given given() const { return given_; }
   Status set(const std::string& value) const { return set_(value); }
 
@@ -81,6 +84,7 @@ class Option {
   Given given_ = Given::kAnywhere;
   char letter_ = 0;
   bool required_ = false;
+  bool repeatable_ = false;
   std::string value_name_, help_, fallback_, group_;
   Set set_;
 };
@@ -125,6 +129,8 @@ class Command {
                ValueKind kind = ValueKind::kText) {
     return add(Option(names, kind, std::move(value_name), std::move(help), into(target)));
   }
+  // Every value goes to `set`, in the order in which they are given.
+  Option& values(std::string_view names, std::string value_name, Option::Set set, std::string help);
   Option& flag(std::string_view names, bool& target, std::string help);
   template <class T>
   Option& size(std::string_view names, T& target, std::string help) {
