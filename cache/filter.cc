@@ -51,7 +51,7 @@ std::optional<uint64_t> number_of(std::string_view text) {
   return number << shift;
 }
 
-char small(char c) {
+char lower_case(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
@@ -164,7 +164,7 @@ class Parser {
 
   Status name_of(std::string_view kind, size_t at, FilterPredicate& out) const {
     if (kind == "tag") return {};
-    std::transform(out.name.begin(), out.name.end(), out.name.begin(), small);
+    std::transform(out.name.begin(), out.name.end(), out.name.begin(), lower_case);
     if (kind == "md") {
       out.of = Of::kMetadata;
     } else if (out.name == "content-type") {

@@ -6,7 +6,7 @@ namespace cairn {
 
 namespace {
 
-char small(char c) {
+char folded(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
@@ -46,7 +46,7 @@ Result<Glob> Glob::parse(std::string_view pattern, Kind kind) {
     if (c == '?') {
       add(of_key ? Token::Kind::kOneInPart : Token::Kind::kOne);
     } else {
-      add(Token::Kind::kByte, glob.folds_case_ ? small(byte) : byte);
+      add(Token::Kind::kByte, glob.folds_case_ ? folded(byte) : byte);
     }
     begins_part = of_key && c == '/';
   }
@@ -79,7 +79,7 @@ Glob::States Glob::start() const {
 }
 
 Glob::States Glob::step(const States& states, char byte) const {
-  if (folds_case_) byte = small(byte);
+  if (folds_case_) byte = folded(byte);
   const bool parts = byte == '/';
   States next;
   for (size_t i = 0; i < tokens_.size(); ++i) {
