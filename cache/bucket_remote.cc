@@ -23,6 +23,7 @@ namespace {
 constexpr uint64_t kRunBytesMax = 8ULL << 20;
 constexpr uint32_t kGetsMax = 32;
 constexpr size_t kBlocksMax = 256;
+constexpr size_t kAskedAtOnce = 64;
 constexpr unsigned kFailedProbesMax = 3;
 constexpr Duration kOvertakenPause = std::chrono::milliseconds(100);
 constexpr Duration kTtlLeast = std::chrono::seconds(1);  // an operation must get through
@@ -101,7 +102,11 @@ BucketRemote::BucketRemote(const Parts& parts, std::shared_ptr<BucketTree> tree,
           BucketHeads::Options{options.io_timeout, options.view.full_attrs,
                                options.name_memory_bytes},
           tree_, lister_)),
-      gets_(std::make_shared<GetLimiter>(parts.store, kGetsMax, options.read_memory_bytes)) {}
+      gets_(std::make_shared<GetLimiter>(parts.store, kGetsMax, options.read_memory_bytes)),
+      filters_(
+          *tree_, options.view.filters, [this](uint64_t ino) { return heads_->given_up(ino); },
+          std::make_shared<BucketTags>(parts.store, parts.clock,
+                                       std::max(options.view.metadata_ttl, kTtlLeast), tree_)) {}
 
 void BucketRemote::stop() {
   heads_->stop();
@@ -148,12 +153,15 @@ Result<std::optional<Cid>> BucketRemote::find(std::string_view key, Missing& mis
     return tl::unexpected<Error>(entry.error());
   }
   if (!*entry) return past_directory(parsed.ino, parsed.name);
+  TRY_ASSIGN(const bool shown, filters_.shows(**entry, missing));
+  if (!shown) return std::optional<Cid>();
   return std::optional<Cid>(dirent_value(**entry));
 }
 
 // Where nothing else is called so. What is past has no past.
 Result<std::optional<Cid>> BucketRemote::past_directory(uint64_t dir, std::string_view name) {
-  if (!options_.view.past || name != kPastName || is_past_ino(dir)) return std::optional<Cid>();
+  if (!options_.view.past || name != kPastName || is_past_ino(dir) || filters_.hides_names())
+    return std::optional<Cid>();
   TRY_ASSIGN(const auto node, tree_->node(dir));
   if (!node && dir != BucketTree::kRoot) return std::optional<Cid>();
   TRY_ASSIGN(const BucketEntry entry, tree_->past_entry(dir));
@@ -294,17 +302,30 @@ Result<std::vector<TreeEntry>> BucketRemote::scan_names(uint64_t dir, std::strin
     missing.add_name(dir, "");
     return fail(Errc::kNotLocal, "a directory has to be listed");
   }
-  TRY_ASSIGN(const auto names, tree_->entries(dir, from, limit));
+  // Who asks takes fewer than the limit for the end: what is not shown does not count.
   std::vector<TreeEntry> out;
-  out.reserve(names.size());
-  for (const auto& [name, entry] : names) {
-    // Is it a symbolic link?
-    if (options_.view.full_attrs && !entry.is_dir) {
-      TRY_ASSIGN(const auto node, tree_->node(entry.ino));
-      if (node && is_to_be_asked(entry.ino, *node)) return must_be_asked(entry.ino, missing);
+  std::string next(from);
+  for (bool more = true; more && out.size() < limit;) {
+    const size_t wanted = limit - out.size();
+    TRY_ASSIGN(const auto names, tree_->entries(dir, next, wanted));
+    for (const auto& [name, entry] : names) {
+      // Is it a symbolic link?
+      if (options_.view.full_attrs && !entry.is_dir) {
+        TRY_ASSIGN(const auto node, tree_->node(entry.ino));
+        if (node && is_to_be_asked(entry.ino, *node)) return must_be_asked(entry.ino, missing);
+      }
+      const auto shown = filters_.shows(entry, missing);
+      // Some of what has to be asked for at once.
+      const bool asks = !shown && shown.error().code() == Errc::kNotLocal;
+      if (asks && missing.tags().size() + missing.objects().size() < kAskedAtOnce) continue;
+      TRY(shown);
+      if (*shown) out.push_back({dirent_key(dir, name), dirent_value(entry)});
     }
-    out.push_back({dirent_key(dir, name), dirent_value(entry)});
+    more = names.size() == wanted;
+    if (more) next = names.back().name + '\0';
   }
+  if (!missing.tags().empty() || !missing.objects().empty())
+    return fail(Errc::kNotLocal, "what is shown depends on what objects say of themselves");
   return out;
 }
 
@@ -360,9 +381,10 @@ Result<std::optional<uint64_t>> BucketRemote::next_data(const Cid&, uint64_t siz
 }
 
 void BucketRemote::fetch(const Missing& missing, Context context, Callback<void> done) {
-  if (missing.objects().empty())
+  if (missing.objects().empty() && missing.tags().empty())
     return lister_->fetch(missing.names(), std::move(context), std::move(done));
-  const Callback<void> both = all_of(2, std::move(done));
+  const Callback<void> both = all_of(missing.tags().empty() ? 2 : 3, std::move(done));
+  if (!missing.tags().empty()) filters_.tags().fetch(missing.tags(), context, both);
   heads_->fetch(missing.objects(), context, both);
   lister_->fetch(missing.names(), std::move(context), both);
 }
@@ -516,7 +538,7 @@ Status BucketRemote::begin_writing(LocalState local) {
   if (noted > local.appended || (noted > 0 && local.tables_are_new)) {
     log_warn("the journal of this cache was replaced: the names of the bucket are listed anew");
     TRY(tree_->forget_all(false));
-  } else if (local.published == local.appended) {
+  } else if (local.published == local.appended && !local.keeps_back) {
     TRY(tree_->thin_out());
   }
   tree_->set_held(std::move(local.held));

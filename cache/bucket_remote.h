@@ -18,6 +18,7 @@
 #include <optional>
 #include <string>
 
+#include "cache/bucket_filters.h"
 #include "cache/bucket_heads.h"
 #include "cache/bucket_lister.h"
 #include "cache/format/records.h"
@@ -35,6 +36,7 @@ struct ObjectView {
   bool full_attrs = false;   // mode, owner and time as the objects say
   bool all_buckets = false;  // the directories of the root are buckets
   bool past = false;         // the store shows what is past (s3/history_store.h)
+  FilterScope filters;
 };
 
 class BucketRemote final : public Remote {
@@ -64,6 +66,7 @@ class BucketRemote final : public Remote {
   struct LocalState {
     Lsn published = 0;                       // everything up to it is
     Lsn appended = 0;                        // the last record of the journal
+    bool keeps_back = false;                 // files that are not to go to the bucket
     bool tables_are_new = false;             // they know nothing of what is gone from the journal
     std::function<bool(uint64_t ino)> held;  // does something of the inode wait?
   };
@@ -80,6 +83,13 @@ class BucketRemote final : public Remote {
   PublishedState published() const override;
   Status settle() override { return tree_->settle_names(); }
   Status check_name(std::string_view name) const override;
+  bool hides_names() const override { return filters_.hides_names(); }
+  Status check_place(const NewPlace& place) const override;
+  Result<bool> hides_some(uint64_t dir, Missing& missing) override;
+  Result<ContentPolicy> policy_of(uint64_t ino, Missing& missing) override;
+  bool keeps_back_any() const override { return filters_.keeps_back_any(); }
+  Result<std::vector<Keep>> keep_back(const std::vector<KeepCandidate>& candidates,
+                                      const PublishBatch& batch, Context context) override;
   Result<std::optional<Cid>> find(std::string_view key, Missing& missing) override;
   Result<std::vector<TreeEntry>> scan(std::string_view from, std::string_view to, size_t limit,
                                       Missing& missing) override;
@@ -104,6 +114,10 @@ class BucketRemote final : public Remote {
   Result<std::optional<Cid>> inode_value(uint64_t ino, Missing& missing);
   Result<bool> probe(const PublishBatch& batch, const Context& context);
   std::string bucket_of(const PublishBatch& batch) const;
+  Result<std::optional<std::string>> key_in(const PublishBatch& batch, uint64_t dir,
+                                            const std::string& name) const;
+  Result<Keep> keeps(const KeepCandidate& candidate, const PublishBatch& batch,
+                     const Context& context) const;
   bool is_to_be_asked(uint64_t ino, const BucketNode& node) const;
   Result<decltype(InodeRecord::body)> target_of(const std::string& target);
   void keep_block(const Digest& digest, std::string_view bytes);
@@ -123,6 +137,7 @@ class BucketRemote final : public Remote {
   const std::shared_ptr<BucketLister> lister_;
   const std::shared_ptr<BucketHeads> heads_;
   const std::shared_ptr<GetLimiter> gets_;
+  const BucketFilters filters_;
 
   // Values of xattrs that were too large for their rows, for who asks for them next.
   mutable RankedMutex<Rank::kRemote> mutex_;

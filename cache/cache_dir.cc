@@ -340,7 +340,8 @@ class Opening {
   Status refuse_unpublished() const {
     if (!has_journal(e_.env, dir_.path())) return {};
     TRY_ASSIGN(const JournalSurvey survey, survey_journal(e_.env, journal_options()));
-    if (survey.last() <= marks_.published) return {};
+    TRY_ASSIGN(const bool keeps, Engine::keeps_back_any(*tables_));
+    if (survey.last() <= marks_.published && !keeps) return {};
     return fail(Errc::kInvalid, "the cache " + dir_.path() +
                                     " holds changes that are not in the bucket yet: mount without "
                                     "--read-only to send them, or give this mount its own "
@@ -360,6 +361,7 @@ class Opening {
     local.published = done;
     local.appended = journal->appended();
     local.tables_are_new = marks_.checkpointed == 0 && journal->trimmed() > 0;
+    TRY_ASSIGN(local.keeps_back, Engine::keeps_back_any(engine.live().tables()));
     local.held = [engine = &engine](uint64_t ino) { return engine->has_unpublished(ino); };
     TRY(bucket_->begin_writing(std::move(local)));
     TRY(engine.drop_leftovers(done));

@@ -163,13 +163,13 @@ Result<std::optional<Buffer>> ChunkCache::whole(uint64_t inode, uint64_t chunk, 
 }
 
 void ChunkCache::put(uint64_t inode, uint64_t chunk, const Leaf& leaf, const Buffer& bytes,
-                     bool to_disk) {
+                     std::optional<SegmentClass> to_disk) {
   if (leaf.zero) return;
   remember(leaf.digest, bytes);
   if (!to_disk) return;
   const auto here = row_for(inode, chunk, leaf);
   if (here && *here) return;
-  const auto ref = segments_.append(SegmentClass::kClean, bytes);
+  const auto ref = segments_.append(*to_disk, bytes);
   if (!ref) {
     log_once_per(std::chrono::minutes(1), "cache fill",
                  "a fetched chunk could not be kept in the cache: " + ref.error().message());

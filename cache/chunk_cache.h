@@ -33,9 +33,10 @@ class ChunkCache {
   Result<bool> has(uint64_t inode, uint64_t chunk, const Leaf& leaf);
   Result<std::optional<Buffer>> whole(uint64_t inode, uint64_t chunk, const Leaf& leaf);
 
-  // Keeps a leaf whose bytes were verified: in memory, and in a segment when `to_disk`. A full
+  // Keeps a leaf whose bytes were verified: in memory, and in a segment of class `to_disk`. A full
   // disk only costs the copy.
-  void put(uint64_t inode, uint64_t chunk, const Leaf& leaf, const Buffer& bytes, bool to_disk);
+  void put(uint64_t inode, uint64_t chunk, const Leaf& leaf, const Buffer& bytes,
+           std::optional<SegmentClass> to_disk);
   // The leaf's bytes lie at `ref` in a segment already (they were written here and published).
   void adopt(uint64_t inode, uint64_t chunk, const Leaf& leaf, DataRef ref);
   bool is_hot(uint64_t inode, uint64_t chunk) const;

@@ -51,12 +51,15 @@ const char* name_of(FileStatus::State state) {
       return "uploading";
     case FileStatus::State::kStored:
       return "stored";
+    case FileStatus::State::kHeld:
+      return "held";
   }
   return "stored";
 }
 
 void Engine::start() {
   load_pins();
+  if (const Status loaded = load_kept(); !loaded) log_error("{}", loaded.error().message());
   make_room(0);  // the cache may have been larger in an earlier life
   if (journal_) set_published(published_);
   next_poll_ = clock_.now() + settings_.poll_interval;  // the head was just looked for
@@ -69,8 +72,9 @@ Status Engine::admit(uint64_t bytes, Need& need) {
   TRY(refuse_when_stopped());
   TRY(remote_->settle());
   const PendingStatus waiting = pending();
+  const uint64_t unstored = waiting.bytes + kept_back().bytes;
   // What is larger than the limit itself may go alone.
-  const bool over = (waiting.bytes > 0 && waiting.bytes + bytes > settings_.pending_bytes_max) ||
+  const bool over = (unstored > 0 && unstored + bytes > settings_.pending_bytes_max) ||
                     waiting.files >= settings_.pending_files_max;
   if (!over && !memory_is_full() && !tables_are_full() && make_room(bytes)) return {};
   return no_room(bytes, need);
@@ -248,7 +252,9 @@ PendingStatus Engine::pending() const {
   PendingStatus status;
   const Lsn appended = this->appended();
   if (appended <= published_) return status;
-  status.files = live_.dirty_files();
+  const uint64_t kept = kept_back().files;
+  const uint64_t dirty = live_.dirty_files();
+  status.files = dirty > kept ? dirty - kept : 0;
   const std::lock_guard lock(state_mutex_);
   status.bytes = written_bytes_ - published_bytes_;
   if (!marks_.empty()) {
@@ -342,13 +348,16 @@ Status Engine::drop_leftovers(Lsn published) {
 
 bool Engine::has_unpublished(uint64_t inode) const {
   const auto row = live_.tree_row(inode_key(inode));
-  return !row || row->has_value();
+  if (!row || row->has_value()) return true;
+  const std::lock_guard lock(kept_mutex_);
+  return kept_dirs_.contains(inode);
 }
 
 Status Engine::forget_changes() {
   TRY_ASSIGN(const auto rows, tables_->scan(Table::kState, "", "", SIZE_MAX));
   for (const auto& row : rows)
-    if (!row.key.starts_with(kPinPrefix) && !row.key.starts_with(kOrphanPrefix))
+    if (!row.key.starts_with(kPinPrefix) && !row.key.starts_with(kOrphanPrefix) &&
+        !row.key.starts_with(kKeptPrefix))
       live_.remove_state(row.key);
   return {};
 }

@@ -86,6 +86,12 @@ struct EngineSettings {
   FoldLimits fold;
 };
 
+// What a rule keeps back from the store.
+struct KeptStatus {
+  uint64_t files = 0;
+  uint64_t bytes = 0;
+};
+
 struct LsnStatus {
   Lsn appended = 0, durable = 0, checkpointed = 0, published = 0;
 };
@@ -110,6 +116,7 @@ struct FileStatus {
     kQueued,     // on the local disk
     kUploading,  // part of the commit that is being made
     kStored,     // in the store
+    kHeld,       // on the local disk, and kept back from the store
   };
   State state = State::kStored;
   unsigned percent = 0;       // kUploading: of the commit's bytes
@@ -175,6 +182,11 @@ class Engine final : private PublishHost {
   // ahead of time. Errors only cost time later.
   uint64_t prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
                     uint64_t length);
+  // Somebody opened the file, of which `policy` says what becomes of its content; `closed` when
+  // nobody has it open any more. kNotLocal when it is to be pinned, and what is pinned has to be
+  // counted.
+  Status opened(uint64_t inode, uint64_t size, const ContentPolicy& policy, Need& need);
+  void closed(uint64_t inode);
   // First offset >= `offset` that lies in data (or in a hole); nullopt when there is none.
   Result<std::optional<uint64_t>> seek(uint64_t inode, const std::optional<ContentBase>& pinned,
                                        uint64_t size, uint64_t offset, bool want_data, Need& need);
@@ -261,6 +273,7 @@ class Engine final : private PublishHost {
   uint64_t pinnable_bytes() const { return space_->data_limit() / 4; }
   LsnStatus lsn_status() const;
   PendingStatus pending() const;
+  KeptStatus kept_back() const;
   RemoteHealth health() const;
   // The local disk failed: nothing more is acknowledged until the next mount.
   Status local_health() const;
@@ -287,7 +300,10 @@ class Engine final : private PublishHost {
   // volume takes) is forgotten with them.
   Status forget_changes();
   // Does a change of the inode wait to be published?
+  // Or does a directory hold what is kept back?
   bool has_unpublished(uint64_t inode) const;
+  // What was kept back when the tables were written last.
+  static Result<bool> keeps_back_any(const LiveTables& tables);
   // More of ours is in the store than `attach` was told.
   Status found_published(Lsn published);
   PublishHost& publish_host() { return *this; }
@@ -342,6 +358,43 @@ class Engine final : private PublishHost {
   };
   struct CopyPart;
   static constexpr const char* kPinPrefix = "pin/";
+  static constexpr std::string_view kPinnedByRule = "rule";  // instead of by somebody
+  static constexpr const char* kKeptPrefix = "kept/";
+  struct Kept {        // a file that is kept back
+    uint64_t dir = 0;  // 0: it is where it is published
+    std::string name;
+    uint64_t bytes = 0;
+    std::set<uint64_t> segments;
+  };
+  // What a publication does to kept files.
+  struct KeptChange {
+    std::map<uint64_t, Kept> keep;
+    std::vector<uint64_t> release;  // their content is in the batch
+    std::vector<uint64_t> gone;
+    // Which of those that may have to go were looked at, when it comes to that.
+    bool reconsidered = false;
+    bool more = false;
+    uint64_t next = 0;
+    bool moved_directory = false;  // what is below has another name from now on
+  };
+  static std::string kept_key(uint64_t inode);
+  static std::string dirent_of(const Kept& kept);
+  Status load_kept();
+  Result<KeptChange> split_kept(PublishBatch& batch, const Context& context);
+  Result<std::vector<KeepCandidate>> keep_candidates(const PublishBatch& batch, KeptChange& change);
+  Status add_xattrs(KeepCandidate& candidate) const;
+  std::vector<uint64_t> reconsidered(KeptChange& change) const;
+  void note_reconsidered(const KeptChange& change);
+  Status take_out(PublishBatch& batch, const std::map<uint64_t, Kept>& keep,
+                  const std::map<uint64_t, Keep>& stored);
+  Result<bool> put_back(PublishBatch& batch, uint64_t inode, const Kept& kept) const;
+  Status add_live_rows(const std::string& prefix, PublishBatch& batch) const;
+  Status keep_content(uint64_t inode, Kept kept, Lsn upto);
+  Status move_out_of_journal(uint64_t inode, Lsn upto, std::set<uint64_t>& segments);
+  Status measure(uint64_t inode, Kept& kept) const;
+  void set_kept(uint64_t inode, std::optional<Kept> kept);
+  void protect(const std::set<uint64_t>& segments);
+  void forget_protection();
   static std::string orphan_state_key(uint64_t inode);
   static std::string pin_key(uint64_t inode);
   static Result<uint64_t> parse_orphan_state_key(std::string_view key);
@@ -372,7 +425,8 @@ class Engine final : private PublishHost {
   Status check_shared(const Change& change) const;
   void note_orphans(const Change& change);
   Status apply_again(const Change& change, Lsn lsn);
-  Status after_publish(const Fold& fold);
+  Status after_publish(const Fold& fold, const KeptChange& kept);
+  Status settle_kept(const Fold& fold, const KeptChange& kept);
   // Everything up to `lsn` is in the store; so is what follows it when that is no change.
   void set_published(Lsn lsn);
   void keep_staged(const FrozenFile& file);
@@ -389,6 +443,30 @@ class Engine final : private PublishHost {
   Status drop_unused_segments();
   bool keep_what_is_wanted(const SegmentInfo& segment, const std::set<uint64_t>& pins);
   void load_pins();
+  Status check_pinnable(uint64_t inode, uint64_t size, Need& need);
+  void put_pin(uint64_t inode, std::string_view why);
+  Status pin_by_rule(uint64_t inode, uint64_t size, Need& need);
+  SegmentClass class_of(uint64_t inode) const;
+  Status drop_passing(uint64_t inode);
+  // What `prefetch` does; `then` is told when what was asked for is here, if anything was.
+  struct Ahead {
+    uint64_t until = 0;
+    bool asked = false;
+  };
+  Ahead ask_ahead(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
+                  uint64_t length, Callback<void> then);
+  struct Whole {
+    uint64_t inode = 0;
+    uint64_t size = 0;
+    uint64_t offset = 0;
+    unsigned failures = 0;
+    unsigned tries = 0;  // of the part
+  };
+  void fetch_whole(uint64_t inode, uint64_t size);
+  void start_wholes();
+  void go_on(Whole whole);
+  void go_on_later(Whole whole, Duration pause);
+  void end_whole();
   bool is_pinned(uint64_t inode) const;
   std::set<uint64_t> pinned_inodes() const;
   std::set<uint64_t> orphan_segments() const;
@@ -438,11 +516,28 @@ class Engine final : private PublishHost {
   std::atomic<uint64_t> published_bytes_{0};  // of those, by published ones
   std::atomic<uint64_t> uploaded_bytes_{0};
   RankedMutex<Rank::kEviction> eviction_mutex_;
+  // In which kept files lie, and how many of them; those that let go do so at the next checkpoint.
+  std::map<uint64_t, uint64_t> kept_segments_;  // protected by eviction_mutex_
+  std::vector<uint64_t> unprotected_;           // likewise
+
+  // Asked under locks of the names of objects, so below everything.
+  mutable RankedMutex<Rank::kLeaf> kept_mutex_;
+  std::map<uint64_t, Kept> kept_;           // protected by kept_mutex_, as the next
+  std::map<uint64_t, uint64_t> kept_dirs_;  // directories, and how many of them they hold
+  std::atomic<bool> reconsiders_{false};    // whether they are still to be kept back
+  uint64_t reconsider_from_ = 0;            // of who publishes
 
   mutable RankedMutex<Rank::kEngineState> state_mutex_;
   std::deque<Mark> marks_;
   std::set<uint64_t> orphans_;
   std::set<uint64_t> pinned_;
+  std::set<uint64_t> pinned_by_rule_;
+  std::optional<uint64_t> pinned_bytes_;  // as they were counted last, and what came since
+  MonotonicTime pins_full_until_ = MonotonicTime::min();
+  std::set<uint64_t> passing_;  // open, and not to stay in the cache
+  std::deque<Whole> wholes_;    // wait to be fetched
+  unsigned wholes_running_ = 0;
+  unsigned wholes_paused_ = 0;
   struct Uploading {
     Lsn lsn = 0;
     uint64_t bytes = 0;

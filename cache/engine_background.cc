@@ -109,7 +109,9 @@ void Engine::tell(const Changes& changes) {
 bool Engine::publish_due() const {
   const Lsn appended = journal_->appended();
   const std::lock_guard lock(state_mutex_);
-  if (health_.fenced || clock_.now() < retry_at_ || appended <= published_) return false;
+  if (health_.fenced || clock_.now() < retry_at_) return false;
+  if (reconsiders_) return true;
+  if (appended <= published_) return false;
   if (flush_target_ > published_ || !waiters_.empty()) return true;
   if (marks_.empty()) return false;  // only our own bookkeeping
   if (written_bytes_ - published_bytes_ >= settings_.publish_bytes) return true;
@@ -214,7 +216,9 @@ void Engine::abandon() {
     std::unique_lock lock(state_mutex_);
     stopping_ = true;
     // The timed background task that is not due yet is waited for: it is at most one tick away.
-    idle_.wait(lock, [this] { return background_running_ == 0 && !publish_queued_; });
+    idle_.wait(lock, [this] {
+      return background_running_ == 0 && !publish_queued_ && wholes_paused_ == 0;
+    });
   }
   wake_waiters();
   // What was asked for still comes back to this engine: cancelled by now, so it is soon.
@@ -288,7 +292,8 @@ void Engine::satisfy(Need need, Context context, Callback<void> done) {
     std::vector<Leaf> leaves;
     for (const Need::Chunk& chunk : need.chunks) leaves.push_back(chunk.leaf);
     const auto keep = [this, chunks = std::move(need.chunks)](size_t i, const Buffer& bytes) {
-      const bool to_disk = make_room(bytes.size());
+      std::optional<SegmentClass> to_disk;
+      if (make_room(bytes.size())) to_disk = class_of(chunks[i].inode);
       chunks_.put(chunks[i].inode, chunks[i].chunk, chunks[i].leaf, bytes, to_disk);
     };
     remote_->fetch_leaves(std::move(leaves), context, keep,
@@ -313,8 +318,14 @@ std::optional<Status> Engine::answer_to(const Waiter& waiter, Duration stalled) 
   const Status admitted = admit(waiter.bytes, need);
   if (admitted || admitted.error().code() != Errc::kNotLocal) return admitted;
   if (stalled < settings_.stall_timeout || memory_is_full()) return std::nullopt;
+  const KeptStatus kept = kept_back();
+  const std::string held = kept.files == 0 ? std::string()
+                                           : "; " + std::to_string(kept.bytes) + " bytes in " +
+                                                 std::to_string(kept.files) +
+                                                 " files are held back by --filter-upload";
   return fail(Errc::kNoSpace,
-              "the cache is full and the store has taken nothing for the stall timeout", ENOSPC);
+              "the cache is full and the store has taken nothing for the stall timeout" + held,
+              ENOSPC);
 }
 
 void Engine::wake_waiters() {

@@ -52,7 +52,7 @@ bool Engine::make_room(uint64_t bytes) {
   for (int round = 0; round < 2; ++round) {
     for (const SegmentInfo& segment : eviction_order()) {
       if (space_->shortage(wanted) == 0) return true;
-      if (!may_go(segment, settled, orphaned)) continue;
+      if (!may_go(segment, settled, orphaned) || kept_segments_.contains(segment.number)) continue;
       if (!keep_what_is_wanted(segment, pinned)) continue;
       if (!live_.drop_segment(segment.number)) continue;
       CAIRN_FAILPOINT("segment.evicted");
@@ -70,15 +70,17 @@ bool Engine::make_room(uint64_t bytes) {
   return false;
 }
 
-// Oldest first; what was moved once, because it is read again and again, goes when it holds more
-// than half of the cache, or when nothing else is left.
+// What is not to stay, then oldest first; what was moved once, because it is read again and again,
+// goes when it holds more than half of the cache, or when nothing else is left.
 std::vector<SegmentInfo> Engine::eviction_order() const {
   std::vector<SegmentInfo> order = segments_->list();
   uint64_t kept = 0;
   for (const SegmentInfo& segment : order) kept += segment.kept ? segment.allocated_bytes : 0;
-  if (kept > space_->data_limit() / 2) return order;
+  if (kept <= space_->data_limit() / 2)
+    std::stable_partition(order.begin(), order.end(),
+                          [](const SegmentInfo& segment) { return !segment.kept; });
   std::stable_partition(order.begin(), order.end(),
-                        [](const SegmentInfo& segment) { return !segment.kept; });
+                        [](const SegmentInfo& segment) { return segment.passing; });
   return order;
 }
 
@@ -98,7 +100,7 @@ bool Engine::keep_what_is_wanted(const SegmentInfo& segment, const std::set<uint
     if (pins.contains(row.inode)) {
       pinned.push_back(&row);
       pinned_bytes += row.row.length;
-    } else if (chunks_.is_hot(row.inode, row.chunk)) {
+    } else if (!segment.passing && chunks_.is_hot(row.inode, row.chunk)) {
       hot.push_back(&row);
     }
   }
@@ -122,8 +124,12 @@ bool Engine::keep_what_is_wanted(const SegmentInfo& segment, const std::set<uint
 
 void Engine::load_pins() {
   const std::lock_guard lock(state_mutex_);
-  for (const std::string& key : live_.state_keys(kPinPrefix))
-    pinned_.insert(get_be64(as_bytes(key).data() + std::string_view(kPinPrefix).size()));
+  for (const std::string& key : live_.state_keys(kPinPrefix)) {
+    const uint64_t inode = get_be64(as_bytes(key).data() + std::string_view(kPinPrefix).size());
+    pinned_.insert(inode);
+    const auto value = live_.state(key);
+    if (value && *value == kPinnedByRule) pinned_by_rule_.insert(inode);
+  }
 }
 
 std::set<uint64_t> Engine::pinned_inodes() const {
@@ -137,6 +143,25 @@ bool Engine::is_pinned(uint64_t inode) const {
 }
 
 Status Engine::pin(uint64_t inode, uint64_t size, Need& need) {
+  {
+    const std::lock_guard lock(state_mutex_);
+    pinned_by_rule_.erase(inode);  // now somebody said it
+  }
+  TRY(check_pinnable(inode, size, need));
+  if (is_pinned(inode)) return {};
+  put_pin(inode, "1");
+  const std::lock_guard lock(state_mutex_);
+  if (pinned_bytes_) *pinned_bytes_ += size;
+  return {};
+}
+
+void Engine::put_pin(uint64_t inode, std::string_view why) {
+  live_.put_state(pin_key(inode), std::string(why));
+  const std::lock_guard lock(state_mutex_);
+  pinned_.insert(inode);
+}
+
+Status Engine::check_pinnable(uint64_t inode, uint64_t size, Need& need) {
   const std::set<uint64_t> pinned = pinned_inodes();
   if (pinned.contains(inode)) return {};
   uint64_t total = size;
@@ -156,15 +181,15 @@ Status Engine::pin(uint64_t inode, uint64_t size, Need& need) {
                                     " bytes would be pinned; a quarter of the cache, " +
                                     std::to_string(pinnable_bytes()) +
                                     " bytes, may be: give the mount a larger --cache-size");
-  live_.put_state(pin_key(inode), "1");
   const std::lock_guard lock(state_mutex_);
-  pinned_.insert(inode);
+  pinned_bytes_ = total - size;
   return {};
 }
 
 void Engine::unpin(uint64_t inode) {
   {
     const std::lock_guard lock(state_mutex_);
+    pinned_by_rule_.erase(inode);
     if (pinned_.erase(inode) == 0) return;
   }
   live_.remove_state(pin_key(inode));
@@ -190,7 +215,7 @@ Status Engine::drop_unused_segments() {
   for (const uint64_t segment : named)
     if (!there.contains(segment)) TRY(live_.drop_segment(segment));
   for (const SegmentInfo& segment : segments_->list()) {
-    if (!may_go(segment, settled, orphaned)) continue;
+    if (!may_go(segment, settled, orphaned) || kept_segments_.contains(segment.number)) continue;
     TRY_ASSIGN(const bool in_use, live_.is_in_use(segment.number));
     if (in_use) continue;
     TRY(live_.drop_segment(segment.number));
@@ -209,14 +234,24 @@ Result<FileStatus> Engine::file_status(uint64_t inode) const {
   const std::string prefix = ino_prefix(inode);
   Lsn newest = 0;
   TRY_ASSIGN(const auto rows, live_.scan_tree(prefix, prefix_end(prefix), kRowsLookedAt));
-  for (const auto& row : rows) newest = std::max(newest, row.row.lsn);
+  const auto note = [&newest](Lsn lsn) {
+    if (lsn != kKeptBackLsn) newest = std::max(newest, lsn);
+  };
+  for (const auto& row : rows) note(row.row.lsn);
   TRY_ASSIGN(const auto file, live_.file_state(inode));
-  if (file) newest = std::max(newest, file->last_lsn);
+  if (file) note(file->last_lsn);
+  bool is_kept = false;
+  {
+    const std::lock_guard lock(kept_mutex_);
+    is_kept = kept_.contains(inode);
+  }
   const PublishedState published = remote_->published();
   status.commit = published.seq;
+  if (is_kept) status.state = FileStatus::State::kHeld;
   if (newest <= published_) return status;
-  status.state = FileStatus::State::kQueued;
+  if (!is_kept) status.state = FileStatus::State::kQueued;
   if (journal_ && journal_->durable() < newest) status.state = FileStatus::State::kLocal;
+  if (is_kept) return status;
   const std::lock_guard lock(state_mutex_);
   if (uploading_.lsn < newest) return status;
   status.state = FileStatus::State::kUploading;

@@ -60,8 +60,12 @@ Result<bool> Engine::publish_once(bool close, Context context) {
   limits.moves_alone = remote_->params().only_objects;
   TRY_ASSIGN(Fold fold, fold_journal(*journal_, after, upto, live_.chunk_bytes(), limits));
   fold.batch.close = close && fold.batch.lsn == upto;
-  if (fold.batch.lsn == after && !fold.batch.close) return false;
   context.trouble = trouble_;
+  TRY_ASSIGN(const KeptChange kept, split_kept(fold.batch, context));
+  if (fold.batch.lsn == after && !fold.batch.close && kept.release.empty()) {
+    note_reconsidered(kept);
+    return false;
+  }
   CAIRN_FAILPOINT("publish.folded");
   TRY(journal_->sync(fold.batch.lsn));
   {
@@ -82,7 +86,9 @@ Result<bool> Engine::publish_once(bool close, Context context) {
   }
   CAIRN_FAILPOINT("publish.sent");
   note_remote({});
-  TRY(after_publish(fold));
+  TRY(after_publish(fold, kept));
+  note_reconsidered(kept);
+  if (fold.records == 0) return true;
   adapt_interval(uploaded_bytes_ - uploaded_before, published_bytes_ - written_before);
   return true;
 }
@@ -98,8 +104,9 @@ Duration Engine::commit_interval() const {
   return commit_interval_;
 }
 
-Status Engine::after_publish(const Fold& fold) {
+Status Engine::after_publish(const Fold& fold, const KeptChange& kept) {
   const PublishBatch& batch = fold.batch;
+  TRY(settle_kept(fold, kept));
   // First what is here is known as clean content, then the written extents go: a reader finds
   // one or the other.
   for (const FrozenFile& file : batch.files) {
@@ -138,6 +145,7 @@ Status Engine::after_publish(const Fold& fold) {
   CAIRN_FAILPOINT("publish.dropped");
   set_published(batch.lsn);
   TRY(checkpoint());
+  forget_protection();
   wake_waiters();
   return {};
 }
@@ -183,7 +191,8 @@ void Engine::keep_staged(const FrozenFile& file) {
     ByteVec bytes(staged.leaf.length);
     const auto n = (*in_journal)->read_at(ref.offset, bytes);
     if (n && *n == bytes.size())
-      chunks_.put(file.inode, chunk.index, staged.leaf, Buffer(std::move(bytes)), true);
+      chunks_.put(file.inode, chunk.index, staged.leaf, Buffer(std::move(bytes)),
+                  SegmentClass::kClean);
   }
 }
 
@@ -247,7 +256,8 @@ Lsn Engine::orphan_floor() const {
 
 Status Engine::flush(Context context, const std::function<void(PendingStatus)>& progress) {
   const Lsn target = appended();
-  if (settings_.read_only || published_ >= target) return {};
+  const auto is_done = [this, target] { return published_ >= target && !reconsiders_; };
+  if (settings_.read_only || is_done()) return {};
   {
     const std::lock_guard lock(state_mutex_);
     flush_target_ = std::max(flush_target_, target);
@@ -255,7 +265,7 @@ Status Engine::flush(Context context, const std::function<void(PendingStatus)>& 
   }
   kick_publisher();
   std::unique_lock lock(state_mutex_);
-  while (published_ < target) {
+  while (!is_done()) {
     if (health_.fenced)
       return fail(Errc::kFenced,
                   "another writer took this volume over; what is left here can be "

@@ -206,6 +206,11 @@ uint64_t Engine::read_ahead_bytes() const {
 
 uint64_t Engine::prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
                           uint64_t length) {
+  return ask_ahead(inode, pinned, offset, length, nullptr).until;
+}
+
+Engine::Ahead Engine::ask_ahead(uint64_t inode, const std::optional<ContentBase>& pinned,
+                                uint64_t offset, uint64_t length, Callback<void> then) {
   const uint64_t end = offset + length;
   {
     // In large requests: the little that became free waits for more, as long as something comes.
@@ -231,7 +236,7 @@ uint64_t Engine::prefetch(uint64_t inode, const std::optional<ContentBase>& pinn
       if (base_shows && leaf != nullptr) want(view.chunk, *leaf);
     }
   }
-  if (!need.any()) return end;
+  if (!need.any()) return {end, false};
   uint64_t bytes = 0;
   // Without its metadata nobody knows what there is to fetch: asked for again when that is here.
   uint64_t until = range ? end : offset;
@@ -249,14 +254,17 @@ uint64_t Engine::prefetch(uint64_t inode, const std::optional<ContentBase>& pinn
     }
     read_ahead_bytes_ += bytes;
   }
-  if (!need.any()) return until;
+  if (!need.any()) return {until, false};
   Context context;
   context.deadline = Deadline::after(clock_, settings_.io_timeout);
-  satisfy(std::move(need), context, [this, bytes](Status) {
-    const std::lock_guard lock(state_mutex_);
-    read_ahead_bytes_ -= bytes;
+  satisfy(std::move(need), context, [this, bytes, then = std::move(then)](Status done) {
+    {
+      const std::lock_guard lock(state_mutex_);
+      read_ahead_bytes_ -= bytes;
+    }
+    if (then) then(std::move(done));
   });
-  return until;
+  return {until, true};
 }
 
 }  // namespace cairn

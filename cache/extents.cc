@@ -227,6 +227,7 @@ uint64_t FileState::base_limit(Lsn base_lsn) const {
 
 void FileState::add_cut(Cut cut) {
   while (!cuts.empty() && cuts.back().limit >= cut.limit) cuts.pop_back();
+  if (!cuts.empty() && cuts.back().lsn == kKeptBackLsn) return;
   cuts.push_back(cut);
 }
 

@@ -27,6 +27,9 @@ struct SharedLeaf {
   bool operator==(const SharedLeaf&) const = default;
 };
 
+// Of content that is kept back from the store: newer than anything that is published.
+inline constexpr Lsn kKeptBackLsn = UINT64_MAX >> 1;  // as a varint has it
+
 // Zeroes, bytes of a leaf, or else bytes at `ref`.
 struct Extent {
   uint32_t offset = 0;  // in the chunk
@@ -101,7 +104,7 @@ struct FileState {
   std::vector<Cut> cuts;
   // Bytes of published content that still count, for content that includes records <= `base_lsn`.
   uint64_t base_limit(Lsn base_lsn) const;
-  void add_cut(Cut cut);
+  void add_cut(Cut cut);  // says nothing behind one of content that is kept back
   void drop_published(Lsn published);
 };
 std::string encode_file_state(const FileState& state);

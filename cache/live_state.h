@@ -59,6 +59,15 @@ class LiveState {
                               Lsn published);
   Status drop_published_blocks(const std::vector<std::pair<Digest, Buffer>>& blocks, Lsn published);
 
+  // Of a file that is kept back: its rows up to `upto` are none that a publication makes
+  // superfluous (their LSN is kKeptBackLsn then), those of its inode, its xattrs, its name under
+  // `dirent` (may be empty) and its content. The opposite: they are of `upto` again.
+  Status keep_back(uint64_t inode, const std::string& dirent, Lsn upto);
+  Status release_kept(uint64_t inode, const std::string& dirent, Lsn upto);
+  // The content of a chunk lies somewhere else now, unless it is not `before` any more.
+  Result<bool> replace_extents(uint64_t inode, uint64_t chunk, const Extents& before,
+                               const Extents& after);
+
   // All of the above for the whole state (at open, when a commit turned out to be there).
   Status drop_published(Lsn published);
 
@@ -122,6 +131,8 @@ class LiveState {
   uint32_t chunk_bytes() const { return chunk_bytes_; }
 
  private:
+  Result<std::vector<Digest>> blocks_of(std::string_view value) const;
+  Status restamp(uint64_t inode, const std::string& dirent, const std::function<Lsn(Lsn)>& stamp);
   // The removal of all rows of a file's unpublished content.
   Result<std::vector<TableChange>> content_removed(uint64_t inode) const;
 

@@ -39,10 +39,14 @@ class Missing {
   void add_name(uint64_t dir, std::string_view name);
   // What an object says beside its bytes.
   void add_object(uint64_t ino);
-  bool empty() const { return digests_.empty() && names_.empty() && objects_.empty(); }
+  void add_tags(uint64_t ino);
+  bool empty() const {
+    return digests_.empty() && names_.empty() && objects_.empty() && tags_.empty();
+  }
   const std::vector<Digest>& digests() const { return digests_; }
   const std::vector<Name>& names() const { return names_; }
   const std::vector<uint64_t>& objects() const { return objects_; }
+  const std::vector<uint64_t>& tags() const { return tags_; }
   void clear();
 
  private:
@@ -50,6 +54,7 @@ class Missing {
   std::unordered_set<Digest> seen_;
   std::vector<Name> names_;  // likewise; a few
   std::vector<uint64_t> objects_;
+  std::vector<uint64_t> tags_;
 };
 
 struct TreeEntry {
@@ -155,6 +160,30 @@ struct VolumeParams {
   Uuid volume_id{};
 };
 
+// What is to become of a file's content here.
+struct ContentPolicy {
+  bool keep = true;    // in the cache, after it was read
+  bool pin = false;    // there for good
+  bool whole = false;  // fetched as a whole when the file is opened
+};
+
+// A file of which a batch has something to publish, or that is kept back.
+struct KeepCandidate {
+  uint64_t inode = 0;
+  uint64_t dir = 0;  // where it is; 0: where it is published
+  std::string name;
+  uint64_t size = 0;
+  bool is_link = false;
+  bool has_content = false;  // that the store does not have
+  // Of unpublished changes: set, or taken away.
+  std::vector<std::pair<std::string, std::optional<std::string>>> xattrs;
+};
+struct Keep {
+  bool keeps = false;
+  bool is_stored = false;  // the store has an older version, or the same, of this size
+  uint64_t stored_size = 0;
+};
+
 class Remote {
  public:
   virtual ~Remote() = default;
@@ -167,6 +196,33 @@ class Remote {
   virtual Status settle() { return {}; }
   // Can something new be called so? EINVAL, with a sentence, when it cannot.
   virtual Status check_name(std::string_view /*name*/) const { return {}; }
+
+  // Where something new would be: the nearest directory that is published, and the names of those
+  // below it that are not.
+  struct NewPlace {
+    uint64_t dir = 0;
+    std::vector<std::string> below;
+    std::string name;
+    bool is_dir = false;
+  };
+  // May something be there? EPERM when its name would not be shown. Only asked when names are
+  // hidden at all.
+  virtual bool hides_names() const { return false; }
+  virtual Status check_place(const NewPlace& /*place*/) const { return {}; }
+  // Is there something in the directory that is not shown?
+  virtual Result<bool> hides_some(uint64_t /*dir*/, Missing& /*missing*/) { return false; }
+  // Asked when the file is opened.
+  virtual Result<ContentPolicy> policy_of(uint64_t /*inode*/, Missing& /*missing*/) {
+    return ContentPolicy();
+  }
+
+  // Which content is not to be published but kept here (--filter-upload)? One answer each, in
+  // order. Directories that the batch makes may not be there yet. Blocks; of who publishes only.
+  virtual bool keeps_back_any() const { return false; }
+  virtual Result<std::vector<Keep>> keep_back(const std::vector<KeepCandidate>& candidates,
+                                              const PublishBatch& /*batch*/, Context /*context*/) {
+    return std::vector<Keep>(candidates.size());
+  }
 
   virtual Result<std::optional<Cid>> find(std::string_view key, Missing& missing) = 0;
   // Entries with from <= key < to, at most `limit`, in order.

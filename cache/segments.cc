@@ -176,7 +176,11 @@ Result<uint64_t> DiskSegments::begin_segment(Lock& lock, SegmentClass kind, uint
     return tl::unexpected(std::move(file).error());
   }
   Segment& segment = segments_[number];
-  segment.info = {.number = number, .allocated_bytes = bytes, .open = true, .kept = is_kept};
+  segment.info = {.number = number,
+                  .allocated_bytes = bytes,
+                  .open = true,
+                  .kept = is_kept,
+                  .passing = kind == SegmentClass::kPassing};
   segment.writer = *file;
   files_.put(number, *file);
   allocated_bytes_ += bytes;
@@ -308,6 +312,7 @@ Result<std::shared_ptr<File>> DiskSegments::file(uint64_t number) {
 Status DiskSegments::sync() {
   TRY(sync(SegmentClass::kWritten));
   TRY(sync(SegmentClass::kClean));
+  TRY(sync(SegmentClass::kPassing));
   return sync(SegmentClass::kKept);
 }
 

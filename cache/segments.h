@@ -26,9 +26,10 @@
 
 namespace cairn {
 
-// kKept holds clean content that was moved there from a segment that had to go.
-enum class SegmentClass : uint8_t { kWritten, kClean, kKept };
-inline constexpr size_t kSegmentClasses = 3;
+// kKept holds clean content that was moved there from a segment that had to go, kPassing what is
+// not to stay.
+enum class SegmentClass : uint8_t { kWritten, kClean, kKept, kPassing };
+inline constexpr size_t kSegmentClasses = 4;
 
 // Where bytes lie: in a data segment, or inside a journal record (small writes).
 struct DataRef {
@@ -47,6 +48,7 @@ struct SegmentInfo {
   bool open = false;
   bool held = false;  // a record that refers to it is about to be written
   bool kept = false;  // of class kKept, and made by this process
+  bool passing = false;  // likewise of class kPassing
 };
 
 class Segments {

@@ -79,9 +79,12 @@ Result<bool> Volume::is_empty_dir(Ino ino, Need& need) {
   while (true) {
     TRY_ASSIGN(const auto range, engine_.scan(from, end, 16, need));
     if (!range.entries.empty()) return false;
-    if (!range.more) return true;
+    if (!range.more) break;
     from = range.last_seen + '\0';
   }
+  // What rules hide is there all the same.
+  TRY_ASSIGN(const bool hides, engine_.remote().hides_some(ino, need.blocks));
+  return !hides;
 }
 
 void Volume::put_inode(Change& change, Ino ino, const InodeRecord& record) {
@@ -189,6 +192,10 @@ Result<HandleId> Volume::open_file(Ino ino, Need& need) {
   // Its content went with its last name, unless another handle keeps it.
   if (removed_record(ino) && !orphan_of(ino))
     return fail_errno(ENOENT, "inode " + std::to_string(ino));
+  if (!removed_record(ino)) {
+    TRY_ASSIGN(const ContentPolicy policy, engine_.remote().policy_of(ino, need.blocks));
+    TRY(engine_.opened(ino, record.size, policy, need));
+  }
   return add_handle(ino);
 }
 
@@ -206,6 +213,7 @@ void Volume::release_file(HandleId handle) {
     orphan_gone = open->second.orphan.has_value();
     open_inodes_.erase(open);
   }
+  engine_.closed(ino);
   if (orphan_gone) engine_.release_orphan(ino);
 }
 

@@ -211,6 +211,10 @@ class Volume {
   Result<InodeRecord> load_dir(Ino ino, Need& need);
   Result<std::optional<Dirent>> find_dirent(Ino parent, std::string_view name, Need& need);
   Status expect_absent(Ino parent, std::string_view name, Need& need);
+  // Where rules hide names: may something new be called so?
+  Status check_place(Ino parent, std::string_view name, bool is_dir, Need& need);
+  Result<std::optional<std::pair<Ino, std::string>>> new_name_of(Ino dir, Need& need);
+  void note_name(Ino dir, Ino parent, std::string_view name);
   Result<bool> is_empty_dir(Ino ino, Need& need);
   Result<Attr> make_node(Ino parent, std::string_view name, InodeRecord record,
                          const Caller& caller, std::vector<Effect> extra, Need& need);
@@ -277,6 +281,9 @@ class Volume {
   InodeNumbers numbers_;  // under mutex_, exclusively
   Usage usage_;           // under mutex_
   bool usage_noted_ = false;
+  // Where directories are whose names are not published; nullopt: they are. Only where rules hide
+  // names; under mutex_, exclusively.
+  std::unordered_map<Ino, std::optional<std::pair<Ino, std::string>>> new_names_;
 
   mutable RankedMutex<Rank::kHandleTable> handles_mutex_;
   HandleId next_handle_ = 1;

@@ -92,6 +92,7 @@ Result<Attr> Volume::make_node(Ino parent, std::string_view name, InodeRecord re
   TRY(engine_.remote().check_name(name));
   TRY(expect_absent(parent, name, need));
   const bool makes_dir = record.type() == FileType::kDirectory;
+  TRY(check_place(parent, name, makes_dir, need));
 
   Draft change;
   change.time_ns = engine_.clock().wall_ns();
@@ -114,6 +115,7 @@ Result<Attr> Volume::make_node(Ino parent, std::string_view name, InodeRecord re
   touch_dir(change, parent, dir, change.time_ns);
   for (Effect& effect : extra) change.effects.push_back(std::move(effect));
   TRY(commit(change, {0, 1}));
+  if (makes_dir) note_name(ino, parent, name);
   return attr_of(ino, record);
 }
 
@@ -301,6 +303,7 @@ Status Volume::rename(Ino parent, std::string_view name, Ino new_parent, std::st
   if ((flags & RENAME_NOREPLACE) != 0 && target) return fail_errno(EEXIST, std::string(new_name));
   if (target && target->ino == source->ino) return {};  // two names of one file stay
   TRY_ASSIGN(InodeRecord moved, load(source->ino, need));
+  TRY(check_place(new_parent, new_name, is_dir(*source), need));
 
   Draft change;
   UsageChange usage;
@@ -342,6 +345,7 @@ Status Volume::rename(Ino parent, std::string_view name, Ino new_parent, std::st
   touch_dir(change, parent, dirs.from_record, now);
   if (new_parent != parent) touch_dir(change, new_parent, dirs.to_record, now);
   TRY(commit(change, usage));
+  if (is_dir(*source)) note_name(source->ino, new_parent, new_name);
   return {};
 }
 

@@ -10,6 +10,7 @@
 #include "cache/base/log.h"
 #include "tools/commands.h"
 #include "tools/control.h"
+#include "tools/filter_options.h"
 #include "tools/history.h"
 #include "tools/host_name.h"
 #include "tools/memory_limit.h"
@@ -41,6 +42,7 @@ struct MountArguments {
   bool as_objects = false;
   bool takeover = false, discard_local = false;
   StoreOptions store;
+  FilterPolicies filters;
 };
 
 Result<std::string> default_cache_base() {
@@ -154,6 +156,9 @@ Result<ObjectView> to_object_view(const MountArguments& arguments) {
   view.gid = static_cast<uint32_t>(gid);
   if (arguments.metadata_ttl) view.metadata_ttl = *arguments.metadata_ttl;
   view.full_attrs = arguments.attrs == "full";
+  TRY(check_filters(arguments.filters, view.full_attrs));
+  if (has_filters(arguments.filters))
+    view.filters.policies = std::make_shared<const FilterPolicies>(arguments.filters);
   if (view.metadata_ttl < kLeast) return fail(Errc::kInvalid, "--metadata-ttl is at least 1s");
   return view;
 }
@@ -164,6 +169,15 @@ Result<HistoryPoint> parse_at(const std::string& text) {
   constexpr int64_t kSecond = 1'000'000'000;
   TRY_ASSIGN(const Duration ago, parse_duration(text.substr(1)));
   return HistoryPoint(HistoryTime{(system_clock().wall_ns() - ago.count()) / kSecond * kSecond});
+}
+
+// What rules call the bucket, and a directory that stands for one.
+void set_scope(const RemoteUrl& remote, FilterScope& scope) {
+  scope.bucket = remote.bucket;
+  scope.top_is_buckets = remote.is_all_buckets();
+  if (!remote.prefix.empty()) scope.key_prefix = remote.prefix + "/";
+  if (remote.kind == RemoteUrl::Kind::kFile)
+    scope.bucket = std::filesystem::path(remote.directory).filename().string();
 }
 
 Result<MountSettings> to_settings(const MountArguments& arguments) {
@@ -193,6 +207,7 @@ Result<MountSettings> to_settings(const MountArguments& arguments) {
   engine.read_only = arguments.read_only;
   settings.kernel_options = arguments.kernel_options;
   TRY_ASSIGN(settings.objects, to_object_view(arguments));
+  set_scope(settings.remote, settings.objects.filters);
   const auto set = [](auto& target, const auto& given) {
     if (given) target = std::decay_t<decltype(target)>(*given);
   };
@@ -328,6 +343,15 @@ void describe(Command& command) {
       "A volume has one writer at a time. Where another node writes, --read-only follows it and "
       "--takeover replaces it; what the replaced one had not published stays in its cache, see "
       "cairn-recover(1).");
+  command.about(
+      "A RULE of a filter is BUCKET/KEY, or /PATH below the mount point, with what the object has "
+      "to be in brackets, and ! before it to exclude. In a key * and ? stay inside of its part, ** "
+      "does not, **/ is any number of parts or none, and a / at the end means all that lies below. "
+      "[hdr:content-length<100M], [hdr:content-type='video/*'], [md:NAME=VALUE] and [tag:NAME=VALUE] "
+      "compare with = != < <= > >=; of = and != the value is a pattern. Of the rules of an option "
+      "the last one that matches decides; what none matches is the opposite of what the first one "
+      "says. In a configuration file they are lists in a table [filter]: visible, cache, pin, "
+      "prefetch, upload.");
   command.example("cairn mount s3://bucket/data /mnt", "credentials as the AWS CLI finds them");
   command.example("cairn mount --create ~/store ~/mnt", "a directory as the store");
   command.example("cairn mount --at before s3://bucket/data /old", "a snapshot, read-only");
@@ -335,6 +359,8 @@ void describe(Command& command) {
                   "the objects as they were, where the bucket keeps versions");
   command.example("cairn mount s3://bucket/photos /mnt", "the objects of any bucket as files");
   command.example("cairn mount s3:// /mnt", "all buckets, each a directory");
+  command.example("cairn mount --filter-upload '!/**.tmp' s3://bucket/photos /mnt",
+                  "what ends with .tmp stays here until it is renamed");
   command.example("cairn mount --config /etc/cairn/data.toml", "all of it from a file");
 }
 
@@ -374,6 +400,7 @@ void add_mount_command(CommandLine& line) {
       .fallback("'log' in the cache folder, with -f stderr");
   add_limits(command, *a);
   add_view_options(command, *a);
+  add_filter_options(command, a->filters);
   add_store_options(command, a->store);
   describe(command);
   command.run([a] { return mount(*a); });

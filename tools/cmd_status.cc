@@ -28,6 +28,10 @@ bool is_all_stored(const Json& status) {
          status.value("mode", "") == "read-only";
 }
 
+uint64_t held_files(const Json& status) {
+  return status.contains("held") ? status["held"].value("files", uint64_t{0}) : 0;
+}
+
 void print_volume(const Json& s) {
   std::cout << "  store: " << format_size(s["store"].value("stored_bytes", uint64_t{0})) << " for "
             << format_size(s["store"].value("file_bytes", uint64_t{0})) << " of files";
@@ -55,12 +59,16 @@ void print_status(const Json& s) {
             << s.value("pid", 0) << ")\n";
   const uint64_t bytes = pending.value("bytes", uint64_t{0});
   if (is_all_stored(s)) {
-    std::cout << "  everything is in the store\n";
+    std::cout << "  everything is in the store" << (held_files(s) > 0 ? " but what is held" : "")
+              << "\n";
   } else {
     std::cout << "  to be stored: " << format_size(bytes) << " in "
               << pending.value("files", uint64_t{0}) << " files, oldest "
               << format_duration(pending.value("oldest_age_ms", int64_t{0})) << "\n";
   }
+  if (held_files(s) > 0)
+    std::cout << "  held by --filter-upload: " << format_size(s["held"].value("bytes", uint64_t{0}))
+              << " in " << held_files(s) << " files, only here\n";
   std::cout << "  cache: " << format_size(cache.value("bytes", uint64_t{0})) << " of "
             << format_size(cache.value("limit", uint64_t{0})) << "\n"
             << "  memory: " << format_size(s["memory"].value("anonymous", uint64_t{0})) << " of "
@@ -106,6 +114,8 @@ int path_status(ControlClient& client, const std::string& path, bool as_json) {
     std::cout << "in the store" << (commit > 0 ? " at commit " + std::to_string(commit) : "");
   } else if (state == "uploading") {
     std::cout << "uploading, " << status.value("percent", 0) << " %";
+  } else if (state == "held") {
+    std::cout << "held: on the local disk, and kept from the store by --filter-upload";
   } else if (state == "queued") {
     std::cout << "queued: on the local disk, not in the store yet";
   } else {
@@ -160,7 +170,7 @@ int run_status(const std::string& path, const StoreOptions& options, bool as_jso
     } else {
       print_status(status);
     }
-    all_stored = all_stored && is_all_stored(status);
+    all_stored = all_stored && is_all_stored(status) && held_files(status) == 0;
   }
   return all_stored ? kExitOk : kExitNotStored;
 }
@@ -206,9 +216,9 @@ void add_status_command(CommandLine& line) {
   command.about(
       "Without PATH every mount of this user is shown. The exit status is 3 when something that "
       "was "
-      "asked about is not in the store yet: 0 means that the disk may be lost. Of a URL it says "
-      "what is there: a volume and its newest commit, a file in one, or an object and what it says "
-      "beside its bytes.");
+      "asked about is not in the store yet, or held back from it by --filter-upload: 0 means that "
+      "the disk may be lost. Of a URL it says what is there: a volume and its newest commit, a file "
+      "in one, or an object and what it says beside its bytes.");
   add_store_options(command, *store);
   command.run([=] { return run_status(*path, *store, *as_json); });
 }

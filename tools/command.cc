@@ -120,6 +120,13 @@ Option& Command::add(Option option) {
   return options_.emplace_back(std::move(option));
 }
 
+Option& Command::values(std::string_view names, std::string value_name, Option::Set set,
+                        std::string help) {
+  return add(Option(names, ValueKind::kText, std::move(value_name), std::move(help),
+                    std::move(set)))
+      .repeatable();
+}
+
 Option& Command::flag(std::string_view names, bool& target, std::string help) {
   return add(Option(names, ValueKind::kFlag, "", std::move(help),
                     [&target](const std::string& text) -> Status {

@@ -129,6 +129,8 @@ class Command {
                ValueKind kind = ValueKind::kText) {
     return add(Option(names, kind, std::move(value_name), std::move(help), into(target)));
   }
+  // Every value goes to `set`, in the order in which they are given.
+  Option& values(std::string_view names, std::string value_name, Option::Set set, std::string help);
   Option& flag(std::string_view names, bool& target, std::string help);
   template <class T>
   Option& size(std::string_view names, T& target, std::string help) {

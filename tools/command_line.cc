@@ -128,7 +128,9 @@ CommandLine::Outcome CommandLine::parse(const Strings& words,
   Outcome outcome;
   const auto refuse = [&](const std::string& why, const Command* command) {
     outcome.exit_code = kExitUsage;
-    outcome.err = fmt::format("{}: {} (see '{}{}{} --help')\n", name_, why, name_,
+    // What points at a place is several lines.
+    const char* const between = why.find('\n') == std::string::npos ? " " : "\n";
+    outcome.err = fmt::format("{}: {}{}(see '{}{}{} --help')\n", name_, why, between, name_,
                               command == nullptr ? "" : " ", command ? command->name() : "");
     return outcome;
   };
@@ -284,6 +286,8 @@ Status CommandLine::apply_config(const Command& command, const std::string& path
       if (std::find(option.keys().begin(), option.keys().end(), entry.key) == option.keys().end())
         continue;
       taken = true;
+      if (entry.in_list && !option.is_repeatable())
+        return fail(Errc::kInvalid, fmt::format("{}: {} takes one value", where, entry.key));
       const auto& stronger = option.outranked_by();
       const bool outranked = std::any_of(
           stronger.begin(), stronger.end(),

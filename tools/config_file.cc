@@ -10,6 +10,7 @@ namespace cairn {
 namespace {
 
 constexpr uint64_t kLargestFile = 1U << 20;
+constexpr const char* kTable = "filter";
 
 Result<std::string> as_typed(const toml::node& node) {
   if (const auto text = node.value_exact<std::string>()) return *text;
@@ -17,6 +18,23 @@ Result<std::string> as_typed(const toml::node& node) {
   if (const auto number = node.value_exact<double>()) return fmt::format("{}", *number);
   if (const auto yes = node.value_exact<bool>()) return std::string(*yes ? "true" : "false");
   return fail(Errc::kInvalid, "must be a text, a number, true or false");
+}
+
+// One value, or each of a list.
+Status take(const std::string& key, const toml::node& node, uint32_t line, const std::string& path,
+            std::vector<ConfigEntry>& entries) {
+  const auto add = [&](const toml::node& value, uint32_t at, bool in_list) -> Status {
+    auto text = as_typed(value);
+    if (!text)
+      return fail(Errc::kInvalid,
+                  fmt::format("{}:{}: {} {}", path, at, key, text.error().message()));
+    entries.push_back({key, *std::move(text), at, in_list});
+    return {};
+  };
+  const toml::array* list = node.as_array();
+  if (list == nullptr) return add(node, line, false);
+  for (const toml::node& each : *list) TRY(add(each, each.source().begin.line, true));
+  return {};
 }
 
 }  // namespace
@@ -28,14 +46,15 @@ Result<std::vector<ConfigEntry>> parse_config(std::string_view text, const std::
                 fmt::format("{}:{}: {}; write name = \"text\", also for sizes and times", path,
                             parsed.error().source().begin.line, parsed.error().description()));
   std::vector<ConfigEntry> entries;
+  const std::string table = kTable;
   for (const auto& [key, node] : parsed.table()) {
-    ConfigEntry entry{std::string(key.str()), {}, key.source().begin.line};
-    auto value = as_typed(node);
-    if (!value)
-      return fail(Errc::kInvalid, fmt::format("{}:{}: {} {}", path, entry.line, entry.key,
-                                              value.error().message()));
-    entry.value = std::move(*value);
-    entries.push_back(std::move(entry));
+    if (key.str() != table || !node.is_table()) {
+      TRY(take(std::string(key.str()), node, key.source().begin.line, path, entries));
+      continue;
+    }
+    for (const auto& [name, value] : *node.as_table())
+      TRY(take(table + "-" + std::string(name.str()), value, name.source().begin.line, path,
+               entries));
   }
   return entries;
 }

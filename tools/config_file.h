@@ -1,4 +1,6 @@
-// A configuration file: TOML, one `name = value` a line, names as those of options.
+// A configuration file: TOML, one `name = value` a line, names as those of options. Options of one
+// kind may stand in a table: `[filter]` with `visible` is `filter-visible`. What may be given more
+// than once may be a list.
 //
 // Pure over text, but for read_config. Errors: kInvalid, a sentence that names file and line.
 #pragma once
@@ -17,6 +19,7 @@ struct ConfigEntry {
   std::string key;
   std::string value;  // as it would be typed: numbers and booleans as text
   uint32_t line = 0;
+  bool in_list = false;
 };
 
 // `path` is only for messages.

@@ -126,6 +126,10 @@ class Mount {
     context.deadline = Deadline::after(system_clock(), first_contact_timeout());
     TRY_ASSIGN(const bool reached, find_out(context));
     if (shows_objects_) TRY(set_up_objects(reached, context));
+    if (!shows_objects_ && settings_.objects.filters.policies)
+      return fail(Errc::kInvalid, settings_.remote.text() +
+                                      " holds a volume: filters (--filter-visible and the like) "
+                                      "are for the objects of a bucket");
     const bool writes = !engine_settings.read_only;
     MountOptions options = settings_.options;
     options.offline = !reached;
@@ -313,6 +317,7 @@ class Mount {
     const RemoteHealth health = engine().health();
     const Status local = engine().local_health();
     const RequestCounts requests = store_.store->counts();
+    const KeptStatus held = engine().kept_back();
     return Json{
         {"pid", ::getpid()},
         {"remote", settings_.remote.text()},
@@ -328,6 +333,7 @@ class Mount {
           {"checkpointed", lsn.checkpointed},
           {"published", lsn.published}}},
         {"pending", to_json(engine().pending())},
+        {"held", {{"bytes", held.bytes}, {"files", held.files}}},
         {"cache", {{"bytes", engine().cache_bytes()}, {"limit", engine().cache_bytes_max()}}},
         {"memory",
          {{"anonymous", anonymous_bytes()}, {"limit", settings_.options.memory_bytes_max}}},
@@ -551,7 +557,12 @@ class Mount {
       last_word["error"] = left;
       notify_.stopping("not everything is in the store: " + left, kPatience);
     } else {
-      log_info("{} is unmounted, everything is in the store", settings_.mountpoint);
+      const KeptStatus held = engine().kept_back();
+      log_info("{} is unmounted, everything is in the store{}", settings_.mountpoint,
+               held.files == 0
+                   ? std::string()
+                   : " but " + std::to_string(held.files) +
+                         " files that --filter-upload holds back: the cache keeps them");
     }
     no_more_signals();
     control_->stop();  // a request may still look at what goes now

@@ -25,7 +25,7 @@ struct Line {
   uint64_t number = 0;
   std::optional<Duration> wait;
   bool loud = false, once = false;
-  Words others;
+  Words others, rules;
 
   Line() {
     Command& command = line.add("go", "Go");
@@ -38,6 +38,14 @@ struct Line {
     command.flag("once", once, "once").only_typed();
     command.choice("mode", mode, {"calm", "wild"}, "mode");
     command.text("region", "NAME", region, "region").outranked_by({"AWS_REGION"});
+    command.values(
+        "filter-rules", "RULE",
+        [this](const std::string& text) -> Status {
+          if (text == "bad") return fail(Errc::kInvalid, "no rule\n  bad\n  ^");
+          rules.push_back(text);
+          return {};
+        },
+        "rules");
     command.option_list([this](const std::string& item) -> Result<bool> {
       if (item != "nodev") return false;
       others.push_back(item);
@@ -229,4 +237,29 @@ TEST_CASE("nearest: a likely slip, never a wild guess") {
   CHECK(nearest("read", known) == "read-only");
   CHECK(nearest("bananas", known).empty());
   CHECK(nearest("", known).empty());
+}
+
+TEST_CASE("what may be repeated: from a list of the file, -o and the command line, in that order") {
+  Line l;
+  l.config("[filter]\nrules = [\"a\", \"b\",\n  'c']\n");
+  CHECK(l.takes({"go", "p", "--config", "/c.toml", "--filter-rules", "!e", "-o", "filter-rules=d",
+                 "--filter-rules", "f"}));
+  CHECK(l.rules == Words{"a", "b", "c", "d", "!e", "f"});
+
+  l.config("filter-rules = 'one'\n");
+  CHECK(l.takes({"go", "p", "--config", "/c.toml"}));
+  CHECK(l.rules.back() == "one");
+  l.config("number = [1, 2]\n");
+  CHECK(has(l.refusal({"go", "p", "--config", "/c.toml"}), "/c.toml:1: number takes one value"));
+  l.config("[other]\nrules = 'x'\n");
+  CHECK(has(l.refusal({"go", "p", "--config", "/c.toml"}), "/c.toml:1: other must be a text"));
+  l.config("[filter]\nrulez = 'x'\n");
+  CHECK(has(l.refusal({"go", "p", "--config", "/c.toml"}), "/c.toml:2: filter-rulez is not"));
+
+  // An error of several lines stays that.
+  l.config("[filter]\nrules = ['a',\n 'bad']\n");
+  CHECK(l.refusal({"go", "p", "--config", "/c.toml"}) ==
+        "cairn: /c.toml:3: filter-rules: no rule\n  bad\n  ^\n(see 'cairn go --help')\n");
+  CHECK(l.refusal({"go", "p", "--filter-rules", "bad"}) ==
+        "cairn: --filter-rules: no rule\n  bad\n  ^\n(see 'cairn go --help')\n");
 }

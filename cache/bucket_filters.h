@@ -1,0 +1,71 @@
+// BucketFilters: what the rules of a mount (cache/filter.h) say of the objects in its BucketTree.
+//
+// A node says of itself what the listing had; what else a rule asks for is asked for as an
+// attribute is (BucketHeads), and only where the answer depends on it. What cannot be found out
+// decides nothing: an object is then shown, cached and uploaded as if the rule were not there.
+// Where its tags are known, `s3d.cache=pin` and `s3d.upload=false` (or true) outrank the rules.
+// Threads: safe from any. Owner: BucketRemote; the tree must outlive it. Errors: those of the tree;
+// kNotLocal with the object in `missing` when something has to be asked for.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "cache/bucket_tags.h"
+#include "cache/bucket_tree.h"
+#include "cache/filter.h"
+#include "cache/remote.h"
+
+namespace cairn {
+
+// Which objects the rules are about.
+struct FilterScope {
+  std::shared_ptr<const FilterPolicies> policies;  // none: there are no rules
+  std::string bucket;
+  std::string key_prefix;       // of keys in the bucket, before those of the mount
+  bool top_is_buckets = false;  // keys of the mount begin with their bucket's name instead
+};
+
+class BucketFilters {
+ public:
+  // `given_up`: the object was asked for in vain a short while ago.
+  BucketFilters(const BucketTree& tree, FilterScope scope, std::function<bool(uint64_t)> given_up,
+                std::shared_ptr<BucketTags> tags)
+      : tree_(tree),
+        scope_(std::move(scope)),
+        given_up_(std::move(given_up)),
+        tags_(std::move(tags)) {}
+
+  BucketTags& tags() const { return *tags_; }
+
+  bool keeps_back_any() const { return scope_.policies && !scope_.policies->upload.empty(); }
+  bool hides_names() const { return scope_.policies && !scope_.policies->visible.empty(); }
+  // Is the entry of a directory shown?
+  Result<bool> shows(const BucketEntry& entry, Missing& missing) const;
+  // May something be called so whatever it will be? `key` ends with '/' for a directory.
+  bool may_be(const std::string& key) const;
+  Result<ContentPolicy> policy_of(uint64_t ino, const BucketNode& node, Missing& missing) const;
+  // Is it to go to the bucket? Unset: not without headers or tags.
+  Filter::Answer uploads(const std::string& key, uint64_t size, const ObjectHeaders* headers,
+                         const ObjectTags* tags) const;
+  // By its name and size only.
+  bool is_cached(const std::string& key, uint64_t size) const;
+
+ private:
+  struct Names {
+    std::string bucket, key, path;
+  };
+  bool note_missing(uint64_t ino, const Filter::Needs& needs, const BucketTags::Known& tags,
+                    Missing& missing) const;
+  Names names_of(const std::string& key) const;
+  FilterSubject subject_of(const Names& names) const;
+  FilterSubject subject_of(const Names& names, const BucketNode& node) const;
+
+  const BucketTree& tree_;
+  const FilterScope scope_;
+  const std::function<bool(uint64_t)> given_up_;
+  const std::shared_ptr<BucketTags> tags_;
+};
+
+}  // namespace cairn

@@ -1,0 +1,107 @@
+// The rows of files that are kept back from the store.
+#include <algorithm>
+
+#include "cache/format/records.h"
+#include "cache/live_state.h"
+
+namespace cairn {
+
+Status LiveState::keep_back(uint64_t inode, const std::string& dirent, Lsn upto) {
+  return restamp(inode, dirent, [upto](Lsn lsn) { return lsn <= upto ? kKeptBackLsn : lsn; });
+}
+
+Status LiveState::release_kept(uint64_t inode, const std::string& dirent, Lsn upto) {
+  return restamp(inode, dirent, [upto](Lsn lsn) { return lsn == kKeptBackLsn ? upto : lsn; });
+}
+
+Status LiveState::restamp(uint64_t inode, const std::string& dirent,
+                          const std::function<Lsn(Lsn)>& stamp) {
+  std::vector<TableChange> changes;
+  // An LSN stands before the value of these rows.
+  const auto restamp_row = [&](Table table, const std::string& key,
+                               const std::string& row) -> Status {
+    if (row.size() < sizeof(Lsn)) return fail(Errc::kCorruption, "a short row of a change");
+    std::string next(row);
+    auto* const at = reinterpret_cast<std::byte*>(next.data());
+    put_be64(at, stamp(get_be64(at)));
+    if (next != row) changes.push_back({table, key, std::move(next)});
+    return {};
+  };
+  const auto restamp_blocks = [&](std::string_view row) -> Status {
+    if (row.size() <= sizeof(Lsn)) return {};
+    TRY_ASSIGN(const auto digests, blocks_of(row.substr(sizeof(Lsn))));
+    for (const Digest& digest : digests) {
+      const std::string key = to_string(digest.view());
+      TRY_ASSIGN(const auto block, tables_.get(Table::kBlocks, key));
+      if (block) TRY(restamp_row(Table::kBlocks, key, *block));
+    }
+    return {};
+  };
+  const auto one = [&](const std::string& key) -> Status {
+    TRY_ASSIGN(const auto row, tables_.get(Table::kTree, key));
+    if (!row) return {};
+    TRY(restamp_row(Table::kTree, key, *row));
+    return restamp_blocks(*row);
+  };
+  TRY(one(inode_key(inode)));
+  if (!dirent.empty()) TRY(one(dirent));
+  const std::string xattrs = xattr_prefix(inode);
+  TRY_ASSIGN(const auto rows, tables_.scan(Table::kTree, xattrs, prefix_end(xattrs), SIZE_MAX));
+  for (const auto& row : rows) {
+    TRY(restamp_row(Table::kTree, row.key, row.value));
+    TRY(restamp_blocks(row.value));
+  }
+  TRY_ASSIGN(auto state, file_state(inode));
+  if (state) {
+    state->last_lsn = stamp(state->last_lsn);
+    // The base stays what it is, so the lowest cut says all.
+    std::vector<Cut> cuts;
+    for (const Cut& cut : std::exchange(state->cuts, {})) {
+      const Cut next{stamp(cut.lsn), cut.limit};
+      if (cuts.empty() || (cuts.back().lsn < next.lsn && cuts.back().lsn != kKeptBackLsn))
+        cuts.push_back(next);
+    }
+    state->cuts = std::move(cuts);
+    changes.push_back({Table::kFiles, file_key(inode), encode_file_state(*state)});
+  }
+  TRY_ASSIGN(auto chunks, scan_extents(inode, 0, UINT64_MAX, SIZE_MAX));
+  for (ChunkExtents& chunk : chunks) {
+    for (Extent& extent : chunk.extents) extent.lsn = stamp(extent.lsn);
+    changes.push_back(
+        {Table::kDirty, chunk_key(inode, chunk.chunk), encode_extents(chunk.extents)});
+  }
+  tables_.apply(changes);
+  return {};
+}
+
+// What a value in the tree names: the target of a link, a long attribute.
+Result<std::vector<Digest>> LiveState::blocks_of(std::string_view value) const {
+  std::vector<Digest> out;
+  TRY_ASSIGN(const Cid cid, Cid::from_bytes(as_bytes(value)));
+  Buffer bytes;
+  if (cid.is_identity()) {
+    bytes = Buffer::copy(cid.payload());
+  } else {
+    out.push_back(cid.digest());
+    TRY_ASSIGN(const auto there, block(cid.digest()));
+    if (!there) return out;
+    bytes = *there;
+  }
+  if (const auto xattr = XattrValue::decode(bytes)) {
+    if (const auto* block = std::get_if<Cid>(&xattr->value)) out.push_back(block->digest());
+  } else if (const auto inode = InodeRecord::decode(bytes);
+             inode && inode->type() == FileType::kSymlink) {
+    if (const auto* block = std::get_if<Cid>(&inode->body)) out.push_back(block->digest());
+  }
+  return out;
+}
+
+Result<bool> LiveState::replace_extents(uint64_t inode, uint64_t chunk, const Extents& before,
+                                        const Extents& after) {
+  TRY_ASSIGN(const Extents now, extents(inode, chunk));
+  if (now != before) return false;
+  tables_.apply({{Table::kDirty, chunk_key(inode, chunk), encode_extents(after)}});
+  return true;
+}
+
+}  // namespace cairn
