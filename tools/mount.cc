@@ -588,8 +588,8 @@ class Mount {
   std::atomic<Phase> phase_{Phase::kOpening};
   StoreStack store_;
   std::shared_ptr<ObjectStore> shown_store_;  // the same, or what is made of it for the view
-  bool shows_objects_ = false;  // known once the store, or the cache, was looked at
-  bool offline_ = false;        // it was out of reach then
+  bool shows_objects_ = false;                // known once the store, or the cache, was looked at
+  bool offline_ = false;                      // it was out of reach then
   std::unique_ptr<CacheDir> cache_;
   OpenedMount mount_;
   std::unique_ptr<Volume> volume_;
