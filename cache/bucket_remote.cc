@@ -328,9 +328,11 @@ Result<std::optional<uint64_t>> BucketRemote::next_data(const Cid&, uint64_t siz
 void BucketRemote::fetch(const Missing& missing, Context context, Callback<void> done) {
   if (missing.objects().empty() && missing.tags().empty())
     return lister_->fetch(missing.names(), std::move(context), std::move(done));
-  const Callback<void> both = all_of(missing.tags().empty() ? 2 : 3, std::move(done));
+  const size_t parts =
+      1 + (missing.tags().empty() ? 0U : 1U) + (missing.objects().empty() ? 0U : 1U);
+  const Callback<void> both = all_of(parts, std::move(done));
   if (!missing.tags().empty()) filters_.tags().fetch(missing.tags(), context, both);
-  heads_->fetch(missing.objects(), context, both);
+  if (!missing.objects().empty()) heads_->fetch(missing.objects(), context, both);
   lister_->fetch(missing.names(), std::move(context), both);
 }
 
