@@ -8,10 +8,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdint>
 
 #include "cache/base/coding.h"
 #include "cache/base/digest.h"
+#include "cache/base/result.h"
 #include "cache/journal.h"
 
 namespace cairn {
@@ -44,6 +46,12 @@ inline uint64_t index_of_name(const Digest& name) {
 inline uint32_t object_chunk_length(uint64_t size, uint64_t index) {
   return static_cast<uint32_t>(
       std::min<uint64_t>(kObjectChunkBytes, size - index * kObjectChunkBytes));
+}
+
+// What who reads a version that is gone gets to hear.
+inline tl::unexpected<Error> object_replaced() {
+  return fail(Errc::kPrecondition, "the object was replaced or removed since it was opened",
+              ESTALE);
 }
 
 // The version that this cache makes of an inode by its records up to `lsn`.

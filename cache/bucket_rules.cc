@@ -114,7 +114,8 @@ Result<Keep> BucketRemote::keeps(const KeepCandidate& candidate, const PublishBa
   if (!node) tags.emplace();
   const auto ask = [&] {
     for (const auto& [name, value] : candidate.xattrs) {
-      (void)set_object_xattr(headers, name, value);
+      if (name == kTypeXattr || name.starts_with(kMetaXattr))
+        (void)set_object_xattr(headers, name, value);
       if (!name.starts_with(kTagXattrPrefix)) continue;
       const std::string tag = name.substr(kTagXattrPrefix.size());
       if (!tags && value && tag == "s3d.upload") tags.emplace();

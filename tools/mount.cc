@@ -24,6 +24,7 @@
 #include "tools/memory_limit.h"
 #include "tools/past_view.h"
 #include "tools/service_notify.h"
+#include "tools/status_json.h"
 #include "tools/units.h"
 
 namespace cairn {
@@ -305,12 +306,6 @@ class Mount {
     return {};
   }
 
-  static Json to_json(const PendingStatus& pending) {
-    return Json{{"bytes", pending.bytes},
-                {"files", pending.files},
-                {"oldest_age_ms", pending.oldest_age_ms}};
-  }
-
   Json status() {
     const PublishedState published = engine().remote().published();
     const LsnStatus lsn = engine().lsn_status();
@@ -327,23 +322,13 @@ class Mount {
                  : health.fenced                    ? "fenced"
                                                     : "read-write"},
         {"epoch", published.epoch},
-        {"lsn",
-         {{"appended", lsn.appended},
-          {"durable", lsn.durable},
-          {"checkpointed", lsn.checkpointed},
-          {"published", lsn.published}}},
-        {"pending", to_json(engine().pending())},
+        {"lsn", lsn_json(lsn)},
+        {"pending", pending_json(engine().pending())},
         {"held", {{"bytes", held.bytes}, {"files", held.files}}},
         {"cache", {{"bytes", engine().cache_bytes()}, {"limit", engine().cache_bytes_max()}}},
         {"memory",
          {{"anonymous", anonymous_bytes()}, {"limit", settings_.options.memory_bytes_max}}},
-        {"requests",
-         {{"get", requests.get},
-          {"put", requests.put},
-          {"list", requests.list},
-          {"remove", requests.remove},
-          {"head", requests.head},
-          {"copy", requests.copy}}},
+        {"requests", requests_json(requests)},
         {"transferred",
          {{"bytes_read", requests.bytes_read}, {"bytes_written", requests.bytes_written}}},
         {"commit",
@@ -472,7 +457,7 @@ class Mount {
     const Duration timeout = timeout_ns < 0 ? settings_.shutdown_timeout : Duration(timeout_ns);
     if (timeout_ns != 0) context.deadline = Deadline::after(system_clock(), timeout);
     return engine().flush(context, [&](const PendingStatus& pending) {
-      if (!progress(to_json(pending))) context.cancel.cancel();
+      if (!progress(pending_json(pending))) context.cancel.cancel();
     });
   }
 

@@ -98,7 +98,8 @@ cp "$T/small" "$mnt/notes.tmp"
 cp "$T/3m" "$mnt/three"
 check flush-waits-for-the-rest cairn flush "$mnt"
 check the-rest-is-stored object_is three "$T/3m"
-check held-is-not-stored sh -c "! { $(declare -f signed has); has notes.tmp || has scratch/nine; }"
+check held-is-not-stored has_not notes.tmp
+check large-held-is-not-stored has_not scratch/nine
 check held-is-counted test "$(status "$mnt" '[.held.files, .held.bytes, .pending.files] | join(" ")')" = "2 9000006 0"
 check status-says-no sh -c "'$CAIRN' status '$mnt' >'$T/said'; test \$? = 3"
 check status-says-held grep -q 'held by --filter-upload: .* in 2 files' "$T/said"

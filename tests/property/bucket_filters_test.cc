@@ -253,3 +253,37 @@ TEST_CASE("a file is fetched whole when it is opened, whether it is read or not"
   CHECK(w.mount.close());
   w.open("/filtered");
 }
+
+TEST_CASE("rules that ask for tags, and tags that outrank rules") {
+  Filtered w([](FilterPolicies&) {});
+  w.mount.options.objects->full_attrs = true;
+  w.mount_with([](FilterPolicies& p) {
+    Filtered::add(p.visible, {"!/**[tag:secret=yes]"});
+    Filtered::add(p.pin, {"/**[tag:keep=yes]"});
+    Filtered::add(p.upload, {"!/**[tag:hold=yes]"});
+  });
+  const auto put = [&](const std::string& key, const ObjectTags& tags) {
+    w.put_by_other(key, "bytes");
+    if (!tags.empty()) REQUIRE(put_tags_sync(*w.objects, key, "", tags, Context()));
+  };
+  put("kept", {{"keep", "yes"}});
+  put("plain", {});
+  put("secret", {{"keep", "yes"}, {"secret", "yes"}});
+  put("own", {{"s3d.cache", "pin"}});
+  put("hold", {{"hold", "yes"}});
+  put("sent", {{"hold", "yes"}, {"s3d.upload", "true"}});
+  put("stays", {{"s3d.upload", "false"}});
+  CHECK(w.names() == std::set<std::string>{"kept", "plain", "own", "hold", "sent", "stays"});
+  for (const char* key : {"kept", "plain", "own"}) CHECK(w.read(key) == "bytes");
+  CHECK(w.status("kept").pinned);
+  CHECK(w.status("own").pinned);
+  CHECK_FALSE(w.status("plain").pinned);
+  for (const char* key : {"hold", "sent", "stays", "plain"}) w.write(key, "BYTES");
+  w.flush();
+  CHECK(w.object_bytes("plain") == "BYTES");
+  CHECK(w.object_bytes("sent") == "BYTES");
+  CHECK(w.object_bytes("hold") == "bytes");
+  CHECK(w.object_bytes("stays") == "bytes");
+  CHECK(w.read("hold") == "BYTES");
+  CHECK(w.status("stays").state == FileStatus::State::kHeld);
+}

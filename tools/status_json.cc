@@ -1,0 +1,23 @@
+#include "tools/status_json.h"
+
+namespace cairn {
+
+Json lsn_json(const LsnStatus& lsn) {
+  return Json{{"appended", lsn.appended},
+              {"durable", lsn.durable},
+              {"checkpointed", lsn.checkpointed},
+              {"published", lsn.published}};
+}
+
+Json pending_json(const PendingStatus& pending) {
+  return Json{{"bytes", pending.bytes},
+              {"files", pending.files},
+              {"oldest_age_ms", pending.oldest_age_ms}};
+}
+
+Json requests_json(const RequestCounts& requests) {
+  return Json{{"get", requests.get},       {"put", requests.put},   {"list", requests.list},
+              {"remove", requests.remove}, {"head", requests.head}, {"copy", requests.copy}};
+}
+
+}  // namespace cairn

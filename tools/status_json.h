@@ -1,0 +1,16 @@
+// Parts of what a mount says of itself, as JSON: what `cairn status --json` prints.
+//
+// Pure. Names and units are those of tools/README.md, which programs rely on.
+#pragma once
+
+#include "cache/engine.h"
+#include "s3/metered_store.h"
+#include "tools/control.h"
+
+namespace cairn {
+
+Json lsn_json(const LsnStatus& lsn);
+Json pending_json(const PendingStatus& pending);
+Json requests_json(const RequestCounts& requests);
+
+}  // namespace cairn
