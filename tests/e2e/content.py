@@ -165,6 +165,22 @@ def check_controls(top):
     os.close(fd)
 
 
+def check_many_xattrs(top):
+    """More names than one list can hold: each of them is there, the list is refused as on XFS."""
+    path = f"{top}/many"
+    with open(path, "wb"):
+        pass
+    names = [f"user.{number:0250}" for number in range(300)]
+    for number, name in enumerate(names):
+        os.setxattr(path, name, b"%d" % number)
+    fails(errno.E2BIG, os.listxattr, path)
+    for number, name in enumerate(names):
+        assert os.getxattr(path, name) == b"%d" % number, name
+    for name in names[100:]:
+        os.removexattr(path, name)
+    assert sorted(os.listxattr(path)) == names[:100]
+
+
 def main():
     kind = sys.argv[1].replace("-", "_")
     (globals().get(kind) or globals()["check_" + kind])(sys.argv[2])

@@ -31,6 +31,7 @@ tree() {  # KIND
   rule direct
   rule atime
   rule controls
+  rule many-xattrs
   rule make-huge huge
   rule make-setuid setuid
   rules=posix
