@@ -216,7 +216,7 @@ Engine::Ahead Engine::ask_ahead(uint64_t inode, const std::optional<ContentBase>
     // In large requests: the little that became free waits for more, as long as something comes.
     const std::lock_guard lock(state_mutex_);
     const uint64_t most = settings_.read_ahead_bytes;
-    if (read_ahead_bytes_ > 0 && read_ahead_bytes_ + most / 4 > most) return offset;
+    if (read_ahead_bytes_ > 0 && read_ahead_bytes_ + most / 4 > most) return {offset, false};
   }
   Need need;
   const auto want = [&](uint64_t chunk, const Leaf& leaf) {
