@@ -213,10 +213,12 @@ Engine::Ahead Engine::ask_ahead(uint64_t inode, const std::optional<ContentBase>
                                 uint64_t offset, uint64_t length, Callback<void> then) {
   const uint64_t end = offset + length;
   {
-    // In large requests: the little that became free waits for more, as long as something comes.
+    // In large requests: where much is asked for, the little that became free waits for more, as
+    // long as something comes.
     const std::lock_guard lock(state_mutex_);
     const uint64_t most = settings_.read_ahead_bytes;
-    if (read_ahead_bytes_ > 0 && read_ahead_bytes_ + most / 4 > most) return {offset, false};
+    const bool is_full = read_ahead_bytes_ > 0 && read_ahead_bytes_ + most / 4 > most;
+    if (is_full && length > most / 2) return {offset, false};
   }
   Need need;
   const auto want = [&](uint64_t chunk, const Leaf& leaf) {

@@ -193,15 +193,6 @@ class PackStoreImpl final : public PackStore {
     });
   }
 
-  void warm_tails(Context context) override {
-    core_->executor.submit([core = core_, context = std::move(context)] {
-      const std::vector<PackName> packs = core->packs_of(PackKind::kData);
-      if (!core->has_room_for_tails(packs)) return;
-      for (const PackName& pack : packs)
-        core->tails->fetch(pack, context, [](const Result<PackTail>&) {});
-    });
-  }
-
   void read_tail(PackName pack, Context context, Callback<PackTail> done) override {
     core_->executor.submit(
         [core = core_, pack, context = std::move(context), done = std::move(done)]() mutable {

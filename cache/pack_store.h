@@ -127,9 +127,6 @@ class PackStore {
   // `done` began.
   virtual void read_blocks(std::vector<BlockWant> wants, PackKind kind, Context context,
                            EachBlock each, Callback<std::vector<Buffer>> done) = 0;
-  // Begins to fetch the tails of data packs that no segment covers, where there is room for all of
-  // them, so that the first block that is read is found without a round trip. Never fails.
-  virtual void warm_tails(Context context) = 0;
   // What a pack's tail says, from memory or with one request (two when the tail is large).
   virtual void read_tail(PackName pack, Context context, Callback<PackTail> done) = 0;
   // Bytes of a pack as they are in the store (nothing verified).

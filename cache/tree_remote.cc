@@ -137,7 +137,6 @@ Status TreeRemote::Impl::find_head(const Context& context) {
   std::vector<PackName> metadata = metadata_packs(*shown->commit.record);
   const Status fetched = await<void>([&](Callback<void> done) {
     blocks->prefetch(std::move(metadata), options.prefetch_bytes, context, std::move(done));
-    if (options.prefetch_bytes > 0) packs->warm_tails(context);
   });
   // What is missing is fetched when it is asked for.
   if (!fetched) log_warn("metadata was not fetched ahead: {}", fetched.error().message());

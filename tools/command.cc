@@ -145,6 +145,12 @@ Option& Command::add_choice(std::string_view names, Option::Set set,
     value_name += (value_name.empty() ? "" : "|") + each;
     list += (list.empty() ? "" : ", ") + each;
   }
+  // Of many words the help speaks, not its left column.
+  constexpr size_t kNameMost = 60;
+  if (value_name.size() > kNameMost) {
+    help += ": " + list;
+    value_name = "NAME";
+  }
   Option option(names, ValueKind::kChoice, value_name, std::move(help),
                 [set = std::move(set), choices, list](const std::string& text) -> Status {
                   if (std::find(choices.begin(), choices.end(), text) == choices.end())

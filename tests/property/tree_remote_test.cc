@@ -7,12 +7,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <memory>
 #include <string>
-#include <thread>
 
-#include "cache/await.h"
 #include "cache/volume_format.h"
 #include "s3/memory_store.h"
 #include "s3/metered_store.h"
@@ -487,41 +484,6 @@ TEST_CASE("tree remote: after hundreds of small commits a new cache needs few re
   const auto after = world.metered->counts();
   CHECK(after.get - before.get <= 40);
   CHECK(same(test::read_all(*reader), model.files(), remote->params()));
-}
-
-TEST_CASE("tree remote: what says where blocks are comes ahead of the first that is read") {
-  World world;
-  VolumeModel model(world.new_log(), kChunk);
-  auto remote = world.open_writer(world.options("writer"), model);
-  constexpr uint16_t kCommits = 20;  // each puts a data pack
-  for (uint16_t i = 1; i <= kCommits; ++i) {
-    model.create(make_ino(1, 1, i));
-    model.write(make_ino(1, 1, i), 0, std::string(kChunk, static_cast<char>('a' + i)));
-    REQUIRE(remote->publish(model.batch(), model, Context()).has_value());
-    model.published();
-  }
-  const auto gets = [&] { return world.metered->counts().get; };
-  auto nothing_ahead = world.options("first", false);
-  nothing_ahead.prefetch_bytes = 0;
-  const uint64_t at_first = gets();
-  const auto first = world.open(nothing_ahead);
-  const uint64_t needed = gets() - at_first;
-
-  const uint64_t at_second = gets();
-  const auto second = world.open(world.options("second", false));
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  // There are fewer packs of metadata, so that they alone do not make it.
-  while (gets() < at_second + needed + kCommits && std::chrono::steady_clock::now() < deadline)
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  CHECK(gets() - at_second >= needed + kCommits);
-  const uint64_t before = gets();
-  const Digest leaf = sha256(as_bytes(std::string(kChunk, static_cast<char>('a' + 7))));
-  const auto bytes = await<std::vector<Buffer>>([&](Callback<std::vector<Buffer>> done) {
-    second->fetch_leaves({{leaf, kChunk, false}}, Context(), {}, std::move(done));
-  });
-  REQUIRE(bytes.has_value());
-  CHECK(bytes->front().size() == kChunk);
-  CHECK(gets() - before == 1);
 }
 
 }  // namespace
