@@ -44,7 +44,14 @@ Status LiveState::restamp(uint64_t inode, const std::string& dirent,
     return restamp_blocks(*row);
   };
   TRY(one(inode_key(inode)));
-  if (!dirent.empty()) TRY(one(dirent));
+  // Since then the name may have become that of another file, which may be kept back itself.
+  if (!dirent.empty()) {
+    TRY_ASSIGN(const auto named, tree_row(dirent));
+    if (named && named->value) {
+      TRY_ASSIGN(const Dirent there, Dirent::decode(named->value->payload()));
+      if (there.ino == inode) TRY(one(dirent));
+    }
+  }
   const std::string xattrs = xattr_prefix(inode);
   TRY_ASSIGN(const auto rows, tables_.scan(Table::kTree, xattrs, prefix_end(xattrs), SIZE_MAX));
   for (const auto& row : rows) {

@@ -196,6 +196,23 @@ TEST_CASE("what is held can be removed, cut, extended and be a link") {
   CHECK(w.object_bytes("gone.tmp") == "none");
 }
 
+TEST_CASE("a name that a held file leaves for another held file is that one's") {
+  Holder w(kNoTmp);
+  w.write("a.tmp", "first");
+  w.flush();
+  w.rename("a.tmp", "a");
+  w.write("a.tmp", "second");
+  w.flush();
+  CHECK(w.bucket() == std::map<std::string, std::string>{{"a", "first"}});
+  CHECK(w.read("a.tmp") == "second");
+  CHECK(w.held() == 1);
+  w.die_and_mount_with(kNoTmp);
+  CHECK(w.read("a.tmp") == "second");
+  w.mount_with({});
+  w.settle();
+  CHECK(w.object_bytes("a.tmp") == "second");
+}
+
 TEST_CASE("a file that is written all the time goes when it may") {
   Holder w(kNoTmp);
   w.write("log.tmp", bytes_of(20'000, 1));
