@@ -233,19 +233,26 @@ Result<Engine::KeptChange> Engine::split_kept(PublishBatch& batch, const Context
   TRY_ASSIGN(const auto candidates, keep_candidates(batch, change));
   TRY_ASSIGN(const auto answers, remote_->keep_back(candidates, batch, context));
   std::map<uint64_t, Keep> stored;
+  const auto hold = [&](const KeepCandidate& candidate, const Keep& answer) {
+    change.keep[candidate.inode] = Kept{candidate.dir, candidate.name, 0, {}};
+    stored[candidate.inode] = answer;
+  };
   for (size_t i = 0; i < candidates.size(); ++i) {
     const KeepCandidate& candidate = candidates[i];
     const uint64_t inode = candidate.inode;
     // A batch in which a directory moves does nothing else: what may go then goes with the next.
     if (answers[i].keeps || (change.moved_directory && kept.contains(inode))) {
-      change.keep[inode] = Kept{candidate.dir, candidate.name, 0, {}};
-      stored[inode] = answers[i];
+      hold(candidate, answers[i]);
       continue;
     }
     if (!kept.contains(inode)) continue;
     Kept at{candidate.dir, candidate.name, 0, {}};
     TRY_ASSIGN(const bool is_back, put_back(batch, inode, at));
-    if (is_back) change.release.push_back(inode);
+    if (is_back) {
+      change.release.push_back(inode);
+    } else {  // without its content it is no file: the batch that says so has the rest
+      hold(candidate, answers[i]);
+    }
   }
   TRY(take_out(batch, change.keep, stored));
   std::sort(batch.edits.begin(), batch.edits.end(),

@@ -213,6 +213,32 @@ TEST_CASE("a name that a held file leaves for another held file is that one's") 
   CHECK(w.object_bytes("a.tmp") == "second");
 }
 
+TEST_CASE("a batch that has one name of several sends no file without its content") {
+  Holder w(kNoTmp);
+  REQUIRE(w.mount.close());
+  w.mount.options.engine.fold.records_max = 1;
+  w.open();
+  w.write("a.tmp", "content");
+  w.flush();
+  CHECK(w.held() == 1);
+  w.rename("a.tmp", "a");
+  w.rename("a", "b.tmp");
+  w.flush();
+  CHECK(w.keys().empty());
+  CHECK(w.read("b.tmp") == "content");
+  w.rename("b.tmp", "b");
+  w.rename("b", "c");
+  w.flush();
+  CHECK(w.bucket() == std::map<std::string, std::string>{{"c", "content"}});
+  w.write("d.tmp", "gone");
+  w.flush();
+  w.rename("d.tmp", "d");
+  w.unlink("d");
+  w.flush();
+  CHECK(w.keys() == std::set<std::string>{"c"});
+  CHECK(w.held() == 0);
+}
+
 TEST_CASE("a file that is written all the time goes when it may") {
   Holder w(kNoTmp);
   w.write("log.tmp", bytes_of(20'000, 1));
