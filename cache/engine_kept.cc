@@ -64,6 +64,21 @@ Status Engine::measure(uint64_t inode, Kept& kept) const {
   return {};
 }
 
+// What else than they needs them may go into a batch before they do.
+Result<std::set<Digest>> Engine::kept_blocks() const {
+  std::vector<uint64_t> inodes;
+  {
+    const std::lock_guard lock(kept_mutex_);
+    for (const auto& [inode, kept] : kept_) inodes.push_back(inode);
+  }
+  std::set<Digest> out;
+  for (const uint64_t inode : inodes) {
+    TRY_ASSIGN(const auto digests, live_.blocks_of_file(inode));
+    out.insert(digests.begin(), digests.end());
+  }
+  return out;
+}
+
 void Engine::protect(const std::set<uint64_t>& segments) {
   const std::lock_guard lock(eviction_mutex_);
   for (const uint64_t segment : segments) ++kept_segments_[segment];

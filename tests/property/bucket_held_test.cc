@@ -239,6 +239,37 @@ TEST_CASE("a batch that has one name of several sends no file without its conten
   CHECK(w.held() == 0);
 }
 
+TEST_CASE("what a held file has in common with others stays when these go") {
+  Holder w(kNoTmp);
+  const std::string target(300, 't');
+  const auto link = [&](const char* name) {
+    w.must([&](Volume& v, Need& n) { return v.symlink(kRootIno, name, target, kCaller, n); });
+  };
+  const auto read_link = [&](const char* name) {
+    const auto there =
+        w.mount.run([&, ino = w.find(name)](Volume& v, Need& n) { return v.readlink(ino, n); });
+    return there ? *there : there.error().message();
+  };
+  link("a.tmp");
+  link("b.tmp");
+  w.flush();
+  CHECK(w.held() == 2);
+  // One that is not held, and one that was.
+  link("c");
+  w.flush();
+  CHECK(w.object_bytes("c") == target);
+  CHECK(read_link("a.tmp") == target);
+  w.rename("a.tmp", "a");
+  w.flush();
+  CHECK(w.object_bytes("a") == target);
+  CHECK(read_link("b.tmp") == target);
+  w.die_and_mount_with(kNoTmp);
+  CHECK(read_link("b.tmp") == target);
+  w.rename("b.tmp", "b");
+  w.flush();
+  CHECK(w.object_bytes("b") == target);
+}
+
 TEST_CASE("a file that is written all the time goes when it may") {
   Holder w(kNoTmp);
   w.write("log.tmp", bytes_of(20'000, 1));
