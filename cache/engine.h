@@ -369,7 +369,7 @@ class Engine final : private PublishHost {
   // What a publication does to kept files.
   struct KeptChange {
     std::map<uint64_t, Kept> keep;
-    std::vector<uint64_t> release;  // their content is in the batch
+    std::map<uint64_t, Kept> release;  // their content is in the batch
     std::vector<uint64_t> gone;
     // Which of those that may have to go were looked at, when it comes to that.
     bool reconsidered = false;

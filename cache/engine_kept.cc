@@ -264,7 +264,7 @@ Result<Engine::KeptChange> Engine::split_kept(PublishBatch& batch, const Context
     Kept at{candidate.dir, candidate.name, 0, {}};
     TRY_ASSIGN(const bool is_back, put_back(batch, inode, at));
     if (is_back) {
-      change.release.push_back(inode);
+      change.release.emplace(inode, std::move(at));
     } else {  // without its content it is no file: the batch that says so has the rest
       hold(candidate, answers[i]);
     }
@@ -381,8 +381,19 @@ Status Engine::add_live_rows(const std::string& prefix, PublishBatch& batch) con
 // Before its rows are dropped: those of kept files are none of them.
 Status Engine::settle_kept(const Fold& fold, const KeptChange& change) {
   const Lsn lsn = fold.batch.lsn;
-  for (const auto& [inode, kept] : change.keep) TRY(keep_content(inode, kept, lsn));
-  if (!change.keep.empty()) TRY(segments_->sync());
+  std::map<uint64_t, Kept> keep = change.keep;
+  std::vector<uint64_t> release;
+  for (const auto& [inode, kept] : change.release) {
+    TRY_ASSIGN(const bool is_there, remote_->has_stored(inode, lsn));
+    if (is_there) {
+      release.push_back(inode);
+      continue;
+    }
+    log_warn("'{}' was held back, and is not in the bucket yet: it is held on", kept.name);
+    keep.emplace(inode, kept);
+  }
+  for (const auto& [inode, kept] : keep) TRY(keep_content(inode, kept, lsn));
+  if (!keep.empty()) TRY(segments_->sync());
   CAIRN_FAILPOINT("publish.kept-back");
   const auto end = [&](uint64_t inode, bool is_stored) -> Status {
     Kept kept;
@@ -399,7 +410,7 @@ Status Engine::settle_kept(const Fold& fold, const KeptChange& change) {
     set_kept(inode, std::nullopt);
     return {};
   };
-  for (const uint64_t inode : change.release) TRY(end(inode, true));
+  for (const uint64_t inode : release) TRY(end(inode, true));
   for (const uint64_t inode : change.gone) TRY(end(inode, false));
   return {};
 }

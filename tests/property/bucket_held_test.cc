@@ -161,6 +161,34 @@ TEST_CASE("a directory that moves takes what is held in it along, and lets it go
   CHECK(w.read("tmp/in/f") == "more!");
 }
 
+TEST_CASE("what may go while its directory moves is not lost") {
+  Holder w({"!/tmp/**"});
+  w.mkdir("tmp");
+  w.mkdir("tmp/d");
+  w.write("tmp/d/f", "bytes");
+  w.flush();
+  CHECK(w.held() == 1);
+  for (const bool dies : {true, false}) {
+    CAPTURE(dies);
+    if (dies) {
+      w.die_and_mount_with({});
+    } else {
+      w.mount_with({});
+    }
+    w.rename("tmp/d", "out");
+    w.settle();
+    CHECK(w.object_bytes("out/f") == "bytes");
+    CHECK(w.read("out/f") == "bytes");
+    CHECK(w.held() == 0);
+    w.rename("out", "tmp/d");
+    w.mount_with({"!/tmp/**"});
+    w.write("tmp/d/f", "BYTES");
+    w.flush();
+    CHECK(w.held() == 1);
+    w.write("tmp/d/f", "bytes");
+  }
+}
+
 TEST_CASE("what is held can be removed, cut, extended and be a link") {
   Holder w(kNoTmp);
   w.put_by_other("theirs.tmp", bytes_of(600'000, 7));
