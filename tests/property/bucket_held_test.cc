@@ -397,6 +397,10 @@ TEST_CASE("whatever is done, nothing that is held is lost, and what is not held 
     const auto rng = make_seeded_rng(seed);
     Rules rules = rule_sets[rng->below(rule_sets.size())];
     Holder w(rules);
+    // Batches may end anywhere, also while nothing of them is done yet.
+    REQUIRE(w.mount.close());
+    if (rng->below(3) == 0) w.mount.options.engine.fold.records_max = 1 + rng->below(4);
+    w.open();
     std::map<std::string, std::string> model;
     std::set<std::string> dirs{""};
     const auto pick = [&](const auto& from) {
@@ -510,6 +514,7 @@ TEST_CASE("whatever is done, nothing that is held is lost, and what is not held 
         }
         default:
           if (rng->below(3) == 0) w.flush();
+          if (rng->below(3) == 0) REQUIRE(w.mount.engine().publish_once(false, Context()));
           if (rng->below(8) == 0) {
             if (rng->below(2) == 0) rules = rule_sets[rng->below(rule_sets.size())];
             if (rng->below(2) == 0) {
