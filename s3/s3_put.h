@@ -30,7 +30,8 @@ struct S3Put {
 
 void put_object(std::shared_ptr<S3Client> client, S3Put put, Callback<std::string> done);
 
-// What a multipart upload needs too: class and tags as headers; the condition, and what a refusal means then.
+// What a multipart upload needs too: class and tags as headers; the condition, and what a refusal
+// means then.
 void append_put_headers(const PutHow& how, S3Call& call);
 void set_condition(const PutHow& how, S3Call& call);
 // The source of a CopyObject or UploadPartCopy, of that version only.
