@@ -88,6 +88,7 @@ class BucketRemote final : public Remote {
   Result<bool> hides_some(uint64_t dir, Missing& missing) override;
   Result<ContentPolicy> policy_of(uint64_t ino, Missing& missing) override;
   bool keeps_back_any() const override { return filters_.keeps_back_any(); }
+  Result<bool> has_stored(uint64_t ino, Lsn lsn) const override;
   Result<std::vector<Keep>> keep_back(const std::vector<KeepCandidate>& candidates,
                                       const PublishBatch& batch, Context context) override;
   Result<std::optional<Cid>> find(std::string_view key, Missing& missing) override;

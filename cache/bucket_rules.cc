@@ -90,6 +90,12 @@ Result<std::vector<Keep>> BucketRemote::keep_back(const std::vector<KeepCandidat
   return out;
 }
 
+// The publisher notes of each object which record it contains.
+Result<bool> BucketRemote::has_stored(uint64_t ino, Lsn lsn) const {
+  TRY_ASSIGN(const auto node, tree_->node(ino));
+  return node && node->lsn >= lsn;
+}
+
 Result<Keep> BucketRemote::keeps(const KeepCandidate& candidate, const PublishBatch& batch,
                                  const Context& context) const {
   Keep keep;

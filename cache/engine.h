@@ -369,7 +369,7 @@ class Engine final : private PublishHost {
   // What a publication does to kept files.
   struct KeptChange {
     std::map<uint64_t, Kept> keep;
-    std::vector<uint64_t> release;  // their content is in the batch
+    std::map<uint64_t, Kept> release;  // their content is in the batch
     std::vector<uint64_t> gone;
     // Which of those that may have to go were looked at, when it comes to that.
     bool reconsidered = false;
@@ -392,6 +392,7 @@ class Engine final : private PublishHost {
   Status keep_content(uint64_t inode, Kept kept, Lsn upto);
   Status move_out_of_journal(uint64_t inode, Lsn upto, std::set<uint64_t>& segments);
   Status measure(uint64_t inode, Kept& kept) const;
+  Result<std::set<Digest>> kept_blocks() const;
   void set_kept(uint64_t inode, std::optional<Kept> kept);
   void protect(const std::set<uint64_t>& segments);
   void forget_protection();

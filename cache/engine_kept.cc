@@ -64,6 +64,21 @@ Status Engine::measure(uint64_t inode, Kept& kept) const {
   return {};
 }
 
+// What else than they needs them may go into a batch before they do.
+Result<std::set<Digest>> Engine::kept_blocks() const {
+  std::vector<uint64_t> inodes;
+  {
+    const std::lock_guard lock(kept_mutex_);
+    for (const auto& [inode, kept] : kept_) inodes.push_back(inode);
+  }
+  std::set<Digest> out;
+  for (const uint64_t inode : inodes) {
+    TRY_ASSIGN(const auto digests, live_.blocks_of_file(inode));
+    out.insert(digests.begin(), digests.end());
+  }
+  return out;
+}
+
 void Engine::protect(const std::set<uint64_t>& segments) {
   const std::lock_guard lock(eviction_mutex_);
   for (const uint64_t segment : segments) ++kept_segments_[segment];
@@ -233,19 +248,26 @@ Result<Engine::KeptChange> Engine::split_kept(PublishBatch& batch, const Context
   TRY_ASSIGN(const auto candidates, keep_candidates(batch, change));
   TRY_ASSIGN(const auto answers, remote_->keep_back(candidates, batch, context));
   std::map<uint64_t, Keep> stored;
+  const auto hold = [&](const KeepCandidate& candidate, const Keep& answer) {
+    change.keep[candidate.inode] = Kept{candidate.dir, candidate.name, 0, {}};
+    stored[candidate.inode] = answer;
+  };
   for (size_t i = 0; i < candidates.size(); ++i) {
     const KeepCandidate& candidate = candidates[i];
     const uint64_t inode = candidate.inode;
     // A batch in which a directory moves does nothing else: what may go then goes with the next.
     if (answers[i].keeps || (change.moved_directory && kept.contains(inode))) {
-      change.keep[inode] = Kept{candidate.dir, candidate.name, 0, {}};
-      stored[inode] = answers[i];
+      hold(candidate, answers[i]);
       continue;
     }
     if (!kept.contains(inode)) continue;
     Kept at{candidate.dir, candidate.name, 0, {}};
     TRY_ASSIGN(const bool is_back, put_back(batch, inode, at));
-    if (is_back) change.release.push_back(inode);
+    if (is_back) {
+      change.release.emplace(inode, std::move(at));
+    } else {  // without its content it is no file: the batch that says so has the rest
+      hold(candidate, answers[i]);
+    }
   }
   TRY(take_out(batch, change.keep, stored));
   std::sort(batch.edits.begin(), batch.edits.end(),
@@ -359,8 +381,19 @@ Status Engine::add_live_rows(const std::string& prefix, PublishBatch& batch) con
 // Before its rows are dropped: those of kept files are none of them.
 Status Engine::settle_kept(const Fold& fold, const KeptChange& change) {
   const Lsn lsn = fold.batch.lsn;
-  for (const auto& [inode, kept] : change.keep) TRY(keep_content(inode, kept, lsn));
-  if (!change.keep.empty()) TRY(segments_->sync());
+  std::map<uint64_t, Kept> keep = change.keep;
+  std::vector<uint64_t> release;
+  for (const auto& [inode, kept] : change.release) {
+    TRY_ASSIGN(const bool is_there, remote_->has_stored(inode, lsn));
+    if (is_there) {
+      release.push_back(inode);
+      continue;
+    }
+    log_warn("'{}' was held back, and is not in the bucket yet: it is held on", kept.name);
+    keep.emplace(inode, kept);
+  }
+  for (const auto& [inode, kept] : keep) TRY(keep_content(inode, kept, lsn));
+  if (!keep.empty()) TRY(segments_->sync());
   CAIRN_FAILPOINT("publish.kept-back");
   const auto end = [&](uint64_t inode, bool is_stored) -> Status {
     Kept kept;
@@ -377,7 +410,7 @@ Status Engine::settle_kept(const Fold& fold, const KeptChange& change) {
     set_kept(inode, std::nullopt);
     return {};
   };
-  for (const uint64_t inode : change.release) TRY(end(inode, true));
+  for (const uint64_t inode : release) TRY(end(inode, true));
   for (const uint64_t inode : change.gone) TRY(end(inode, false));
   return {};
 }

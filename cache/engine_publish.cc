@@ -1,5 +1,6 @@
 // Publishing: from the journal to the store, and giving back what the store then holds.
 #include <algorithm>
+#include <set>
 
 #include "cache/base/failpoint.h"
 #include "cache/base/log.h"
@@ -128,8 +129,13 @@ Status Engine::after_publish(const Fold& fold, const KeptChange& kept) {
                                    batch.lsn));
   }
   {
+    // Who names one from here on writes it again, and it is newer then.
+    std::set<Digest> named;
+    if (!batch.blocks.empty()) {
+      TRY_ASSIGN(named, kept_blocks());
+    }
     const std::lock_guard lock(commit_mutex_);
-    TRY(live_.drop_published_blocks(batch.blocks, batch.lsn));
+    TRY(live_.drop_published_blocks(batch.blocks, batch.lsn, named));
   }
   {
     const std::lock_guard lock(state_mutex_);

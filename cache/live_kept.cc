@@ -7,6 +7,7 @@
 namespace cairn {
 
 Status LiveState::keep_back(uint64_t inode, const std::string& dirent, Lsn upto) {
+  TRY(restamp_blocks(inode, upto));
   return restamp(inode, dirent, [upto](Lsn lsn) { return lsn <= upto ? kKeptBackLsn : lsn; });
 }
 
@@ -27,30 +28,23 @@ Status LiveState::restamp(uint64_t inode, const std::string& dirent,
     if (next != row) changes.push_back({table, key, std::move(next)});
     return {};
   };
-  const auto restamp_blocks = [&](std::string_view row) -> Status {
-    if (row.size() <= sizeof(Lsn)) return {};
-    TRY_ASSIGN(const auto digests, blocks_of(row.substr(sizeof(Lsn))));
-    for (const Digest& digest : digests) {
-      const std::string key = to_string(digest.view());
-      TRY_ASSIGN(const auto block, tables_.get(Table::kBlocks, key));
-      if (block) TRY(restamp_row(Table::kBlocks, key, *block));
-    }
-    return {};
-  };
   const auto one = [&](const std::string& key) -> Status {
     TRY_ASSIGN(const auto row, tables_.get(Table::kTree, key));
     if (!row) return {};
-    TRY(restamp_row(Table::kTree, key, *row));
-    return restamp_blocks(*row);
+    return restamp_row(Table::kTree, key, *row);
   };
   TRY(one(inode_key(inode)));
-  if (!dirent.empty()) TRY(one(dirent));
+  // Since then the name may have become that of another file, which may be kept back itself.
+  if (!dirent.empty()) {
+    TRY_ASSIGN(const auto named, tree_row(dirent));
+    if (named && named->value) {
+      TRY_ASSIGN(const Dirent there, Dirent::decode(named->value->payload()));
+      if (there.ino == inode) TRY(one(dirent));
+    }
+  }
   const std::string xattrs = xattr_prefix(inode);
   TRY_ASSIGN(const auto rows, tables_.scan(Table::kTree, xattrs, prefix_end(xattrs), SIZE_MAX));
-  for (const auto& row : rows) {
-    TRY(restamp_row(Table::kTree, row.key, row.value));
-    TRY(restamp_blocks(row.value));
-  }
+  for (const auto& row : rows) TRY(restamp_row(Table::kTree, row.key, row.value));
   TRY_ASSIGN(auto state, file_state(inode));
   if (state) {
     state->last_lsn = stamp(state->last_lsn);
@@ -74,10 +68,42 @@ Status LiveState::restamp(uint64_t inode, const std::string& dirent,
   return {};
 }
 
-// What a value in the tree names: the target of a link, a long attribute.
-Result<std::vector<Digest>> LiveState::blocks_of(std::string_view value) const {
+Status LiveState::restamp_blocks(uint64_t inode, Lsn upto) {
+  TRY_ASSIGN(const auto digests, blocks_of_file(inode));
+  std::vector<TableChange> changes;
+  for (const Digest& digest : digests) {
+    std::string key = to_string(digest.view());
+    TRY_ASSIGN(auto row, tables_.get(Table::kBlocks, key));
+    if (!row) continue;
+    if (row->size() < sizeof(Lsn)) return fail(Errc::kCorruption, "a short row of a block");
+    auto* const at = reinterpret_cast<std::byte*>(row->data());
+    if (get_be64(at) > upto) continue;
+    put_be64(at, kKeptBackLsn);
+    changes.push_back({Table::kBlocks, std::move(key), *std::move(row)});
+  }
+  tables_.apply(changes);
+  return {};
+}
+
+Result<std::vector<Digest>> LiveState::blocks_of_file(uint64_t inode) const {
   std::vector<Digest> out;
-  TRY_ASSIGN(const Cid cid, Cid::from_bytes(as_bytes(value)));
+  const auto add = [&](const std::optional<Cid>& value) -> Status {
+    if (!value) return {};
+    TRY_ASSIGN(const auto digests, blocks_of(*value));
+    out.insert(out.end(), digests.begin(), digests.end());
+    return {};
+  };
+  TRY_ASSIGN(const auto record, tree_row(inode_key(inode)));
+  if (record) TRY(add(record->value));
+  const std::string xattrs = xattr_prefix(inode);
+  TRY_ASSIGN(const auto rows, scan_tree(xattrs, prefix_end(xattrs), SIZE_MAX));
+  for (const auto& row : rows) TRY(add(row.row.value));
+  return out;
+}
+
+// What a value in the tree names: the target of a link, a long attribute.
+Result<std::vector<Digest>> LiveState::blocks_of(const Cid& cid) const {
+  std::vector<Digest> out;
   Buffer bytes;
   if (cid.is_identity()) {
     bytes = Buffer::copy(cid.payload());

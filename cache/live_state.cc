@@ -273,7 +273,7 @@ Status LiveState::drop_published_edits(const std::vector<TreeEdit>& edits, size_
 }
 
 Status LiveState::drop_published_blocks(const std::vector<std::pair<Digest, Buffer>>& blocks,
-                                        Lsn published) {
+                                        Lsn published, const std::set<Digest>& kept) {
   std::vector<TableChange> changes;
   for (const auto& [digest, bytes] : blocks) {
     const std::string key = to_string(digest.view());
@@ -281,7 +281,10 @@ Status LiveState::drop_published_blocks(const std::vector<std::pair<Digest, Buff
     if (!row) continue;
     std::string_view rest = *row;
     TRY_ASSIGN(const Lsn lsn, take_lsn(rest, "the table of small blocks"));
-    if (lsn <= published) changes.push_back({Table::kBlocks, key, std::nullopt});
+    if (lsn > published && lsn != kKeptBackLsn) continue;
+    std::optional<std::string> stays;
+    if (kept.contains(digest)) stays = lsn_prefix(kKeptBackLsn).append(rest);
+    changes.push_back({Table::kBlocks, key, std::move(stays)});
   }
   tables_.apply(changes);
   return {};

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -31,8 +32,8 @@ struct TreeRow {
 struct ResidentRow {
   Digest digest;  // of the leaf it holds
   uint32_t length = 0;
-  DataRef ref;                         // always in a segment
-  std::optional<uint32_t> crc = {};    // CRC32C, of a leaf whose digest only names it
+  DataRef ref;                       // always in a segment
+  std::optional<uint32_t> crc = {};  // CRC32C, of a leaf whose digest only names it
 };
 
 class LiveState {
@@ -57,13 +58,18 @@ class LiveState {
   Status drop_published_file(const FrozenFile& file, Lsn published);
   Status drop_published_edits(const std::vector<TreeEdit>& edits, size_t begin, size_t end,
                               Lsn published);
-  Status drop_published_blocks(const std::vector<std::pair<Digest, Buffer>>& blocks, Lsn published);
+  // Blocks are named by what they contain: those that rows of kept files name, too, stay theirs.
+  Status drop_published_blocks(const std::vector<std::pair<Digest, Buffer>>& blocks, Lsn published,
+                               const std::set<Digest>& kept);
 
   // Of a file that is kept back: its rows up to `upto` are none that a publication makes
   // superfluous (their LSN is kKeptBackLsn then), those of its inode, its xattrs, its name under
-  // `dirent` (may be empty) and its content. The opposite: they are of `upto` again.
+  // `dirent` (may be empty) and its content. The opposite: they are of `upto` again, but for the
+  // blocks they name, which drop_published_blocks lets go.
   Status keep_back(uint64_t inode, const std::string& dirent, Lsn upto);
   Status release_kept(uint64_t inode, const std::string& dirent, Lsn upto);
+  // What the rows of a file name in the table of blocks.
+  Result<std::vector<Digest>> blocks_of_file(uint64_t inode) const;
   // The content of a chunk lies somewhere else now, unless it is not `before` any more.
   Result<bool> replace_extents(uint64_t inode, uint64_t chunk, const Extents& before,
                                const Extents& after);
@@ -131,8 +137,9 @@ class LiveState {
   uint32_t chunk_bytes() const { return chunk_bytes_; }
 
  private:
-  Result<std::vector<Digest>> blocks_of(std::string_view value) const;
+  Result<std::vector<Digest>> blocks_of(const Cid& cid) const;
   Status restamp(uint64_t inode, const std::string& dirent, const std::function<Lsn(Lsn)>& stamp);
+  Status restamp_blocks(uint64_t inode, Lsn upto);
   // The removal of all rows of a file's unpublished content.
   Result<std::vector<TableChange>> content_removed(uint64_t inode) const;
 

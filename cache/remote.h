@@ -256,6 +256,9 @@ class Remote {
                                          Context context) = 0;
   // Followers: looks for newer commits and moves to the newest. Blocks.
   virtual Result<Changes> follow(Context context) = 0;
+  // After publish(): is all that a batch up to `lsn` had of a file in the store? Asked before what
+  // was kept back is let go.
+  virtual Result<bool> has_stored(uint64_t /*inode*/, Lsn /*lsn*/) const { return true; }
 };
 
 }  // namespace cairn

@@ -161,6 +161,34 @@ TEST_CASE("a directory that moves takes what is held in it along, and lets it go
   CHECK(w.read("tmp/in/f") == "more!");
 }
 
+TEST_CASE("what may go while its directory moves is not lost") {
+  Holder w({"!/tmp/**"});
+  w.mkdir("tmp");
+  w.mkdir("tmp/d");
+  w.write("tmp/d/f", "bytes");
+  w.flush();
+  CHECK(w.held() == 1);
+  for (const bool dies : {true, false}) {
+    CAPTURE(dies);
+    if (dies) {
+      w.die_and_mount_with({});
+    } else {
+      w.mount_with({});
+    }
+    w.rename("tmp/d", "out");
+    w.settle();
+    CHECK(w.object_bytes("out/f") == "bytes");
+    CHECK(w.read("out/f") == "bytes");
+    CHECK(w.held() == 0);
+    w.rename("out", "tmp/d");
+    w.mount_with({"!/tmp/**"});
+    w.write("tmp/d/f", "BYTES");
+    w.flush();
+    CHECK(w.held() == 1);
+    w.write("tmp/d/f", "bytes");
+  }
+}
+
 TEST_CASE("what is held can be removed, cut, extended and be a link") {
   Holder w(kNoTmp);
   w.put_by_other("theirs.tmp", bytes_of(600'000, 7));
@@ -194,6 +222,80 @@ TEST_CASE("what is held can be removed, cut, extended and be a link") {
   CHECK(w.object_bytes("theirs.tmp") == theirs);
   CHECK(w.object_bytes("l.tmp") == target);
   CHECK(w.object_bytes("gone.tmp") == "none");
+}
+
+TEST_CASE("a name that a held file leaves for another held file is that one's") {
+  Holder w(kNoTmp);
+  w.write("a.tmp", "first");
+  w.flush();
+  w.rename("a.tmp", "a");
+  w.write("a.tmp", "second");
+  w.flush();
+  CHECK(w.bucket() == std::map<std::string, std::string>{{"a", "first"}});
+  CHECK(w.read("a.tmp") == "second");
+  CHECK(w.held() == 1);
+  w.die_and_mount_with(kNoTmp);
+  CHECK(w.read("a.tmp") == "second");
+  w.mount_with({});
+  w.settle();
+  CHECK(w.object_bytes("a.tmp") == "second");
+}
+
+TEST_CASE("a batch that has one name of several sends no file without its content") {
+  Holder w(kNoTmp);
+  REQUIRE(w.mount.close());
+  w.mount.options.engine.fold.records_max = 1;
+  w.open();
+  w.write("a.tmp", "content");
+  w.flush();
+  CHECK(w.held() == 1);
+  w.rename("a.tmp", "a");
+  w.rename("a", "b.tmp");
+  w.flush();
+  CHECK(w.keys().empty());
+  CHECK(w.read("b.tmp") == "content");
+  w.rename("b.tmp", "b");
+  w.rename("b", "c");
+  w.flush();
+  CHECK(w.bucket() == std::map<std::string, std::string>{{"c", "content"}});
+  w.write("d.tmp", "gone");
+  w.flush();
+  w.rename("d.tmp", "d");
+  w.unlink("d");
+  w.flush();
+  CHECK(w.keys() == std::set<std::string>{"c"});
+  CHECK(w.held() == 0);
+}
+
+TEST_CASE("what a held file has in common with others stays when these go") {
+  Holder w(kNoTmp);
+  const std::string target(300, 't');
+  const auto link = [&](const char* name) {
+    w.must([&](Volume& v, Need& n) { return v.symlink(kRootIno, name, target, kCaller, n); });
+  };
+  const auto read_link = [&](const char* name) {
+    const auto there =
+        w.mount.run([&, ino = w.find(name)](Volume& v, Need& n) { return v.readlink(ino, n); });
+    return there ? *there : there.error().message();
+  };
+  link("a.tmp");
+  link("b.tmp");
+  w.flush();
+  CHECK(w.held() == 2);
+  // One that is not held, and one that was.
+  link("c");
+  w.flush();
+  CHECK(w.object_bytes("c") == target);
+  CHECK(read_link("a.tmp") == target);
+  w.rename("a.tmp", "a");
+  w.flush();
+  CHECK(w.object_bytes("a") == target);
+  CHECK(read_link("b.tmp") == target);
+  w.die_and_mount_with(kNoTmp);
+  CHECK(read_link("b.tmp") == target);
+  w.rename("b.tmp", "b");
+  w.flush();
+  CHECK(w.object_bytes("b") == target);
 }
 
 TEST_CASE("a file that is written all the time goes when it may") {
@@ -295,6 +397,10 @@ TEST_CASE("whatever is done, nothing that is held is lost, and what is not held 
     const auto rng = make_seeded_rng(seed);
     Rules rules = rule_sets[rng->below(rule_sets.size())];
     Holder w(rules);
+    // Batches may end anywhere, also while nothing of them is done yet.
+    REQUIRE(w.mount.close());
+    if (rng->below(3) == 0) w.mount.options.engine.fold.records_max = 1 + rng->below(4);
+    w.open();
     std::map<std::string, std::string> model;
     std::set<std::string> dirs{""};
     const auto pick = [&](const auto& from) {
@@ -408,6 +514,7 @@ TEST_CASE("whatever is done, nothing that is held is lost, and what is not held 
         }
         default:
           if (rng->below(3) == 0) w.flush();
+          if (rng->below(3) == 0) REQUIRE(w.mount.engine().publish_once(false, Context()));
           if (rng->below(8) == 0) {
             if (rng->below(2) == 0) rules = rule_sets[rng->below(rule_sets.size())];
             if (rng->below(2) == 0) {
