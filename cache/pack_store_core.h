@@ -70,7 +70,6 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
   // Named and own packs, the newest first, then the others. Also those whose tails are here: by the
   // time one is looked into it may be gone again.
   std::vector<PackName> packs_of(PackKind kind) const;
-  bool has_room_for_tails(const std::vector<PackName>& packs) const;
 
   ObjectStore& store;
   Executor& executor;

@@ -83,7 +83,9 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
     if (all_known()) return finish();
     std::vector<PackName> packs = core_->packs_of(kind);
     const Task then = [self = shared_from_this(), kind, last] { self->tails_are_here(kind, last); };
-    if (core_->has_room_for_tails(packs)) return fetch_tails(packs, then);
+    uint64_t bytes = 0;
+    for (const PackName& pack : packs) bytes += pack.blocks * kPackEntrySize;
+    if (bytes <= core_->options.tail_bytes) return fetch_tails(packs, then);
     sort_nearest_first(packs);
     probe_tails(std::make_shared<const std::vector<PackName>>(std::move(packs)), 0, kFirstProbes,
                 then);
@@ -138,33 +140,25 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
     }
   }
 
-  // Until all are here or nothing is unknown any more.
   void fetch_tails(const std::vector<PackName>& packs, const std::function<void()>& then) {
     if (packs.empty()) return then();
-    const auto left = std::make_shared<size_t>(packs.size());  // 0: the next step has begun
+    const auto left = std::make_shared<std::atomic<size_t>>(packs.size());
     for (const PackName& pack : packs)
       core_->tails->fetch(pack, context_,
                           [self = shared_from_this(), left, then](const Result<PackTail>& tail) {
-                            if (self->was_last(*left, tail)) then();
+                            if (tail)
+                              self->look_in(*tail);
+                            else
+                              self->note(tail.error());
+                            if (left->fetch_sub(1) == 1) then();
                           });
   }
 
-  bool was_last(size_t& left, const Result<PackTail>& tail) {
-    const std::lock_guard lock(mutex_);
-    if (left == 0) return false;
-    --left;
-    if (tail)
-      look_in(*tail);
-    else if (!error_)
-      error_ = tail.error();
-    if (all_known()) left = 0;
-    return left == 0;
-  }
-
   // Each as it comes: where the tails of a volume are larger than the memory for them, the first
-  // are gone before the last is here. Requires the lock.
+  // are gone before the last is here.
   void look_in(const PackTail& tail) {
     const bool leaves = going_->leaves(tail.name());
+    const std::lock_guard lock(mutex_);
     for (size_t i = 0; i < digests_.size(); ++i) {
       auto& place = leaves ? condemned_places_[i] : places_[i];
       if (place) continue;
@@ -274,12 +268,6 @@ std::vector<PackName> PackStoreCore::packs_of(PackKind kind) const {
     }
   }
   return candidates;
-}
-
-bool PackStoreCore::has_room_for_tails(const std::vector<PackName>& packs) const {
-  uint64_t bytes = 0;
-  for (const PackName& pack : packs) bytes += pack.blocks * kPackEntrySize;
-  return bytes <= options.tail_bytes;
 }
 
 std::vector<PackName> PackStoreCore::condemned_without_tail() const {

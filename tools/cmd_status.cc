@@ -214,7 +214,7 @@ void add_status_command(CommandLine& line) {
                    false);
   command.flag("json", *as_json, "one JSON object a mount or path, for programs").only_typed();
   command.about(
-      "Without PATH every mount of this user is shown. The exit status is 3 when something that was "
+      "Without PATH every mount of this user is shown. The exit status is 3 when something that is "
       "asked about is not in the store yet, or held back from it by --filter-upload: 0 means that "
       "the disk may be lost. Of a URL it says what is there: a volume and its newest commit, a "
       "file in one, or an object and what it says beside its bytes.");
