@@ -12,7 +12,7 @@ const std::string& type_of(const ObjectHeaders& headers) {
   return headers.content_type.empty() ? none : headers.content_type;
 }
 
-std::string_view tag_of(const ObjectTags& tags, std::string_view name) {
+std::string_view text_of_tag(const ObjectTags& tags, std::string_view name) {
   for (const auto& [key, value] : tags)
     if (key == name) return value;
   return {};
@@ -114,7 +114,7 @@ Result<ContentPolicy> BucketFilters::policy_of(uint64_t ino, const BucketNode& n
   ask(rules.prefetch, policy.whole);
   if (note_missing(ino, needs, tags, missing))
     return fail(Errc::kNotLocal, "what becomes of an object depends on what it says of itself");
-  if (tags.tags && tag_of(*tags.tags, "s3d.cache") == "pin") policy.pin = policy.keep = true;
+  if (tags.tags && text_of_tag(*tags.tags, "s3d.cache") == "pin") policy.pin = policy.keep = true;
   return policy;
 }
 
@@ -129,7 +129,7 @@ Filter::Answer BucketFilters::uploads(const std::string& key, uint64_t size,
     subject.content_type = &type_of(*headers);
     subject.metadata = &headers->metadata;
   }
-  const std::string_view own = tags != nullptr ? tag_of(*tags, "s3d.upload") : "";
+  const std::string_view own = tags != nullptr ? text_of_tag(*tags, "s3d.upload") : "";
   if (own == "false" || own == "true") return {own == "true", {}};
   return scope_.policies->upload.ask(subject);
 }

@@ -103,7 +103,7 @@ refuses wrong-size 2 'cache-size' cairn mount --cache-size nonsense "$volume" "$
 refuses strictatime 2 'strictatime.*access time' try -o noatime,strictatime "$volume" "$mnt"
 refuses wrong-scheme 2 'gopher|remote|s3://' cairn mount gopher://x "$mnt"
 
-refuses empty-bucket 2 'bucket' try s3:// "$mnt"
+refuses no-bucket 2 'name one of them' cairn format s3://
 refuses bad-bucket 2 'bucket' try 's3://a bucket!/x' "$mnt"
 refuses bad-prefix 2 'component' try s3://bucket/a/../b "$mnt"
 refuses bad-endpoint 1 'endpoint' try --endpoint-url nowhere s3://bucket "$mnt"
