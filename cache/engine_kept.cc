@@ -393,8 +393,10 @@ Status Engine::settle_kept(const Fold& fold, const KeptChange& change) {
     keep.emplace(inode, kept);
   }
   for (const auto& [inode, kept] : keep) TRY(keep_content(inode, kept, lsn));
-  if (!keep.empty()) TRY(segments_->sync());
-  CAIRN_FAILPOINT("publish.kept-back");
+  if (!keep.empty()) {
+    TRY(segments_->sync());
+    CAIRN_FAILPOINT("publish.kept-back");
+  }
   const auto end = [&](uint64_t inode, bool is_stored) -> Status {
     Kept kept;
     {
