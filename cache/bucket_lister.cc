@@ -279,7 +279,9 @@ Status BucketLister::take_page(Flight& flight, const ListPage& page) {
   const auto stuck = [&flight] {
     return fail(Errc::kIo, "list '" + flight.prefix + "': the listing does not come to an end");
   };
-  flight.empty_pages = page.objects.empty() && page.prefixes.empty() ? flight.empty_pages + 1 : 0;
+  // Of what is past a page shows nothing where each version is the newest of its name.
+  const bool is_empty = page.objects.empty() && page.prefixes.empty();
+  flight.empty_pages = is_empty && !is_past_ino(flight.key.first) ? flight.empty_pages + 1 : 0;
   if (flight.empty_pages > kEmptyPagesMax) return stuck();
   if (page.truncated && page.next.empty()) return stuck();
   // Pages of what is past have no order among them.

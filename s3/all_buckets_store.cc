@@ -4,6 +4,8 @@
 #include <mutex>
 #include <utility>
 
+#include "s3/request.h"
+
 namespace cairn {
 
 AllBucketsStore::AllBucketsStore(std::shared_ptr<BucketSource> buckets, Executor& executor)
@@ -21,63 +23,54 @@ void AllBucketsStore::answer(const Callback<T>& done, Error error) const {
   executor_.submit([done, error = std::move(error)] { done(tl::unexpected<Error>(error)); });
 }
 
-void AllBucketsStore::get(std::string key, GetRange range, Context context,
-                          Callback<GetResult> done) {
+// The object's store, and its key there; `outside` when the key is in no bucket.
+Result<AllBucketsStore::Opened> AllBucketsStore::open(const std::string& key, const char* what,
+                                                      Errc outside) const {
   Place place = place_of(key);
   if (place.key.empty())
-    return answer(done, Error(Errc::kNotFound, "get '" + key + "': it is no object of a bucket"));
-  const auto store = buckets_->open(place.bucket);
-  if (!store) return answer(done, store.error());
-  (*store)->get(std::move(place.key), std::move(range), std::move(context), std::move(done));
+    return fail(outside, std::string(what) + " '" + key + "': it is no key in a bucket");
+  TRY_ASSIGN(auto store, buckets_->open(place.bucket));
+  return Opened{std::move(place), std::move(store)};
+}
+
+void AllBucketsStore::get(std::string key, GetRange range, Context context,
+                          Callback<GetResult> done) {
+  auto at = open(key, "get", Errc::kNotFound);
+  if (!at) return answer(done, at.error());
+  at->store->get(std::move(at->place.key), std::move(range), std::move(context), std::move(done));
 }
 
 void AllBucketsStore::head(std::string key, Context context, Callback<ObjectHead> done) {
-  Place place = place_of(key);
-  if (place.key.empty())
-    return answer(done, Error(Errc::kNotFound, "head '" + key + "': it is no object of a bucket"));
-  const auto store = buckets_->open(place.bucket);
-  if (!store) return answer(done, store.error());
-  (*store)->head(std::move(place.key), std::move(context),
-                 [key = std::move(key), done = std::move(done)](Result<ObjectHead> head) {
-                   if (head) head->info.key = key;
-                   done(std::move(head));
-                 });
+  head_version(std::move(key), {}, std::move(context), std::move(done));
 }
 
 void AllBucketsStore::put(std::string key, Body body, PutHow how, Context context,
                           Callback<std::string> done) {
-  Place place = place_of(key);
-  if (place.key.empty())
-    return answer(done, Error(Errc::kInvalid, "put '" + key + "': it is no key in a bucket"));
+  auto at = open(key, "put", Errc::kInvalid);
+  if (!at) return answer(done, at.error());
   for (const Body::Section& section : body.sections())
-    if (section.object != nullptr && place_of(section.object->key).bucket != place.bucket)
+    if (section.object != nullptr && place_of(section.object->key).bucket != at->place.bucket)
       return answer(done,
                     Error(Errc::kInvalid, "put '" + key + "': a part of it is in another bucket"));
-  const auto store = buckets_->open(place.bucket);
-  if (!store) return answer(done, store.error());
-  note_put(place.bucket);
+  note_put(at->place.bucket);
   const auto in_bucket = [](const std::string& whole) { return place_of(whole).key; };
-  (*store)->put(std::move(place.key), body.with_keys(in_bucket), std::move(how), std::move(context),
-                std::move(done));
+  at->store->put(std::move(at->place.key), body.with_keys(in_bucket), std::move(how),
+                 std::move(context), std::move(done));
 }
 
 void AllBucketsStore::remove(std::string key, Context context, Callback<void> done) {
-  Place place = place_of(key);
-  if (place.key.empty())
-    return answer(done, Error(Errc::kInvalid, "remove '" + key + "': it is no key in a bucket"));
-  const auto store = buckets_->open(place.bucket);
-  if (!store) return answer(done, store.error());
-  (*store)->remove(std::move(place.key), std::move(context), std::move(done));
+  auto at = open(key, "remove", Errc::kInvalid);
+  if (!at) return answer(done, at.error());
+  at->store->remove(std::move(at->place.key), std::move(context), std::move(done));
 }
 
 void AllBucketsStore::list(ListScope scope, std::string after, uint32_t limit, Context context,
                            Callback<ListPage> done) {
-  const std::string what = "list '" + scope.prefix + "': ";
-  if (limit < 1 || limit > 1000)
-    return answer(done, Error(Errc::kInvalid, what + "the limit is not from 1 to 1000"));
+  const std::string what = "list '" + scope.prefix + "'";
+  if (auto ok = check_list_limit(limit); !ok) return answer(done, std::move(ok).error().wrap(what));
   const size_t slash = scope.prefix.find('/');
   if (slash == std::string::npos && !scope.one_level)
-    return answer(done, Error(Errc::kUnsupported, what + "not all buckets are listed at once"));
+    return answer(done, Error(Errc::kUnsupported, what + ": not all buckets are listed at once"));
   if (slash == std::string::npos)
     return list_buckets(scope.prefix, after, limit, std::move(context), std::move(done));
   const std::string bucket = scope.prefix.substr(0, slash);
@@ -98,39 +91,29 @@ void AllBucketsStore::list(ListScope scope, std::string after, uint32_t limit, C
 
 void AllBucketsStore::head_version(std::string key, std::string version, Context context,
                                    Callback<ObjectHead> done) {
-  Place place = place_of(key);
-  if (place.key.empty())
-    return answer(done, Error(Errc::kNotFound, "head '" + key + "': it is no object of a bucket"));
-  const auto store = buckets_->open(place.bucket);
-  if (!store) return answer(done, store.error());
-  (*store)->head_version(std::move(place.key), std::move(version), std::move(context),
-                         [key = std::move(key), done = std::move(done)](Result<ObjectHead> head) {
-                           if (head) head->info.key = key;
-                           done(std::move(head));
-                         });
+  auto at = open(key, "head", Errc::kNotFound);
+  if (!at) return answer(done, at.error());
+  at->store->head_version(std::move(at->place.key), std::move(version), std::move(context),
+                          [key = std::move(key), done = std::move(done)](Result<ObjectHead> head) {
+                            if (head) head->info.key = key;
+                            done(std::move(head));
+                          });
 }
 
 void AllBucketsStore::get_tags(std::string key, std::string version, Context context,
                                Callback<ObjectTags> done) {
-  Place place = place_of(key);
-  if (place.key.empty())
-    return answer(done,
-                  Error(Errc::kNotFound, "tags of '" + key + "': it is no object of a bucket"));
-  const auto store = buckets_->open(place.bucket);
-  if (!store) return answer(done, store.error());
-  (*store)->get_tags(std::move(place.key), std::move(version), std::move(context), std::move(done));
+  auto at = open(key, "tags of", Errc::kNotFound);
+  if (!at) return answer(done, at.error());
+  at->store->get_tags(std::move(at->place.key), std::move(version), std::move(context),
+                      std::move(done));
 }
 
 void AllBucketsStore::put_tags(std::string key, std::string version, ObjectTags tags,
                                Context context, Callback<void> done) {
-  Place place = place_of(key);
-  if (place.key.empty())
-    return answer(done,
-                  Error(Errc::kInvalid, "tags of '" + key + "': it is no object of a bucket"));
-  const auto store = buckets_->open(place.bucket);
-  if (!store) return answer(done, store.error());
-  (*store)->put_tags(std::move(place.key), std::move(version), std::move(tags), std::move(context),
-                     std::move(done));
+  auto at = open(key, "tags of", Errc::kInvalid);
+  if (!at) return answer(done, at.error());
+  at->store->put_tags(std::move(at->place.key), std::move(version), std::move(tags),
+                      std::move(context), std::move(done));
 }
 
 void AllBucketsStore::list_versions(ListScope scope, std::string after, uint32_t limit,

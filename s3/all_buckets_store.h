@@ -66,6 +66,10 @@ class AllBucketsStore final : public ObjectStore {
     std::string bucket;
     std::string key;  // in the bucket
   };
+  struct Opened {
+    Place place;
+    std::shared_ptr<ObjectStore> store;  // of its bucket
+  };
   // Shared with the requests under way.
   struct State {
     RankedMutex<Rank::kStore> mutex;
@@ -76,6 +80,7 @@ class AllBucketsStore final : public ObjectStore {
   };
 
   static Place place_of(std::string_view key);
+  Result<Opened> open(const std::string& key, const char* what, Errc outside) const;
   template <class T>
   void answer(const Callback<T>& done, Error error) const;
   void note_put(const std::string& bucket);

@@ -8,6 +8,7 @@ ByteVec BytePool::take(size_t bytes) {
   ByteVec out;
   if (bytes >= kBytesMin) {
     const std::lock_guard lock(mutex_);
+    rests_ = false;
     // The newest is the most likely to be in the processor's caches. Not one in which as much again
     // would lie idle.
     const auto fits = std::find_if(kept_.rbegin(), kept_.rend(), [&](const Kept& kept) {
@@ -38,6 +39,7 @@ void BytePool::give_back(ByteVec bytes) {
   const size_t room = bytes.capacity();
   if (room > bytes_max_) return;
   const std::lock_guard lock(mutex_);
+  if (rests_) return;
   while (kept_bytes_ + room > bytes_max_) {
     kept_bytes_ -= kept_.front().bytes.capacity();
     let_go.push_back(std::move(kept_.front()));
@@ -52,7 +54,7 @@ uint64_t BytePool::kept_bytes() const {
   return kept_bytes_;
 }
 
-bool BytePool::trim() {
+void BytePool::trim(bool busy) {
   std::vector<Kept> let_go;
   const std::lock_guard lock(mutex_);
   const auto first_kept = std::find_if(kept_.begin(), kept_.end(),
@@ -61,7 +63,12 @@ bool BytePool::trim() {
   std::move(kept_.begin(), first_kept, std::back_inserter(let_go));
   kept_.erase(kept_.begin(), first_kept);
   for (const Kept& each : let_go) kept_bytes_ -= each.bytes.capacity();
-  return !kept_.empty();
+  rests_ = kept_.empty() && !busy;
+}
+
+bool BytePool::rests() const {
+  const std::lock_guard lock(mutex_);
+  return rests_;
 }
 
 }  // namespace cairn

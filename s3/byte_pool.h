@@ -25,8 +25,11 @@ class BytePool : public std::enable_shared_from_this<BytePool> {
   ByteVec take(size_t bytes);
   // What it holds comes back here with the last copy of the buffer.
   Buffer share(ByteVec bytes);
-  // Lets go of what came back before the last call. False when nothing is kept any more.
-  bool trim();
+  // Lets go of what came back before the last call. Call it again within a second or two, unless it
+  // `rests`: then it keeps nothing, and nothing that comes back, until somebody takes again.
+  // `busy`: somebody is about to.
+  void trim(bool busy);
+  bool rests() const;
   uint64_t kept_bytes() const;
 
  private:
@@ -41,6 +44,7 @@ class BytePool : public std::enable_shared_from_this<BytePool> {
   std::vector<Kept> kept_;  // the oldest first
   uint64_t kept_bytes_ = 0;
   uint64_t trims_ = 0;
+  bool rests_ = true;
 };
 
 }  // namespace cairn

@@ -98,7 +98,7 @@ class CurlPool::Loop {
       // A finished transfer may have made room: start the next before sleeping.
       if (!waiting_.empty() && active_.size() < options_.max_active) continue;
       const bool busy = !active_.empty() || !waiting_.empty();
-      const int idle_ms = keeps_memory_ ? kKeepingPollMs : kIdlePollMs;
+      const int idle_ms = memory_->rests() ? kIdlePollMs : kKeepingPollMs;
       curl_multi_poll(multi_, nullptr, 0, busy ? kBusyPollMs : idle_ms, nullptr);
     }
     end_all();
@@ -188,8 +188,7 @@ class CurlPool::Loop {
     const MonotonicTime now = clock_.now();
     if (now < next_trim_) return;
     next_trim_ = now + kTrimInterval;
-    // What the last answers took comes back when somebody is done with them.
-    keeps_memory_ = memory_->trim() || !active_.empty();
+    memory_->trim(!active_.empty());
   }
 
   // Ends what its caller no longer wants.
@@ -253,7 +252,6 @@ class CurlPool::Loop {
   std::vector<CURL*> idle_;
   MonotonicTime next_sweep_{};
   MonotonicTime next_trim_{};
-  bool keeps_memory_ = false;
 
   std::thread thread_;
 };

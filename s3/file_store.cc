@@ -305,9 +305,8 @@ Status FileStore::Directory::check_version(const std::string& key, const std::st
 // Those of a whole object go with its copy.
 Result<ObjectTags> FileStore::Directory::tags_for(const Body& body, const PutHow& how) {
   if (how.tags) return *how.tags;
-  const auto sections = body.sections();
-  const ObjectRange* source = sections.size() == 1 ? sections.front().object : nullptr;
-  if (source == nullptr || source->range.length != source->object_size) return ObjectTags();
+  const ObjectRange* source = copied_object(body);
+  if (source == nullptr) return ObjectTags();
   auto tags = read_file_tags(env_, root_ + "/" + source->key);
   if (!tags && is_missing(tags.error())) return ObjectTags();  // the copy finds it out
   return tags;

@@ -39,9 +39,8 @@ MemoryStore::Object* MemoryStore::find(State& state, const std::string& key,
 
 // Those of a whole object go with its copy.
 ObjectTags MemoryStore::tags_to_copy(const State& state, const Body& body) {
-  const auto sections = body.sections();
-  const ObjectRange* source = sections.size() == 1 ? sections.front().object : nullptr;
-  if (source == nullptr || source->range.length != source->object_size) return {};
+  const ObjectRange* source = copied_object(body);
+  if (source == nullptr) return {};
   const auto it = state.objects.find(source->key);
   return it == state.objects.end() ? ObjectTags() : it->second.tags;
 }

@@ -15,6 +15,16 @@ void MeteredStore::finished(Counters& counters, const Result<T>& result) {
   if (code != Errc::kNotFound && code != Errc::kPrecondition) ++counters.failed;
 }
 
+template <class T>
+Callback<T> MeteredStore::counted(std::atomic<uint64_t>& kind, Callback<T> done) {
+  ++kind;
+  ++counters_->in_flight;
+  return [counters = counters_, done = std::move(done)](Result<T> result) {
+    finished(*counters, result);
+    done(std::move(result));
+  };
+}
+
 void MeteredStore::get(std::string key, GetRange range, Context context, Callback<GetResult> done) {
   ++counters_->get;
   ++counters_->in_flight;
@@ -27,13 +37,7 @@ void MeteredStore::get(std::string key, GetRange range, Context context, Callbac
 }
 
 void MeteredStore::head(std::string key, Context context, Callback<ObjectHead> done) {
-  ++counters_->head;
-  ++counters_->in_flight;
-  base_->head(std::move(key), std::move(context),
-              [counters = counters_, done = std::move(done)](Result<ObjectHead> result) {
-                finished(*counters, result);
-                done(std::move(result));
-              });
+  base_->head(std::move(key), std::move(context), counted(counters_->head, std::move(done)));
 }
 
 void MeteredStore::put(std::string key, Body body, PutHow how, Context context,
@@ -50,24 +54,13 @@ void MeteredStore::put(std::string key, Body body, PutHow how, Context context,
 }
 
 void MeteredStore::remove(std::string key, Context context, Callback<void> done) {
-  ++counters_->remove;
-  ++counters_->in_flight;
-  base_->remove(std::move(key), std::move(context),
-                [counters = counters_, done = std::move(done)](Status status) {
-                  finished(*counters, status);
-                  done(std::move(status));
-                });
+  base_->remove(std::move(key), std::move(context), counted(counters_->remove, std::move(done)));
 }
 
 void MeteredStore::list(ListScope scope, std::string after, uint32_t limit, Context context,
                         Callback<ListPage> done) {
-  ++counters_->list;
-  ++counters_->in_flight;
   base_->list(std::move(scope), std::move(after), limit, std::move(context),
-              [counters = counters_, done = std::move(done)](Result<ListPage> page) {
-                finished(*counters, page);
-                done(std::move(page));
-              });
+              counted(counters_->list, std::move(done)));
 }
 
 RequestCounts MeteredStore::counts() const {
@@ -83,16 +76,6 @@ RequestCounts MeteredStore::counts() const {
   counts.bytes_written = counters_->bytes_written;
   counts.in_flight = counters_->in_flight;
   return counts;
-}
-
-template <class T>
-Callback<T> MeteredStore::counted(std::atomic<uint64_t>& kind, Callback<T> done) {
-  ++kind;
-  ++counters_->in_flight;
-  return [counters = counters_, done = std::move(done)](Result<T> result) {
-    finished(*counters, result);
-    done(std::move(result));
-  };
 }
 
 void MeteredStore::head_version(std::string key, std::string version, Context context,

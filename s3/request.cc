@@ -20,6 +20,14 @@ ByteRange resolve_range(const GetRange& range, uint64_t size) {
   return {};
 }
 
+const ObjectRange* copied_object(const Body& body) {
+  if (!body.has_object_ranges()) return nullptr;
+  const auto sections = body.sections();
+  const ObjectRange* object = sections.front().object;
+  if (sections.size() != 1 || object == nullptr || object->range.offset != 0) return nullptr;
+  return object->range.length == object->object_size ? object : nullptr;
+}
+
 Status check_list_limit(uint32_t limit) {
   if (limit >= 1 && limit <= 1000) return {};
   return fail(Errc::kInvalid,

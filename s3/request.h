@@ -16,6 +16,9 @@ namespace cairn {
 // What `range` means for an object of `size` bytes: a range inside it, possibly empty.
 ByteRange resolve_range(const GetRange& range, uint64_t size);
 
+// The object that the body is a whole and unchanged copy of; null when there is none.
+const ObjectRange* copied_object(const Body& body);
+
 // kInvalid unless 1 <= limit <= 1000.
 Status check_list_limit(uint32_t limit);
 

@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kPageBuckets = 1000;
 constexpr size_t kPageBucketsMax = 20'000;  // of stores that know no pages
 constexpr size_t kBucketsMax = 1'000'000;
+constexpr unsigned kPagesMax = 1000;
 constexpr size_t kStoresMax = 4096;
 
 }  // namespace
@@ -23,6 +24,7 @@ struct S3Buckets::Listing {
   Callback<std::vector<std::string>> done;
   std::string token;
   std::vector<S3ListedBucket> buckets;
+  unsigned pages = 0;
 };
 
 Result<std::shared_ptr<S3Buckets>> S3Buckets::make(S3Settings settings, S3Parts parts) {
@@ -72,7 +74,7 @@ void S3Buckets::listed(const std::shared_ptr<Listing>& listing, const S3Call& se
     }
   }
   const bool comes_forward = page->next_token != listing->token && !page->buckets.empty() &&
-                             listing->buckets.size() < kBucketsMax;
+                             listing->buckets.size() < kBucketsMax && ++listing->pages < kPagesMax;
   if (!page->next_token.empty() && !comes_forward)
     return done(fail(Errc::kIo, "list s3://: the listing does not come to an end"));
   listing->token = std::move(page->next_token);

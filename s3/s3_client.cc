@@ -46,7 +46,9 @@ struct S3Client::Attempt {
   bool hashed = false;
   std::string payload_hash;
   std::string crc32c;
-  bool tries_crc32c = false;            // beside the signed hash
+  // A CRC32C beside the signed hash, to see; instead of it, because one was checked; not any more.
+  enum class Crc32c : uint8_t { kNone, kTried, kRelied, kRefused };
+  Crc32c crc32c_is = Crc32c::kNone;
   bool moved = false;                   // sent to the region that the store named
   bool refreshed = false;               // sent again with newer keys
   std::optional<HttpResponse> refused;  // the answer to older keys
@@ -119,11 +121,13 @@ Status S3Client::hash_body(Attempt& attempt) const {
   } else {
     // Not for POST: with the last step of an upload it would mean the whole object.
     const bool is_put = attempt.call.method == "PUT";
-    const bool learns = is_put && attempt.call.use == S3Use::kCreate && may_trust_crc32c();
+    const bool learns = is_put && attempt.call.use == S3Use::kCreate && may_trust_crc32c() &&
+                        attempt.crc32c_is != Attempt::Crc32c::kRefused;
     const Checks checks = learns ? checks_crc32c_.load() : Checks::kNo;
+    if (checks == Checks::kUnknown) attempt.crc32c_is = Attempt::Crc32c::kTried;
+    if (checks == Checks::kYes) attempt.crc32c_is = Attempt::Crc32c::kRelied;
     const bool instead = (is_put && sends_crc32c()) || checks == Checks::kYes;
-    attempt.tries_crc32c = checks == Checks::kUnknown && !instead;
-    if (instead || attempt.tries_crc32c) {
+    if (instead || checks == Checks::kUnknown) {
       uint32_t crc = 0;
       TRY(for_each_step(body, [&](Bytes step) { crc = crc32c(step, crc); }));
       attempt.crc32c = crc32c_base64(crc);
@@ -148,19 +152,23 @@ bool S3Client::may_trust_crc32c() const {
          (where->endpoint.tls || is_loopback(where->endpoint.host));
 }
 
-// A store that checks it says it back. True when the call has to be sent again without: some refuse
-// what they do not know.
+// A store that checks it says it back. True when the call is worth sending again without: some
+// refuse what they do not know, others a body that is not signed. That it was so is only believed
+// when it then goes.
 bool S3Client::note_crc32c(Attempt& attempt, const HttpResponse& response) {
-  if (!std::exchange(attempt.tries_crc32c, false)) return false;
-  if (response.status == 200) {
+  using Crc32c = Attempt::Crc32c;
+  const Crc32c was = attempt.crc32c_is;
+  if (response.status == 200 && was == Crc32c::kTried) {
     const std::string* said = response.header("x-amz-checksum-crc32c");
-    const bool checked = said != nullptr && *said == attempt.crc32c;
-    checks_crc32c_ = checked ? Checks::kYes : Checks::kNo;
-    return false;
+    checks_crc32c_ = said != nullptr && *said == attempt.crc32c ? Checks::kYes : Checks::kNo;
+  } else if (response.status == 200 && was == Crc32c::kRefused) {
+    checks_crc32c_ = Checks::kNo;
   }
-  if (response.status != 400 && response.status != 501) return false;
-  checks_crc32c_ = Checks::kNo;
-  attempt.hashed = false;
+  const bool may_be_it = response.status == 400 || response.status == 501 ||
+                         (response.status == 403 && was == Crc32c::kRelied);
+  if (!may_be_it || (was != Crc32c::kTried && was != Crc32c::kRelied)) return false;
+  attempt.hashed = was == Crc32c::kTried;
+  attempt.crc32c_is = Crc32c::kRefused;
   attempt.crc32c.clear();
   return true;
 }

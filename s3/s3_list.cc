@@ -10,10 +10,6 @@ namespace cairn {
 
 namespace {
 
-// Sorts behind every key that begins with a prefix which it is appended to: the last character
-// there is, in UTF-8, which keys are.
-constexpr std::string_view kLastCharacter = "\xf4\x8f\xbf\xbf";
-
 // Where a page of one level ended: 't' and the store's token, or 'k' and a key.
 constexpr char kToken = 't';
 constexpr char kKey = 'k';

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "s3/request.h"
+
 namespace cairn {
 
 namespace {
@@ -59,14 +61,6 @@ std::vector<PlannedPart> plan_parts(const Body& body, uint64_t part_size) {
   for (const Body::Section& section : sections)
     append_parts(section, cut.of(section), &section == &sections.back(), parts);
   return parts;
-}
-
-const ObjectRange* copied_object(const Body& body) {
-  if (!body.has_object_ranges()) return nullptr;
-  const auto sections = body.sections();
-  const ObjectRange* object = sections.front().object;
-  if (sections.size() != 1 || object == nullptr || object->range.offset != 0) return nullptr;
-  return object->range.length == object->object_size ? object : nullptr;
 }
 
 const ObjectRange* whole_object(const Body& body) {

@@ -27,9 +27,7 @@ struct PlannedPart {
 // Requires check_put. The pointers live as long as the body.
 std::vector<PlannedPart> plan_parts(const Body& body, uint64_t part_size);
 
-// The object that the body is a whole and unchanged copy of; null when there is none.
-const ObjectRange* copied_object(const Body& body);
-// The same, when one request can copy it.
+// The object that the body is a whole copy of, when one request can copy it; else null.
 const ObjectRange* whole_object(const Body& body);
 
 }  // namespace cairn

@@ -4,6 +4,7 @@
 
 #include "cache/base/log.h"
 #include "s3/object_tags.h"
+#include "s3/request.h"
 #include "s3/s3_headers.h"
 #include "s3/s3_multipart.h"
 #include "s3/s3_parts.h"

@@ -1,4 +1,5 @@
 #include "s3/s3_store.h"
+#include "s3/request.h"
 
 #include <fmt/format.h>
 
@@ -82,6 +83,15 @@ bool S3Store::refuse_key(const std::string& key, Status (*check)(std::string_vie
   return true;
 }
 
+// The same of a list's limit.
+bool S3Store::refuse_limit(uint32_t limit, const std::function<void(Error)>& refuse) const {
+  auto ok = check_list_limit(limit);
+  if (ok) return false;
+  client_->parts().executor.submit(
+      [refuse, error = std::move(ok).error().wrap("list " + description())] { refuse(error); });
+  return true;
+}
+
 void S3Store::get(std::string key, GetRange range, Context context, Callback<GetResult> done) {
   const auto refuse = [done](Error e) { done(tl::unexpected<Error>(std::move(e))); };
   if (refuse_key(key, check_any_key, refuse)) return;
@@ -121,9 +131,7 @@ void S3Store::get(std::string key, GetRange range, Context context, Callback<Get
 }
 
 void S3Store::head(std::string key, Context context, Callback<ObjectHead> done) {
-  const auto refuse = [done](Error e) { done(tl::unexpected<Error>(std::move(e))); };
-  if (refuse_key(key, check_any_key, refuse)) return;
-  head_object(client_, full_key(key), key, {}, std::move(context), std::move(done));
+  head_version(std::move(key), {}, std::move(context), std::move(done));
 }
 
 void S3Store::head_version(std::string key, std::string version, Context context,
@@ -155,12 +163,8 @@ void S3Store::put_tags(std::string key, std::string version, ObjectTags tags, Co
 
 void S3Store::list_versions(ListScope scope, std::string after, uint32_t limit, Context context,
                             Callback<VersionPage> done) {
-  if (limit < 1 || limit > 1000) {
-    client_->parts().executor.submit([done, what = description()] {
-      done(fail(Errc::kInvalid, "list " + what + ": the limit is not from 1 to 1000"));
-    });
-    return;
-  }
+  const auto refuse = [done](Error e) { done(tl::unexpected<Error>(std::move(e))); };
+  if (refuse_limit(limit, refuse)) return;
   list_object_versions(client_,
                        {key_prefix_, std::move(scope), std::move(after), limit, std::move(context)},
                        std::move(done));
@@ -217,12 +221,8 @@ void S3Store::remove(std::string key, Context context, Callback<void> done) {
 
 void S3Store::list(ListScope scope, std::string after, uint32_t limit, Context context,
                    Callback<ListPage> done) {
-  if (limit < 1 || limit > 1000) {
-    client_->parts().executor.submit([done, what = description()] {
-      done(fail(Errc::kInvalid, "list " + what + ": the limit is not from 1 to 1000"));
-    });
-    return;
-  }
+  const auto refuse = [done](Error e) { done(tl::unexpected<Error>(std::move(e))); };
+  if (refuse_limit(limit, refuse)) return;
   S3ListRequest request{key_prefix_, std::move(scope), std::move(after), limit, std::move(context)};
   list_objects(client_, std::move(request), std::move(done));
 }

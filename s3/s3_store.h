@@ -57,6 +57,7 @@ class S3Store final : public ObjectStore {
  private:
   explicit S3Store(std::shared_ptr<S3Client> client);
   std::string full_key(const std::string& key) const { return key_prefix_ + key; }
+  bool refuse_limit(uint32_t limit, const std::function<void(Error)>& refuse) const;
   bool refuse_key(const std::string& key, Status (*check)(std::string_view),
                   const std::function<void(Error)>& refuse) const;
 

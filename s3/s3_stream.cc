@@ -19,6 +19,7 @@ namespace {
 
 constexpr int kStreamAttempts = 5;
 constexpr Duration kStreamPause = std::chrono::milliseconds(200);
+constexpr Duration kStreamLook = std::chrono::milliseconds(100);  // how soon a pause ends
 constexpr Duration kStreamAbortTimeout = std::chrono::seconds(30);
 
 Result<S3Answer> send_and_wait(S3Client& client, S3Call call) {
@@ -57,10 +58,7 @@ class StreamUpload : public std::enable_shared_from_this<StreamUpload> {
       const Error error = answer ? client_->error_of(sent, *answer) : answer.error();
       const Duration pause = pause_after(error, attempt);
       if (pause.count() < 0) return tl::unexpected<Error>(error);
-      std::promise<void> over;
-      client_->parts().executor.submit_at(client_->parts().clock.now() + pause,
-                                          [&over] { over.set_value(); });
-      over.get_future().get();
+      wait(pause);
     }
   }
 
@@ -91,21 +89,15 @@ class StreamUpload : public std::enable_shared_from_this<StreamUpload> {
       if (failed_) return tl::unexpected<Error>(*failed_);
       parts = parts_;
     }
-    if (context_.cancel.cancelled()) return tl::unexpected<Error>(given_up());
-    S3Call call = make_call("POST");
-    call.query = {{"uploadId", upload_id_}};
-    call.headers.push_back({"content-type", "application/xml"});
-    set_condition(how_, call);
-    call.body = Body(Buffer::copy(format_complete_multipart(parts)));
-    call.may_resend = false;  // the second one would find the upload gone
-    const S3Call sent = call;
-    const auto answer = send_and_wait(*client_, std::move(call));
-    if (!answer) return tl::unexpected<Error>(answer.error());
-    auto etag = parse_complete_multipart(answer->response.body);
-    // S3 answers 200 as soon as it has begun, and may still fail in the body.
-    if (answer->response.status != 200 || !etag)
-      return tl::unexpected<Error>(client_->error_of(sent, *answer));
-    return etag;
+    for (int attempt = 1;; ++attempt) {
+      if (context_.cancel.cancelled()) return tl::unexpected<Error>(given_up());
+      auto etag = complete_once(parts);
+      // Only where the store surely did nothing: of a stream there is no second one.
+      if (etag || !etag.error().no_effect()) return etag;
+      const Duration pause = pause_after(etag.error(), attempt);
+      if (pause.count() < 0) return etag;
+      wait(pause);
+    }
   }
 
   // Gives the parts back, when none is on its way any more.
@@ -143,6 +135,45 @@ class StreamUpload : public std::enable_shared_from_this<StreamUpload> {
     call.key = key_;
     call.context = context_;
     return call;
+  }
+
+  Result<std::string> complete_once(const std::vector<S3Part>& parts) {
+    S3Call call = make_call("POST");
+    call.query = {{"uploadId", upload_id_}};
+    call.headers.push_back({"content-type", "application/xml"});
+    set_condition(how_, call);
+    call.body = Body(Buffer::copy(format_complete_multipart(parts)));
+    call.may_resend = false;  // the second one would find the upload gone
+    const S3Call sent = call;
+    const auto answer = send_and_wait(*client_, std::move(call));
+    if (!answer) return tl::unexpected<Error>(answer.error());
+    auto etag = parse_complete_multipart(answer->response.body);
+    // S3 answers 200 as soon as it has begun, and may still fail in the body.
+    if (answer->response.status != 200 || !etag)
+      return tl::unexpected<Error>(client_->error_of(sent, *answer));
+    return etag;
+  }
+
+  bool is_over() {
+    const std::lock_guard lock(mutex_);
+    return failed_.has_value() || context_.cancel.cancelled();
+  }
+
+  // Runs `then` after the pause, or soon when the upload is given up.
+  void after(MonotonicTime at, Task then) {
+    const MonotonicTime now = client_->parts().clock.now();
+    client_->parts().executor.submit_at(
+        std::min(at, now + kStreamLook), [self = shared_from_this(), at, then = std::move(then)] {
+          if (self->client_->parts().clock.now() < at && !self->is_over())
+            return self->after(at, then);
+          then();
+        });
+  }
+
+  void wait(Duration pause) {
+    std::promise<void> over;
+    after(client_->parts().clock.now() + pause, [&over] { over.set_value(); });
+    over.get_future().get();
   }
 
   // Negative: it is not tried again.
@@ -191,10 +222,9 @@ class StreamUpload : public std::enable_shared_from_this<StreamUpload> {
     const Error error = answer ? client_->error_of(sent, *answer) : answer.error();
     const Duration pause = pause_after(error, attempt);
     if (pause.count() < 0) return part_over(bytes.size(), error);
-    client_->parts().executor.submit_at(client_->parts().clock.now() + pause,
-                                        [self = shared_from_this(), index, bytes, attempt] {
-                                          self->send_part(index, bytes, attempt + 1);
-                                        });
+    after(client_->parts().clock.now() + pause, [self = shared_from_this(), index, bytes, attempt] {
+      self->send_part(index, bytes, attempt + 1);
+    });
   }
 
   void part_over(uint64_t bytes, std::optional<Error> error) {
@@ -218,10 +248,12 @@ class StreamUpload : public std::enable_shared_from_this<StreamUpload> {
 };
 
 // As much as a part has, or what is left.
-Result<Buffer> read_part(const ReadStream& read, uint64_t bytes, const Context& context) {
+Result<Buffer> read_part(const ReadStream& read, uint64_t bytes, bool is_first,
+                         const Context& context) {
   ByteVec out;
-  // Not all at once: many streams are short.
+  // Of the first one not all at once: many streams are short.
   constexpr size_t kStep = 1 << 20;
+  if (!is_first) out.resize(bytes);
   size_t filled = 0;
   while (filled < bytes) {
     if (context.cancel.cancelled()) return fail(Errc::kCancelled, "the upload was given up");
@@ -241,7 +273,7 @@ Result<std::string> send_all(StreamUpload& upload, Buffer part, const ReadStream
     const bool is_last = part.size() < stream_part_bytes(index);
     TRY(upload.send(std::move(part)));
     if (is_last) break;
-    TRY_ASSIGN(part, read_part(read, stream_part_bytes(index + 1), context));
+    TRY_ASSIGN(part, read_part(read, stream_part_bytes(index + 1), false, context));
   }
   return upload.complete();
 }
@@ -256,7 +288,7 @@ uint64_t stream_part_bytes(uint64_t index) {
 Result<std::string> put_stream(const std::shared_ptr<S3Client>& client, const std::string& key,
                                const ReadStream& read, const PutHow& how, const Context& context,
                                const std::function<Result<std::string>(Body)>& put_short) {
-  TRY_ASSIGN(Buffer first, read_part(read, stream_part_bytes(0), context));
+  TRY_ASSIGN(Buffer first, read_part(read, stream_part_bytes(0), true, context));
   if (first.size() < stream_part_bytes(0)) return put_short(Body(std::move(first)));
   const auto upload = std::make_shared<StreamUpload>(client, key, how, context);
   TRY(upload->begin());

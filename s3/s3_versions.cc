@@ -14,11 +14,12 @@ namespace {
 // Between a key and a version in `next`: neither has it.
 constexpr char kBetween = '\n';
 
-// Sorts behind every key that begins with a prefix which it is appended to, as in s3_list.cc.
-constexpr std::string_view kBehindAll = "\xf4\x8f\xbf\xbf";
-
 tl::unexpected<Error> bad_versions(const std::string& what, std::string_view why) {
   return fail(Errc::kIo, fmt::format("{}: the store's answer does not add up: {}", what, why));
+}
+
+std::string_view key_in(std::string_view next) {
+  return next.substr(0, std::min(next.rfind(kBetween), next.size()));
 }
 
 // Where the next page begins when the store does not say it.
@@ -29,7 +30,7 @@ std::string behind_last(const VersionPage& page, const std::string& key_prefix) 
     version = page.versions.back().version_id;
   }
   if (!page.prefixes.empty() && page.prefixes.back() > key) {
-    key = page.prefixes.back() + std::string(kBehindAll);
+    key = page.prefixes.back() + std::string(kLastCharacter);
     version.clear();
   }
   return key_prefix + key + kBetween + version;
@@ -45,6 +46,9 @@ Result<VersionPage> page_of(S3VersionListing listing, const S3ListRequest& reque
   for (ObjectVersion& version : listing.versions) {
     if (!version.info.key.starts_with(prefix))
       return bad_versions(what, "a key without the prefix asked for");
+    if (request.scope.one_level &&
+        version.info.key.find('/', prefix.size()) < version.info.key.size() - 1)
+      return bad_versions(what, "a key below the level asked for");
     version.info.key.erase(0, own);
     if (!version.info.key.empty()) page.versions.push_back(std::move(version));
   }
@@ -69,7 +73,8 @@ Result<VersionPage> page_of(S3VersionListing listing, const S3ListRequest& reque
   if (!page.truncated) return page;
   page.next = listing.next_key.empty() ? behind_last(page, request.key_prefix)
                                        : listing.next_key + kBetween + listing.next_version;
-  if (page.next == request.after || page.next == std::string(1, kBetween))
+  if (page.next == request.after || key_in(page.next).empty() ||
+      key_in(page.next) < key_in(request.after))
     return bad_versions(what, "a page that does not come forward");
   return page;
 }
@@ -100,7 +105,8 @@ void list_object_versions(const std::shared_ptr<S3Client>& client, S3ListRequest
     if (!answer) return done(tl::unexpected<Error>(std::move(answer).error()));
     if (answer->response.status != 200)
       return done(tl::unexpected<Error>(client->error_of(sent, *answer)));
-    const std::string what = "list versions of " + client->object_name(request.scope.prefix);
+    const std::string what =
+        "list versions of " + client->object_name(request.key_prefix + request.scope.prefix);
     auto listing = parse_list_versions(answer->response.body, request.limit);
     if (!listing) return done(tl::unexpected<Error>(std::move(listing).error().wrap(what)));
     done(page_of(*std::move(listing), request, what));

@@ -15,6 +15,7 @@ constexpr size_t kMaxMarks = 200'000;
 constexpr size_t kMaxKeyBytes = 4096;
 constexpr size_t kMaxErrorTextBytes = 4096;
 constexpr size_t kMaxBucketBytes = 255;
+constexpr size_t kMaxRegionBytes = 64;
 constexpr size_t kMaxTokenBytes = 64 << 10;  // of a session
 constexpr size_t kMaxPlaceBytes = 16 << 10;  // of a listing's continuation token
 
@@ -207,7 +208,9 @@ Result<S3BucketListing> parse_list_buckets(Bytes xml, size_t max_buckets) {
     const std::string_view name = text_under(node, "Name");
     if (name.empty() || name.size() > kMaxBucketBytes)
       return not_s3("a listed bucket has no usable name");
-    out.buckets.push_back({std::string(name), bounded_text(text_under(node, "BucketRegion"))});
+    // A region has a short name; what else it may be is not kept for each of many buckets.
+    const std::string_view region = text_under(node, "BucketRegion").substr(0, kMaxRegionBytes);
+    out.buckets.push_back({std::string(name), std::string(region)});
   }
   const std::string_view token = text_under(root, "ContinuationToken");
   if (token.size() > kMaxPlaceBytes) return not_s3("the continuation token is too long");

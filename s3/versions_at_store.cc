@@ -9,11 +9,14 @@
 #include <utility>
 #include <vector>
 
+#include "s3/request.h"
+
 namespace cairn {
 
 namespace {
 
 constexpr uint32_t kVersionsPage = 1000;
+constexpr uint32_t kFewVersions = 20;  // mostly decide of a key, or whether there was anything
 constexpr unsigned kVersionPagesMax = 1000;  // in a row, of one key or without anything to show
 constexpr size_t kProbesAtOnce = 16;
 constexpr size_t kKnownMax = 65'536;
@@ -65,7 +68,7 @@ class VersionsAtStore::Lookup : public std::enable_shared_from_this<Lookup> {
 
   void run() {
     base_->list_versions(
-        ListScope(prefix_), after_, kVersionsPage, context_,
+        ListScope(prefix_), after_, page_, context_,
         [self = shared_from_this()](Result<VersionPage> page) { self->answered(std::move(page)); });
   }
 
@@ -80,6 +83,12 @@ class VersionsAtStore::Lookup : public std::enable_shared_from_this<Lookup> {
       if (one_key_) return done_(Found());
     }
     if (!page->truncated) return done_(Found());
+    if (page_ == kFewVersions) {
+      // From the start: not every store goes on rightly inside of a key.
+      page_ = kVersionsPage;
+      decided_.clear();
+      return run();
+    }
     if (++pages_ == kVersionPagesMax)
       return done_(fail(Errc::kIo, "versions below '" + prefix_ + "' do not end"));
     after_ = std::move(page->next);
@@ -93,6 +102,7 @@ class VersionsAtStore::Lookup : public std::enable_shared_from_this<Lookup> {
   const Context context_;
   const Callback<Found> done_;
   // Only the one request under way touches these.
+  uint32_t page_ = kFewVersions;
   std::string after_;
   std::string decided_;
   unsigned pages_ = 0;
@@ -122,8 +132,9 @@ class VersionsAtStore::Level : public std::enable_shared_from_this<Level> {
   }
 
   void run() {
+    // Of a flat listing the limit is of names: many versions may come before the first.
     base_->list_versions(
-        scope_, after_, limit_, context_,
+        scope_, after_, scope_.one_level ? limit_ : kVersionsPage, context_,
         [self = shared_from_this()](Result<VersionPage> page) { self->answered(std::move(page)); });
   }
 
@@ -304,6 +315,9 @@ void VersionsAtStore::get_tags(std::string key, std::string version, Context con
 
 void VersionsAtStore::list(ListScope scope, std::string after, uint32_t limit, Context context,
                            Callback<ListPage> done) {
+  if (auto ok = check_list_limit(limit); !ok)
+    return executor_.submit(
+        [error = std::move(ok).error(), done = std::move(done)] { done(tl::unexpected(error)); });
   std::make_shared<Level>(base_, known_, at_ns_, std::move(scope), std::move(after), limit,
                           std::move(context), std::move(done))
       ->run();

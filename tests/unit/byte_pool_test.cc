@@ -55,10 +55,27 @@ TEST_CASE("byte pool: keeps no more than its bound, and not for long") {
     const Buffer larger_than_all = filled(pool, 6 * kMiB, 'd');
   }
   CHECK(pool->kept_bytes() == 4 * kMiB);
-  CHECK(pool->trim());  // it came back since the last time
+  pool->trim(false);  // it came back since the last time
   CHECK(pool->kept_bytes() == 4 * kMiB);
-  CHECK_FALSE(pool->trim());
+  CHECK_FALSE(pool->rests());
+  pool->trim(false);
   CHECK(pool->kept_bytes() == 0);
+  CHECK(pool->rests());
+}
+
+TEST_CASE("byte pool: what comes back when nobody trims any more is not kept") {
+  const auto pool = pool_of(8 * kMiB);
+  Buffer late = filled(pool, 2 * kMiB, 'a');
+  pool->trim(true);
+  CHECK_FALSE(pool->rests());
+  pool->trim(false);
+  CHECK(pool->rests());
+  late = Buffer();
+  CHECK(pool->kept_bytes() == 0);
+  late = filled(pool, 2 * kMiB, 'b');
+  CHECK_FALSE(pool->rests());
+  late = Buffer();
+  CHECK(pool->kept_bytes() == 2 * kMiB);
 }
 
 TEST_CASE("byte pool: its buffers may outlive its owner") {

@@ -97,6 +97,40 @@ TEST_CASE("s3 checksum: a store that refuses it gets the same object without") {
   }
 }
 
+TEST_CASE("s3 checksum: a put that fails for another reason tells nothing of the store") {
+  const auto picky = [](const Sent& sent) {
+    return has(sent.url, "bad") ? error_reply(400, "InvalidTag") : checks(sent);
+  };
+  Bucket bucket(picky, at("https://store.test"));
+  CHECK_FALSE(bucket.put("bad", "first"));
+  REQUIRE(bucket.put("good", "second"));
+  REQUIRE(bucket.put("also", "third"));
+  const std::vector<Sent> sent = bucket.http->sent();
+  REQUIRE(sent.size() == 4);
+  CHECK(has_crc(sent[0]));
+  CHECK_FALSE(has_crc(sent[1]));
+  CHECK(is_signed(sent[1]));
+  CHECK(has_crc(sent[2]));
+  CHECK(sent[3].header(kHash) == "UNSIGNED-PAYLOAD");
+}
+
+TEST_CASE("s3 checksum: a store that wants bodies signed after all gets them signed") {
+  const auto wants_signed = [](const Sent& sent) {
+    return is_signed(sent) ? checks(sent) : error_reply(403, "AccessDenied");
+  };
+  Bucket bucket(wants_signed, at("https://store.test"));
+  REQUIRE(bucket.put("a", "first"));
+  REQUIRE(bucket.put("b", "second", PutCondition::kIfAbsent));
+  REQUIRE(bucket.put("c", "third"));
+  const std::vector<Sent> sent = bucket.http->sent();
+  REQUIRE(sent.size() == 4);
+  CHECK(sent[1].header(kHash) == "UNSIGNED-PAYLOAD");
+  CHECK(is_signed(sent[2]));
+  CHECK(sent[2].header("if-none-match") == "*");
+  CHECK(is_signed(sent[3]));
+  CHECK_FALSE(has_crc(sent[3]));
+}
+
 TEST_CASE("s3 checksum: parts of an upload that began without one stay without") {
   S3Settings settings = at("https://store.test");
   settings.multipart_threshold = 10;
