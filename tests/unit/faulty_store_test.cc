@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <mutex>
+#include <utility>
+
 #include "s3/conditional_probe.h"
 #include "s3/memory_store.h"
 
@@ -42,13 +45,12 @@ class CheckThenAct final : public ObjectStore {
       return;
     }
     base_->get(key, GetRange::all(), context,
-               [base = base_, key, body = std::move(body), context,
+               [this, key, body = std::move(body), context,
                 done = std::move(done)](const Result<GetResult>& there) mutable {
-                 if (there) {
-                   done(fail(Errc::kPrecondition, "it exists already"));
-                   return;
-                 }
-                 base->put(key, std::move(body), PutCondition::kAlways, context, std::move(done));
+                 if (there) return done(fail(Errc::kPrecondition, "it exists already"));
+                 act([base = base_, key, body = std::move(body), context, done = std::move(done)] {
+                   base->put(key, body, PutCondition::kAlways, context, done);
+                 });
                });
   }
   void remove(std::string key, Context context, Callback<void> done) override {
@@ -82,7 +84,26 @@ class CheckThenAct final : public ObjectStore {
   std::string description() const override { return "careless"; }
 
  private:
+  // The first who found nothing waits for the second: whoever races here wins with company.
+  void act(Task put) {
+    Task first;
+    {
+      const std::lock_guard lock(mutex_);
+      if (!second_came_ && !first_) {
+        first_ = std::move(put);
+        return;
+      }
+      second_came_ = true;
+      first = std::exchange(first_, nullptr);
+    }
+    if (first) first();
+    put();
+  }
+
   const std::shared_ptr<ObjectStore> base_;
+  std::mutex mutex_;
+  Task first_;                // protected by mutex_
+  bool second_came_ = false;  // protected by mutex_
 };
 
 }  // namespace
