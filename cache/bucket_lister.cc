@@ -31,8 +31,8 @@ struct BucketLister::Waiter {
   uint64_t pages_seen = 0;
 };
 
-// One listing, or one look at a name. Its requests come one after the other (the two of a look
-// together), so only one thread at a time touches what is not marked.
+// One listing, or one look at a name. Its requests come one after the other, so only one thread at
+// a time touches what is not marked.
 struct BucketLister::Flight {
   Key key;
   bool all = false;                              // protected by mutex_: somebody wants every name
@@ -40,20 +40,19 @@ struct BucketLister::Flight {
   std::atomic<uint64_t> pages{0};
 
   std::string prefix;
-  std::string after;
-  int64_t started_ns = 0;
+  DeepPages::Next next;
   int64_t asked_ns = 0;  // the page under way
   unsigned empty_pages = 0;
   std::string last_object, last_prefix;
 
   std::string part;
-  std::atomic<unsigned> answers_left{2};
-  Result<ListPage> object_page, dir_page;
+  std::optional<ObjectInfo> object;  // of this part
+  ListPage below;                    // what is in the directory of this part
 };
 
 BucketLister::BucketLister(const Parts& parts, const Options& options,
                            std::shared_ptr<BucketTree> tree)
-    : parts_(parts), options_(options), tree_(std::move(tree)) {}
+    : parts_(parts), options_(options), tree_(std::move(tree)), deep_(*tree_, options.ttl) {}
 
 void BucketLister::stop() {
   {
@@ -104,6 +103,8 @@ Result<bool> BucketLister::is_unpublished(uint64_t dir) const {
 }
 
 void BucketLister::expire(uint64_t ino) {
+  // A listing that saw it already must not go on without it.
+  if (const auto node = tree_->node(ino); node && *node) deep_.forget((*node)->parent);
   auto keys = tree_->expire(ino);
   if (keys) note_changes(*std::move(keys));
 }
@@ -144,11 +145,13 @@ Result<BucketLister::Question> BucketLister::what_to_ask(const Missing::Name& wa
   // Without a part of its own (keys that begin with '/') a name cannot be asked for alone.
   if (!one_key || meaning.part.empty()) return Question{whole, true};
   TRY_ASSIGN(const auto listing, tree_->listing(wanted.dir));
-  if (!listing || (listing->complete && listing->pages <= 1)) return Question{whole, false};
+  if (listing && listing->complete && listing->pages <= 1) return Question{whole, false};
   const std::lock_guard lock(mutex_);
   if (probes_.size() >= kProbesMax) probes_.clear();
   uint64_t& probes = probes_[wanted.dir];
-  if (listing->complete && 2 * probes >= listing->pages) return Question{whole, true};
+  if (!listing && (!options_.deep_pages || probes > 0)) return Question{whole, false};
+  const uint64_t cost = (options_.deep_pages ? 1 : 2) * probes;
+  if (listing && listing->complete && cost >= listing->pages) return Question{whole, true};
   ++probes;
   return Question{Key(wanted.dir, wanted.name), false};
 }
@@ -230,15 +233,22 @@ void BucketLister::start(const std::shared_ptr<Flight>& flight) {
   auto prefix = tree_->prefix_of(flight->key.first);
   if (!prefix) return finish(flight, tl::unexpected<Error>(std::move(prefix).error()));
   flight->prefix = *std::move(prefix);
-  flight->started_ns = tree_->now_ns();
   if (!flight->key.second.empty()) return probe(flight);
+  bool all = false;
+  {
+    const std::lock_guard lock(mutex_);
+    all = flight->all;
+  }
+  auto next = deep_.first(flight->key.first, flight->prefix, all && options_.deep_pages);
+  if (!next) return finish(flight, tl::unexpected<Error>(std::move(next).error()));
+  flight->next = *std::move(next);
   list_next(flight);
 }
 
 void BucketLister::list_next(const std::shared_ptr<Flight>& flight) {
   flight->asked_ns = tree_->now_ns();
-  parts_.store.list(ListScope::level(flight->prefix), flight->after, kPageNames,
-                    request_context(flight->key.first),
+  parts_.store.list(DeepPages::scope_of(flight->prefix, flight->next.how), flight->next.after,
+                    kPageNames, request_context(flight->key.first),
                     [self = shared_from_this(), flight](Result<ListPage> page) {
                       self->parts_.executor.submit(
                           [self, flight, page = std::move(page)] { self->listed(flight, page); });
@@ -247,26 +257,28 @@ void BucketLister::list_next(const std::shared_ptr<Flight>& flight) {
 
 void BucketLister::listed(const std::shared_ptr<Flight>& flight, const Result<ListPage>& page) {
   if (!page) return finish(flight, tl::unexpected<Error>(page.error()));
+  const uint64_t dir = flight->key.first;
   // The directory was moved meanwhile: what is here is of the old place. Who waits asks again.
-  const auto prefix = tree_->prefix_of(flight->key.first);
+  const auto prefix = tree_->prefix_of(dir);
   if (!prefix || *prefix != flight->prefix) return finish(flight, {});
-  if (Status taken = take_page(*flight, *page); !taken) return finish(flight, std::move(taken));
-  const uint64_t pages = ++flight->pages;
-  if (page->truncated) {
-    bool all = false;
-    {
-      const std::lock_guard lock(mutex_);
-      all = flight->all;
-    }
-    flight->after = page->next;
-    if (all)
-      return with_room(flight, [self = shared_from_this(), flight] { self->list_next(flight); });
-    tree_->leave_listing(flight->key.first);
+  const auto complete = take_page(*flight, *page);
+  if (!complete) return finish(flight, tl::unexpected<Error>(complete.error()));
+  flight->pages = flight->next.pages;
+  if (*complete) {
+    auto keys = tree_->finish_listing(dir, flight->next.started_ns, flight->next.pages);
+    if (!keys) return finish(flight, tl::unexpected<Error>(std::move(keys).error()));
+    note_changes(*std::move(keys));
     return done_with(flight);
   }
-  auto keys = tree_->finish_listing(flight->key.first, flight->started_ns, pages);
-  if (!keys) return finish(flight, tl::unexpected<Error>(std::move(keys).error()));
-  note_changes(*std::move(keys));
+  bool all = false;
+  {
+    const std::lock_guard lock(mutex_);
+    all = flight->all;
+  }
+  if (all)
+    return with_room(flight, [self = shared_from_this(), flight] { self->list_next(flight); });
+  tree_->leave_listing(dir);
+  deep_.leave(dir, flight->next);
   done_with(flight);
 }
 
@@ -275,10 +287,19 @@ void BucketLister::done_with(const std::shared_ptr<Flight>& flight) {
 }
 
 // A store whose pages do not come forward must not keep us for ever.
-Status BucketLister::take_page(Flight& flight, const ListPage& page) {
+Status BucketLister::check_page(Flight& flight, const ListPage& page) const {
   const auto stuck = [&flight] {
     return fail(Errc::kIo, "list '" + flight.prefix + "': the listing does not come to an end");
   };
+  if (!tree_->has_room())
+    return fail(Errc::kNoSpace,
+                "the cache has no room for the names of the bucket; mount with a larger "
+                "--cache-size",
+                ENOSPC);
+  if (flight.next.how != DeepPages::How::kLevel) {
+    const bool goes_back = !page.objects.empty() && page.objects.front().key <= flight.next.after;
+    return goes_back || (page.truncated && page.objects.empty()) ? stuck() : Status();
+  }
   // Of what is past a page shows nothing where each version is the newest of its name.
   const bool is_empty = page.objects.empty() && page.prefixes.empty();
   flight.empty_pages = is_empty && !is_past_ino(flight.key.first) ? flight.empty_pages + 1 : 0;
@@ -286,7 +307,7 @@ Status BucketLister::take_page(Flight& flight, const ListPage& page) {
   if (page.truncated && page.next.empty()) return stuck();
   // Pages of what is past have no order among them.
   if (is_past_ino(flight.key.first)) {
-    if (page.truncated && page.next == flight.after) return stuck();
+    if (page.truncated && page.next == flight.next.after) return stuck();
   } else if (!page.objects.empty()) {
     if (page.objects.front().key <= flight.last_object) return stuck();
     flight.last_object = page.objects.back().key;
@@ -295,14 +316,24 @@ Status BucketLister::take_page(Flight& flight, const ListPage& page) {
     if (page.prefixes.front() <= flight.last_prefix) return stuck();
     flight.last_prefix = page.prefixes.back();
   }
-  if (!tree_->has_room())
-    return fail(Errc::kNoSpace,
-                "the cache has no room for the names of the bucket; mount with a larger "
-                "--cache-size",
-                ENOSPC);
-  TRY_ASSIGN(auto keys, tree_->note_page(flight.key.first, flight.prefix, page, flight.asked_ns));
-  note_changes(std::move(keys));
   return {};
+}
+
+// Was it the last one?
+Result<bool> BucketLister::take_page(Flight& flight, const ListPage& page) {
+  TRY(check_page(flight, page));
+  const uint64_t dir = flight.key.first;
+  if (flight.next.how != DeepPages::How::kLevel) {
+    TRY_ASSIGN(auto taken, deep_.take(dir, flight.prefix, flight.next, page, flight.asked_ns));
+    note_changes(std::move(taken.keys));
+    flight.next = std::move(taken.next);
+    return taken.complete;
+  }
+  TRY_ASSIGN(auto keys, tree_->note_page(dir, flight.prefix, page, flight.asked_ns));
+  note_changes(std::move(keys));
+  ++flight.next.pages;
+  flight.next.after = page.next;
+  return !page.truncated;
 }
 
 // Names are written to the disk before there are too many of them in memory.
@@ -315,47 +346,87 @@ void BucketLister::with_room(const std::shared_ptr<Flight>& flight, std::functio
   });
 }
 
-// An object with the name's key, a directory with it: the first keys that begin with each.
+// Keys that begin with the name's: an object of it comes first, what is in a directory of it
+// follows a few neighbours at most.
 void BucketLister::probe(const std::shared_ptr<Flight>& flight) {
   flight->part = meaning_of(flight->key.second).part;
+  flight->asked_ns = flight->next.started_ns = tree_->now_ns();
   const std::string key = flight->prefix + flight->part;
-  if (!tree_->check_any_key(key)) {
-    flight->object_page = flight->dir_page = ListPage();
-    return probed(flight);
-  }
-  const Context context = request_context(flight->key.first);
-  const auto ask = [&](const std::string& prefix, Result<ListPage> Flight::* page) {
-    parts_.store.list(prefix, "", 1, context,
-                      [self = shared_from_this(), flight, page](Result<ListPage> answer) {
-                        (*flight).*page = std::move(answer);
-                        if (--flight->answers_left > 0) return;
-                        self->parts_.executor.submit([self, flight] { self->probed(flight); });
+  if (!tree_->check_any_key(key)) return probed(flight);
+  parts_.store.list(key, "", options_.deep_pages ? kPageNames : 1,
+                    request_context(flight->key.first),
+                    [self = shared_from_this(), flight, key](Result<ListPage> page) {
+                      self->parts_.executor.submit([self, flight, key, page = std::move(page)] {
+                        if (!page) return self->finish(flight, tl::unexpected<Error>(page.error()));
+                        const std::string below = key + "/";
+                        std::string last;
+                        for (const ObjectInfo& object : page->objects) {
+                          if (object.key == key) flight->object = object;
+                          if (object.key.starts_with(below))
+                            flight->below.objects.push_back(object);
+                          last = object.key;
+                        }
+                        flight->below.truncated = page->truncated && last.starts_with(below);
+                        if (page->truncated && last < below) return self->probe_directory(flight);
+                        self->probed(flight);
                       });
-  };
-  ask(key, &Flight::object_page);
-  ask(key + "/", &Flight::dir_page);
+                    });
+}
+
+void BucketLister::probe_directory(const std::shared_ptr<Flight>& flight) {
+  flight->asked_ns = tree_->now_ns();
+  parts_.store.list(flight->prefix + flight->part + "/", "", options_.deep_pages ? kPageNames : 1,
+                    request_context(flight->key.first),
+                    [self = shared_from_this(), flight](Result<ListPage> page) {
+                      self->parts_.executor.submit([self, flight, page = std::move(page)] {
+                        if (!page) return self->finish(flight, tl::unexpected<Error>(page.error()));
+                        flight->below = *page;
+                        self->probed(flight);
+                      });
+                    });
 }
 
 void BucketLister::probed(const std::shared_ptr<Flight>& flight) {
-  for (const auto* page : {&flight->object_page, &flight->dir_page})
-    if (!*page) return finish(flight, tl::unexpected<Error>(page->error()));
-  const auto& [dir, name] = flight->key;
-  const auto prefix = tree_->prefix_of(dir);
+  const auto prefix = tree_->prefix_of(flight->key.first);
   if (!prefix || *prefix != flight->prefix) return finish(flight, {});
-  std::optional<ObjectInfo> object;
-  for (const ObjectInfo& each : flight->object_page->objects)
-    if (each.key == flight->prefix + flight->part) object = each;
-  const bool is_dir = !flight->dir_page->objects.empty();
-  auto keys = tree_->settle(dir, flight->part, object, is_dir, flight->started_ns);
-  if (!keys) return finish(flight, tl::unexpected<Error>(std::move(keys).error()));
-  note_changes(*std::move(keys));
-  const auto there = tree_->entry(dir, name);
-  if (there && !*there) {
+  if (Status settled = settle_probe(*flight); !settled) return finish(flight, std::move(settled));
+  done_with(flight);
+}
+
+Status BucketLister::settle_probe(const Flight& flight) {
+  const auto& [dir, name] = flight.key;
+  const bool is_dir = !flight.below.objects.empty();
+  TRY_ASSIGN(auto keys,
+             tree_->settle(dir, flight.part, flight.object, is_dir, flight.next.started_ns));
+  note_changes(std::move(keys));
+  TRY_ASSIGN(const auto there, tree_->entry(dir, name));
+  if (!there) {
     const std::lock_guard lock(mutex_);
     if (absent_.size() >= kAbsentMax) absent_.clear();
-    absent_[flight->key] = tree_->now_ns();
+    absent_[flight.key] = tree_->now_ns();
   }
-  done_with(flight);
+  return is_dir && options_.deep_pages && tree_->has_room() ? take_probed_directory(flight)
+                                                            : Status();
+}
+
+Status BucketLister::take_probed_directory(const Flight& flight) {
+  TRY_ASSIGN(const auto entry, tree_->entry(flight.key.first, shown_name(flight.part)));
+  TRY_ASSIGN(const auto node,
+             entry ? tree_->node(entry->ino) : Result<std::optional<BucketNode>>(std::nullopt));
+  const std::string below = flight.prefix + flight.part + "/";
+  if (!node || !entry->is_dir) return {};
+  TRY_ASSIGN(const std::string prefix, tree_->prefix_of(entry->ino));
+  if (prefix != below) return {};
+  const DeepPages::Next asked{DeepPages::How::kDeep, {}, flight.asked_ns, 0};
+  TRY_ASSIGN(auto taken, deep_.take(entry->ino, below, asked, flight.below, flight.asked_ns));
+  note_changes(std::move(taken.keys));
+  if (!taken.complete) {
+    deep_.leave(entry->ino, std::move(taken.next));
+    return {};
+  }
+  TRY_ASSIGN(auto keys, tree_->finish_listing(entry->ino, taken.next.started_ns, 1));
+  note_changes(std::move(keys));
+  return {};
 }
 
 void BucketLister::finish(const std::shared_ptr<Flight>& flight, Status status) {

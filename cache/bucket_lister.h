@@ -1,11 +1,13 @@
 // BucketLister: keeps a BucketTree as fresh as the metadata TTL says, by as few requests as it can.
 //
-// A directory is listed whole: one request a 1,000 names, one listing at a time for all who ask.
-// Only when it has more than one page, single names that are looked up are asked for alone (two
-// requests), until that cost as many as listing it. A name that was just not there is remembered.
-// States of a directory: unknown; listed at a time, with so many pages; left after its first page.
-// Who asks waits for the answer, for its own deadline, or until a long listing got further: then it
-// is told to look again, and asks again.
+// A directory is listed whole: one request a 1,000 names, one listing at a time for all who ask,
+// with what is below it where that costs no more (bucket_deep.h). The first name that is looked up
+// in an unknown directory is asked for alone, with what is below it: one request, two where many
+// names begin like it. For the second one the directory is listed. When that has more than one
+// page, names are asked for alone, until that cost as many as listing it. A name that was just not
+// there is remembered. States of a directory: unknown; begun (bucket_deep.h); listed at a time,
+// with so many pages; left after its first page. Who asks waits for the answer, for its own
+// deadline, or until a long listing got further: then it is told to look again, and asks again.
 // While the store is away what was listed once counts as fresh, in short terms.
 //
 // Threads: all methods are thread-safe. No lock is held across a request, a table or a callback.
@@ -23,6 +25,7 @@
 #include <vector>
 
 #include "cache/base/executor.h"
+#include "cache/bucket_deep.h"
 #include "cache/bucket_tree.h"
 #include "cache/remote.h"
 
@@ -42,6 +45,8 @@ class BucketLister : public std::enable_shared_from_this<BucketLister> {
     uint64_t memory_bytes = 8ULL << 20;  // of names that are not on the disk yet
     // Names may be asked for alone. Not where an empty directory is one without objects.
     bool probe_names = true;
+    // Keys of any depth may be asked for: it costs no more than one level of them.
+    bool deep_pages = true;
   };
   BucketLister(const Parts& parts, const Options& options, std::shared_ptr<BucketTree> tree);
   // Ends all requests; when it returned none is under way.
@@ -80,17 +85,22 @@ class BucketLister : public std::enable_shared_from_this<BucketLister> {
   void start(const std::shared_ptr<Flight>& flight);
   void list_next(const std::shared_ptr<Flight>& flight);
   void listed(const std::shared_ptr<Flight>& flight, const Result<ListPage>& page);
-  Status take_page(Flight& flight, const ListPage& page);
+  Result<bool> take_page(Flight& flight, const ListPage& page);
+  Status check_page(Flight& flight, const ListPage& page) const;
   void with_room(const std::shared_ptr<Flight>& flight, std::function<void()> next);
   void done_with(const std::shared_ptr<Flight>& flight);
   void probe(const std::shared_ptr<Flight>& flight);
+  void probe_directory(const std::shared_ptr<Flight>& flight);
   void probed(const std::shared_ptr<Flight>& flight);
+  Status settle_probe(const Flight& flight);
+  Status take_probed_directory(const Flight& flight);
   void finish(const std::shared_ptr<Flight>& flight, Status status);
   Status settle_for_old(const Flight& flight, const Status& failed);
 
   const Parts parts_;
   const Options options_;
   const std::shared_ptr<BucketTree> tree_;
+  DeepPages deep_;
   CancelToken stop_token_;
   std::atomic<MonotonicTime> away_until_{MonotonicTime::min()};  // what is here counts until then
 

@@ -67,7 +67,8 @@ BucketRemote::BucketRemote(const Parts& parts, std::shared_ptr<BucketTree> tree,
       lister_(std::make_shared<BucketLister>(
           BucketLister::Parts{parts.store, parts.clock, parts.executor, parts.background},
           BucketLister::Options{std::max(options.view.metadata_ttl, kTtlLeast), options.io_timeout,
-                                options.name_memory_bytes, options.view.probe_names},
+                                options.name_memory_bytes, options.view.probe_names,
+                                options.view.deep_pages},
           tree_)),
       heads_(std::make_shared<BucketHeads>(
           BucketLister::Parts{parts.store, parts.clock, parts.executor, parts.background},

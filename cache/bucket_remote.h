@@ -32,7 +32,8 @@ struct ObjectView {
   uint32_t uid = 0;
   uint32_t gid = 0;
   Duration metadata_ttl = std::chrono::seconds(60);
-  bool probe_names = true;   // see BucketLister
+  bool probe_names = true;  // see BucketLister, as of deep_pages
+  bool deep_pages = true;
   bool full_attrs = false;   // mode, owner and time as the objects say
   bool all_buckets = false;  // the directories of the root are buckets
   bool past = false;         // the store shows what is past (s3/history_store.h)

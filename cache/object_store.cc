@@ -265,6 +265,22 @@ Status check_put(const Body& body, const PutHow& how) {
   return {};
 }
 
+namespace {
+constexpr char kBehindKey = 'k';  // what stores have of their own begins otherwise
+}  // namespace
+
+std::string level_behind_key(std::string_view key) {
+  return kBehindKey + std::string(key);
+}
+
+std::string level_behind_prefix(std::string_view prefix) {
+  return level_behind_key(prefix).append(kLastCharacter);
+}
+
+std::string_view key_of_level(std::string_view after) {
+  return after.starts_with(kBehindKey) ? after.substr(1) : std::string_view();
+}
+
 bool outcome_unknown(const Error& error) {
   if (error.no_effect()) return false;
   switch (error.code()) {

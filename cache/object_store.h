@@ -212,6 +212,16 @@ struct ListPage {
   std::string next;                   // of one level: where it goes on; opaque
 };
 
+// What a list of one level takes for `after`, too: behind a key, or behind all that begins with a
+// prefix, which ends with '/'. Not of a store as of a time (s3/versions_at_store.h).
+std::string level_behind_key(std::string_view key);
+std::string level_behind_prefix(std::string_view prefix);
+// The key that one of these is behind; empty: it is another one.
+std::string_view key_of_level(std::string_view after);
+// Sorts behind every key that begins with a prefix which it is appended to: the last character
+// there is, in UTF-8, which keys are.
+inline constexpr std::string_view kLastCharacter = "\xf4\x8f\xbf\xbf";
+
 // kInvalid when `key` breaks the rule for put and remove; the message says how.
 Status check_key(std::string_view key);
 // kInvalid when no bucket can hold `key`: it is empty, over 1,024 bytes or has a NUL byte.

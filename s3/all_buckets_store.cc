@@ -77,8 +77,9 @@ void AllBucketsStore::list(ListScope scope, std::string after, uint32_t limit, C
   const auto store = buckets_->open(bucket);
   if (!store) return answer(done, store.error());
   const std::string front = bucket + "/";
-  // Of one level it is the store's own word.
-  if (!scope.one_level && after.starts_with(front)) after.erase(0, front.size());
+  // Of one level it is mostly the store's own word.
+  const std::string_view behind = scope.one_level ? key_of_level(after) : std::string_view(after);
+  if (behind.starts_with(front)) after.erase(after.size() - behind.size(), front.size());
   scope.prefix.erase(0, front.size());
   (*store)->list(std::move(scope), std::move(after), limit, std::move(context),
                  [front, done = std::move(done)](Result<ListPage> page) {

@@ -82,7 +82,7 @@ Status Walk::file(const std::string& dir, const std::string& name, std::set<std:
   }
   if (!info->is_regular || key <= after_ || !check_key(key) || !takes_another()) return {};
   page_.objects.push_back({key, info->size, file_etag(*info), info->mtime_ns});
-  page_.next = key;
+  page_.next = level_behind_key(key);
   return {};
 }
 
@@ -98,7 +98,7 @@ Status Walk::below(const std::string& dir) {
   if (!one_level_) return behind_after(dir) ? directory(dir) : Status();
   if (dir <= after_ || !takes_another()) return {};
   page_.prefixes.push_back(dir);
-  page_.next = dir;
+  page_.next = level_behind_key(dir);
   return {};
 }
 
@@ -152,9 +152,10 @@ bool is_missing(const Error& error) {
 }
 
 Result<ListPage> walk_objects(Env& env, const std::string& root, const ListScope& scope,
-                              const std::string& after, uint32_t limit,
+                              const std::string& behind, uint32_t limit,
                               const std::function<Status()>& check) {
   const std::string& prefix = scope.prefix;
+  const std::string_view after = scope.one_level ? key_of_level(behind) : behind;
   if (!possible_prefix(prefix)) return ListPage{};
   const size_t slash = prefix.rfind('/');
   const std::string start = slash == std::string::npos ? "" : prefix.substr(0, slash + 1);

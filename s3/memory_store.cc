@@ -153,12 +153,13 @@ std::string behind_all(std::string prefix) {
 }
 }  // namespace
 
-// `after` is the last entry of the page before, behind 'k' (a key) or 'p' (a prefix).
+// `after` is the last entry of the page before: as level_behind_key, or a prefix behind 'p'.
 ListPage MemoryStore::list_level(const State& state, const std::string& prefix,
                                  const std::string& after, uint32_t limit) {
   ListPage page;
   auto it = state.objects.lower_bound(prefix);
-  if (after.starts_with('k')) it = state.objects.upper_bound(after.substr(1));
+  if (const auto key = key_of_level(after); !key.empty())
+    it = state.objects.upper_bound(std::string(key));
   if (after.starts_with('p')) it = state.objects.lower_bound(behind_all(after.substr(1)));
   while (it != state.objects.end() && it->first.starts_with(prefix)) {
     if (page.objects.size() + page.prefixes.size() == limit) {
@@ -168,7 +169,7 @@ ListPage MemoryStore::list_level(const State& state, const std::string& prefix,
     const size_t slash = it->first.find('/', prefix.size());
     if (slash == std::string::npos) {
       page.objects.push_back(info_of(it->first, it->second));
-      page.next = "k" + it->first;
+      page.next = level_behind_key(it->first);
       ++it;
       continue;
     }

@@ -10,9 +10,8 @@ namespace cairn {
 
 namespace {
 
-// Where a page of one level ended: 't' and the store's token, or 'k' and a key.
+// Where a page of one level ended: this and the store's token, or as level_behind_key.
 constexpr char kToken = 't';
-constexpr char kKey = 'k';
 
 class Listing : public std::enable_shared_from_this<Listing> {
  public:
@@ -28,7 +27,7 @@ class Listing : public std::enable_shared_from_this<Listing> {
     } else if (request_.after.front() == kToken) {
       token_ = request_.after.substr(1);
     } else {
-      start_after_ = request_.after.substr(1);
+      start_after_ = request_.key_prefix + std::string(key_of_level(request_.after));
     }
   }
 
@@ -72,7 +71,8 @@ class Listing : public std::enable_shared_from_this<Listing> {
     const std::string last = last_of(*listing);
     if (page->truncated) {
       if (request_.scope.one_level)
-        page->next = listing->next_token.empty() ? kKey + last : kToken + listing->next_token;
+        page->next =
+            listing->next_token.empty() ? level_behind(last) : kToken + listing->next_token;
       if (request_.scope.one_level || !page->objects.empty()) return done_(std::move(page));
       start_after_ = last;  // only the folder marker so far
       return run();
@@ -89,9 +89,13 @@ class Listing : public std::enable_shared_from_this<Listing> {
              page = std::move(page)](Result<S3Listing> more) mutable {
       if (!more) return self->done_(tl::unexpected<Error>(std::move(more).error()));
       page.truncated = !more->objects.empty() || !more->prefixes.empty();
-      if (page.truncated && self->request_.scope.one_level) page.next = kKey + last;
+      if (page.truncated && self->request_.scope.one_level) page.next = self->level_behind(last);
       self->done_(std::move(page));
     });
+  }
+
+  std::string level_behind(const std::string& last) const {
+    return level_behind_key(last.substr(request_.key_prefix.size()));
   }
 
   // A key behind all that the page has, and before all that follows.

@@ -9,16 +9,11 @@
 
 #include <memory>
 #include <string>
-#include <string_view>
 
 #include "cache/object_store.h"
 #include "s3/s3_client.h"
 
 namespace cairn {
-
-// Sorts behind every key that begins with a prefix which it is appended to: the last character
-// there is, in UTF-8, which keys are.
-inline constexpr std::string_view kLastCharacter = "\xf4\x8f\xbf\xbf";
 
 struct S3ListRequest {
   std::string key_prefix;  // of the store: empty, or ends with '/'

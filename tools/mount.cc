@@ -180,12 +180,14 @@ class Mount {
     settings_.objects.past = view.past;
     // What was does not change.
     if (options.at) settings_.objects.metadata_ttl = std::chrono::hours(24);
+    settings_.objects.probe_names = settings_.remote.kind != RemoteUrl::Kind::kFile;
+    // A page of names that were may be many of versions.
+    settings_.objects.deep_pages = settings_.objects.probe_names && !options.at;
     options.at.reset();
     // How soon the kernel hears of what was replaced; it costs no request.
     options.engine.poll_interval = std::chrono::seconds(1);
     options.objects = settings_.objects;
     options.objects->all_buckets = settings_.remote.is_all_buckets();
-    options.objects->probe_names = settings_.remote.kind != RemoteUrl::Kind::kFile;
     return {};
   }
 

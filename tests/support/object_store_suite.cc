@@ -199,10 +199,10 @@ void lists_what_is_there(const StoreUnderTest& subject) {
   CHECK(part.all_keys() == std::vector<std::string>{part.key("b")});
 }
 
-// One level, in pages of `limit`; prefixes end in '/'.
-std::vector<std::string> level_of(Part& part, const std::string& prefix, uint32_t limit) {
+// One level behind `after`, in pages of `limit`; prefixes end in '/'.
+std::vector<std::string> level_of(Part& part, const std::string& prefix, uint32_t limit,
+                                  std::string after = {}) {
   std::vector<std::string> names;
-  std::string after;
   while (true) {
     const auto page = list_sync(part.store, ListScope::level(prefix), after, limit, within());
     REQUIRE(page);
@@ -229,6 +229,15 @@ void lists_one_level(const StoreUnderTest& subject) {
     CHECK(level_of(part, part.key("c/"), limit) == Names{"c/d/"});
     CHECK(level_of(part, part.key("none/"), limit).empty());
   }
+  // From any place on.
+  const auto behind = [&](const std::string& after) {
+    return level_of(part, part.prefix, 2, after);
+  };
+  CHECK(behind(level_behind_key(part.key("b-1"))) == Names{"b/", "b0", "c.txt", "c/", "d"});
+  CHECK(behind(level_behind_key(part.key("b-"))) == Names{"b-1", "b/", "b0", "c.txt", "c/", "d"});
+  CHECK(behind(level_behind_prefix(part.key("b/"))) == Names{"b0", "c.txt", "c/", "d"});
+  CHECK(behind(level_behind_prefix(part.key("c/"))) == Names{"d"});
+  CHECK(behind(level_behind_key(part.key("d"))).empty());
   const auto page = list_sync(part.store, ListScope::level(part.key("b/")), "", 10, within());
   REQUIRE(page);
   REQUIRE(page->objects.size() == 1);

@@ -80,19 +80,11 @@ TEST_CASE("s3 versions: what does not fit is refused, with the name of what was 
     CHECK(refused.error().code() == Errc::kIo);
     CHECK(has(refused.error().message(), "list versions of s3://data/pre/d/"));
   }
-  // The page behind the first says that the next one begins before it, or where it began itself.
-  for (const std::string next : {"pre/d/a", "pre/d/m"}) {
-    Bucket liar(
-        [&](const Sent& sent) {
-          if (!has(sent.url, "key-marker="))
-            return reply(200, xml_of({{"pre/d/a"}, {}, "pre/d/m", "v1"}));
-          return reply(200, xml_of({{"pre/d/n"}, {}, next, "v1"}));
-        },
-        below_pre());
-    const auto first = list_versions_sync(*liar.store, scope, "", 10, Bucket::context());
-    REQUIRE_MESSAGE(first, first.error().message());
-    const auto second = list_versions_sync(*liar.store, scope, first->next, 10, Bucket::context());
-    REQUIRE_FALSE(second);
-    CHECK(has(second.error().message(), "does not come forward"));
-  }
+  // The page behind the first begins where it began itself.
+  Bucket liar(always(reply(200, xml_of({{"pre/d/a"}, {}, "pre/d/m", "v1"}))), below_pre());
+  const auto first = list_versions_sync(*liar.store, scope, "", 10, Bucket::context());
+  REQUIRE_MESSAGE(first, first.error().message());
+  const auto second = list_versions_sync(*liar.store, scope, first->next, 10, Bucket::context());
+  REQUIRE_FALSE(second);
+  CHECK(has(second.error().message(), "does not come forward"));
 }
