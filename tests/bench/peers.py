@@ -26,8 +26,10 @@ class Peer(Target):
     settle_s = 5
     program = ""
     objects_are_files = True  # a file is one object with its path as the key
+    fresh = ()  # words that make attributes a second old at most
 
-    def __init__(self, server, line, work, limit_s):
+    def __init__(self, server, line, work, limit_s, bucket=None, more_words=()):
+        """`bucket`: one that is there already, and stays."""
         self.binary = self.find()
         if not self.binary:
             raise Failed(f"no {self.program} in $CAIRN_TOOLS_DIR/bin or PATH: {self.how_to_get}")
@@ -36,7 +38,8 @@ class Peer(Target):
         self.work = tempfile.mkdtemp(dir=work, prefix=f"bench-{self.program}-")
         self.cache, self.top = f"{self.work}/cache", f"{self.work}/mnt"
         os.mkdir(self.top)
-        self.bucket = server.bucket(
+        self.keeps_bucket, self.more_words = bucket is not None, more_words
+        self.bucket = bucket or server.bucket(
             "bench-" + self.name.replace(" ", "-").replace(".", "-").lower()
         )
         self.daemon = None
@@ -56,7 +59,7 @@ class Peer(Target):
 
     def mount(self):
         os.makedirs(self.cache, exist_ok=True)
-        words = [self.binary, *self.words()]
+        words = [self.binary, *self.all_words()]
         self.options = self.shown(words)
         begin = time.perf_counter()
         with open(f"{self.work}/log", "ab") as log:
@@ -77,6 +80,9 @@ class Peer(Target):
         mount_s = time.perf_counter() - begin
         self.watch(with_children(self.daemon.pid))
         return mount_s
+
+    def all_words(self):
+        return [*self.words(), *self.more_words]
 
     def shown(self, words):
         text = " ".join([os.path.basename(words[0]), *words[1:]])
@@ -133,11 +139,13 @@ class Peer(Target):
         if self.memory:
             self.memory.end()
         shutil.rmtree(self.work, ignore_errors=True)
-        self.server.drop(self.bucket)
+        if not self.keeps_bucket:
+            self.server.drop(self.bucket)
 
 
 class S3fs(Peer):
     name = program = "s3fs"
+    fresh = ("-o", "stat_cache_expire=1")
     how_to_get = "tests/deps peers installs Debian's"
 
     def prepare(self):
@@ -163,6 +171,7 @@ class S3fs(Peer):
 
 class Rclone(Peer):
     name = program = "rclone"
+    fresh = ("--dir-cache-time", "1s", "--attr-timeout", "1s")
     left_out = {
         step: "its fsync does nothing" for step in ("fsync", "append", "sqlite", "overwrite")
     }
@@ -205,12 +214,17 @@ class DebianRclone(Rclone):
 
 class GeeseFS(Peer):
     name, program = "GeeseFS", "geesefs"
+    fresh = ("--stat-cache-ttl", "1s")
     how_to_get = (
         "in no registry this machine reaches; build it from its repository (go build) into there"
     )
 
     def words(self):
         return ["-f", "--endpoint", self.line.url, "--cache", self.cache, self.bucket, self.top]
+
+    def all_words(self):
+        *options, bucket, top = self.words()  # which it wants last
+        return [*options, *self.more_words, bucket, top]
 
 
 class JuiceFS(Peer):
@@ -256,6 +270,7 @@ class JuiceFS(Peer):
 
 class MountS3(Peer):
     name = program = "mount-s3"
+    fresh = ("--metadata-ttl", "1")
     how_to_get = (
         "crates.io has its libraries, not the program; build it from its repository (cargo build) "
         "into there"

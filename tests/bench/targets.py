@@ -348,11 +348,12 @@ class Server:
 
 
 class Line:
-    """The way to the server: straight, or `delay_ms` of round trip away, and then it counts."""
+    """The way to the server: straight, or `delay_ms` of round trip away; then, or asked to, it
+    counts."""
 
-    def __init__(self, binary, url, delay_ms):
+    def __init__(self, binary, url, delay_ms, counts=False):
         self.url, self.proxy = url, None
-        if not delay_ms:
+        if not delay_ms and not counts:
             return
         try:
             self.proxy = subprocess.Popen(
@@ -393,7 +394,8 @@ class Cairn(Target):
         self.options = " ".join(["mount", *self.mount_options])
         self.caches = 0
         try:
-            self.cairn("format", *format_options, remote)
+            if format_options is not None:  # None: the remote is taken as it is
+                self.cairn("format", *format_options, remote)
             self.mount()
         except BaseException:
             self.close()
