@@ -389,9 +389,12 @@ class Engine final : private PublishHost {
                   const std::map<uint64_t, Keep>& stored);
   Result<bool> put_back(PublishBatch& batch, uint64_t inode, const Kept& kept) const;
   Status add_live_rows(const std::string& prefix, PublishBatch& batch) const;
-  Status keep_content(uint64_t inode, Kept kept, Lsn upto);
-  Status move_out_of_journal(uint64_t inode, Lsn upto, std::set<uint64_t>& segments);
+  // Adds what it protects to `segments`.
+  Status keep_contents(std::map<uint64_t, Kept>& keep, Lsn upto, std::set<uint64_t>& segments);
+  Status copy_out_of_journal(uint64_t inode, Lsn upto, Kept& kept,
+                             std::map<uint64_t, MovedChunks>& moved, std::set<uint64_t>& segments);
   Status measure(uint64_t inode, Kept& kept) const;
+  static void note_place(const Extent& extent, Kept& kept);
   Result<std::set<Digest>> kept_blocks() const;
   void set_kept(uint64_t inode, std::optional<Kept> kept);
   void protect(const std::set<uint64_t>& segments);

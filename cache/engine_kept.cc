@@ -54,14 +54,15 @@ Status Engine::measure(uint64_t inode, Kept& kept) const {
   kept.bytes = 0;
   kept.segments.clear();
   TRY_ASSIGN(const auto chunks, live_.scan_extents(inode, 0, UINT64_MAX, SIZE_MAX));
-  for (const auto& chunk : chunks) {
-    for (const Extent& extent : chunk.extents) {
-      if (!extent.has_ref()) continue;
-      kept.bytes += extent.length;
-      if (extent.ref.kind == DataRef::Kind::kSegment) kept.segments.insert(extent.ref.file);
-    }
-  }
+  for (const auto& chunk : chunks)
+    for (const Extent& extent : chunk.extents) note_place(extent, kept);
   return {};
+}
+
+void Engine::note_place(const Extent& extent, Kept& kept) {
+  if (!extent.has_ref()) return;
+  kept.bytes += extent.length;
+  if (extent.ref.kind == DataRef::Kind::kSegment) kept.segments.insert(extent.ref.file);
 }
 
 // What else than they needs them may go into a batch before they do.
@@ -392,11 +393,13 @@ Status Engine::settle_kept(const Fold& fold, const KeptChange& change) {
     log_warn("'{}' was held back, and is not in the bucket yet: it is held on", kept.name);
     keep.emplace(inode, kept);
   }
-  for (const auto& [inode, kept] : keep) TRY(keep_content(inode, kept, lsn));
-  if (!keep.empty()) {
-    TRY(segments_->sync());
-    CAIRN_FAILPOINT("publish.kept-back");
+  std::set<uint64_t> segments;
+  const Status done = keep_contents(keep, lsn, segments);
+  {
+    const std::lock_guard lock(eviction_mutex_);
+    unprotected_.insert(unprotected_.end(), segments.begin(), segments.end());
   }
+  TRY(done);
   const auto end = [&](uint64_t inode, bool is_stored) -> Status {
     Kept kept;
     {
@@ -417,40 +420,53 @@ Status Engine::settle_kept(const Fold& fold, const KeptChange& change) {
   return {};
 }
 
-Status Engine::keep_content(uint64_t inode, Kept kept, Lsn upto) {
-  std::set<uint64_t> moved;
-  const Status done = move_out_of_journal(inode, upto, moved);
-  if (done) {
-    const std::lock_guard lock(commit_mutex_);
-    std::string row(8, '\0');
-    put_be64(reinterpret_cast<std::byte*>(row.data()), kept.dir);
-    live_.put_state(kept_key(inode), row + kept.name);
-    TRY(live_.keep_back(inode, dirent_of(kept), upto));
-    TRY(measure(inode, kept));
+// A checkpoint may come at any time, and the journal is trimmed after one: so no row names a place
+// in a segment before what is there survives a power cut, whether it was moved there or written.
+Status Engine::keep_contents(std::map<uint64_t, Kept>& keep, Lsn upto,
+                             std::set<uint64_t>& segments) {
+  if (keep.empty()) return {};
+  std::map<uint64_t, MovedChunks> moved;
+  for (auto& [inode, kept] : keep) TRY(copy_out_of_journal(inode, upto, kept, moved, segments));
+  TRY(segments_->sync());
+  for (auto& [inode, kept] : keep) {
+    TRY(checkpoint_when_large());
+    {
+      const std::lock_guard lock(commit_mutex_);
+      const auto chunks = moved.find(inode);
+      if (chunks != moved.end()) TRY(live_.move_content(inode, chunks->second));
+      TRY(live_.keep_back(inode, dirent_of(kept), upto));
+      std::string row(8, '\0');
+      put_be64(reinterpret_cast<std::byte*>(row.data()), kept.dir);
+      live_.put_state(kept_key(inode), row + kept.name);
+    }
+    set_kept(inode, std::move(kept));
   }
-  if (done) set_kept(inode, std::move(kept));
-  const std::lock_guard lock(eviction_mutex_);
-  unprotected_.insert(unprotected_.end(), moved.begin(), moved.end());
-  return done;
+  CAIRN_FAILPOINT("publish.kept-back");
+  return {};
 }
 
-// The journal is trimmed. What lies in a row there is put in a row into a segment.
-Status Engine::move_out_of_journal(uint64_t inode, Lsn upto, std::set<uint64_t>& segments) {
+// The journal is trimmed: what lies in a row there is put in a row into a segment, and is also
+// there from then on. Measures the file on the way; what is written meanwhile counts when the next
+// batch has it.
+Status Engine::copy_out_of_journal(uint64_t inode, Lsn upto, Kept& kept,
+                                   std::map<uint64_t, MovedChunks>& moved,
+                                   std::set<uint64_t>& segments) {
   const auto moves = [upto](const Extent& extent) {
     return extent.has_ref() && extent.ref.kind == DataRef::Kind::kJournal && extent.lsn <= upto;
   };
+  kept.bytes = 0;
+  kept.segments.clear();
   TRY_ASSIGN(const auto chunks, live_.scan_extents(inode, 0, UINT64_MAX, SIZE_MAX));
   for (const auto& chunk : chunks) {
-    Extents next;
     for (size_t i = 0; i < chunk.extents.size();) {
       const Extent& first = chunk.extents[i];
       if (!moves(first)) {
-        next.push_back(first);
+        note_place(first, kept);
         ++i;
         continue;
       }
       ByteVec bytes;
-      Lsn lsn = 0;
+      std::vector<MovedData> run;
       for (; i < chunk.extents.size(); ++i) {
         const Extent& part = chunk.extents[i];
         if (!moves(part) || part.offset != first.offset + bytes.size()) break;
@@ -459,20 +475,20 @@ Status Engine::move_out_of_journal(uint64_t inode, Lsn upto, std::set<uint64_t>&
         bytes.resize(at + part.length);
         TRY_ASSIGN(const size_t n, file->read_at(part.ref.offset, MutableBytes(bytes).subspan(at)));
         if (n != part.length) return fail(Errc::kCorruption, "a journal file is too short");
-        lsn = std::max(lsn, part.lsn);
+        run.push_back({part.ref, part.length, {DataRef::Kind::kSegment, 0, at}});
       }
       make_room(bytes.size());
       // Nothing is evicted between the append and its protection.
       const std::lock_guard lock(eviction_mutex_);
       TRY_ASSIGN(const DataRef ref, segments_->append(SegmentClass::kKept, bytes));
       if (segments.insert(ref.file).second) ++kept_segments_[ref.file];
-      next.push_back({first.offset, static_cast<uint32_t>(bytes.size()), false, ref, lsn});
+      kept.segments.insert(ref.file);
+      kept.bytes += bytes.size();
+      for (MovedData& part : run) {
+        part.to = {ref.kind, ref.file, ref.offset + part.to.offset};
+        moved[inode][chunk.chunk].push_back(part);
+      }
     }
-    if (next == chunk.extents) continue;
-    const std::lock_guard lock(commit_mutex_);
-    // Who wrote meanwhile has the next batch do the rest.
-    TRY_ASSIGN(const bool replaced, live_.replace_extents(inode, chunk.chunk, chunk.extents, next));
-    if (!replaced) return fail(Errc::kTransient, "a file that is held back is being written");
   }
   return {};
 }

@@ -56,7 +56,12 @@ Result<bool> Engine::publish_once(bool close, Context context) {
   const std::lock_guard one_at_a_time(publish_mutex_);
   TRY(refuse_when_stopped());
   const Lsn after = published_;
-  const Lsn upto = journal_->appended();
+  Lsn upto = 0;
+  {
+    // What is kept back and what goes after all is read from the tables: they have these records.
+    const std::lock_guard lock(commit_mutex_);
+    upto = journal_->appended();
+  }
   FoldLimits limits = settings_.fold;
   limits.moves_alone = remote_->params().only_objects;
   TRY_ASSIGN(Fold fold, fold_journal(*journal_, after, upto, live_.chunk_bytes(), limits));

@@ -122,12 +122,31 @@ Result<std::vector<Digest>> LiveState::blocks_of(const Cid& cid) const {
   return out;
 }
 
-Result<bool> LiveState::replace_extents(uint64_t inode, uint64_t chunk, const Extents& before,
-                                        const Extents& after) {
-  TRY_ASSIGN(const Extents now, extents(inode, chunk));
-  if (now != before) return false;
-  tables_.apply({{Table::kDirty, chunk_key(inode, chunk), encode_extents(after)}});
-  return true;
+Status LiveState::move_content(uint64_t inode, const MovedChunks& chunks) {
+  std::vector<TableChange> changes;
+  for (const auto& [chunk, moved] : chunks) {
+    std::map<std::pair<uint64_t, uint64_t>, const MovedData*> by_place;
+    for (const MovedData& each : moved) by_place[{each.from.file, each.from.offset}] = &each;
+    TRY_ASSIGN(const Extents before, extents(inode, chunk));
+    Extents after;
+    for (Extent extent : before) {
+      auto run = by_place.upper_bound({extent.ref.file, extent.ref.offset});
+      const bool may = extent.has_ref() && run != by_place.begin();
+      if (may) --run;
+      const MovedData* const data = may ? run->second : nullptr;
+      if (data != nullptr && data->from.kind == extent.ref.kind &&
+          data->from.file == extent.ref.file &&
+          extent.ref.offset + extent.length <= data->from.offset + data->length) {
+        const uint64_t skipped = extent.ref.offset - data->from.offset;
+        extent.ref = {data->to.kind, data->to.file, data->to.offset + skipped};
+      }
+      write_extent(after, extent);
+    }
+    if (after != before)
+      changes.push_back({Table::kDirty, chunk_key(inode, chunk), encode_extents(after)});
+  }
+  tables_.apply(changes);
+  return {};
 }
 
 }  // namespace cairn
