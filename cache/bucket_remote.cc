@@ -29,11 +29,6 @@ constexpr uint32_t kFileMode = 0644;
 constexpr uint32_t kDirMode = 0755;
 constexpr uint32_t kModeBits = 07777;
 
-bool is_passing(const Error& error) {
-  return error.code() == Errc::kTransient || error.code() == Errc::kTimeout ||
-         error.code() == Errc::kCancelled;
-}
-
 Cid dirent_value(const BucketEntry& entry) {
   Dirent dirent;
   dirent.ino = entry.ino;

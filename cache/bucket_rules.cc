@@ -1,5 +1,6 @@
 // What BucketRemote answers where rules (bucket_filters.h) have a say.
 #include <cerrno>
+#include <utility>
 
 #include "cache/base/log.h"
 #include "cache/bucket_names.h"
@@ -10,7 +11,22 @@
 namespace cairn {
 
 namespace {
+
 constexpr std::string_view kTagXattrPrefix = "user.s3.tag.";
+
+// What an object says of itself, as far as it can be found out: what it does not say for good
+// decides nothing, and keeps nothing else waiting. Of one that is gone there is nothing to say.
+template <class T>
+Result<std::optional<T>> as_told(Result<T> got) {
+  if (got) return std::optional<T>(*std::move(got));
+  if (got.error().code() == Errc::kNotFound) return std::optional<T>(T());
+  if (is_passing(got.error())) return tl::unexpected<Error>(std::move(got).error());
+  log_once_per(std::chrono::hours(1), "what upload rules ask for",
+               "--filter-upload: an object is sent because what a rule asks of it is not told: " +
+                   got.error().message());
+  return std::optional<T>();
+}
+
 }  // namespace
 
 // Of what a rule hides, and of what lies hidden under the name.
@@ -138,14 +154,12 @@ Result<Keep> BucketRemote::keeps(const KeepCandidate& candidate, const PublishBa
     Context one = context;
     one.deadline = Deadline::after(parts_.clock, options_.io_timeout);
     if (answer.needs.headers) {
-      const auto head = head_sync(parts_.store, there, one);
-      if (!head && head.error().code() != Errc::kNotFound)
-        return tl::unexpected<Error>(head.error());
+      TRY_ASSIGN(const auto head, as_told(head_sync(parts_.store, there, one)));
+      knows = head.has_value();
       if (head) headers = head->headers;
-      knows = true;
     }
     if (answer.needs.tags) {
-      TRY_ASSIGN(tags, filters_.tags().ask(there, one));
+      TRY_ASSIGN(tags, as_told(filters_.tags().ask(there, one)));
     }
     answer = ask();
   }
