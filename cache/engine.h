@@ -489,6 +489,7 @@ class Engine final : private PublishHost {
   // The answer to one that waits; nullopt: it waits on.
   std::optional<Status> answer_to(const Waiter& waiter, Duration stalled);
   void note_remote(const Status& status);
+  void note_unpublished(const Error& error);
   void note_trouble();
   // With the state mutex: does the log say it?
   bool note_failing(const Error& error);
@@ -562,7 +563,8 @@ class Engine final : private PublishHost {
   MonotonicTime last_checkpoint_;
   MonotonicTime retry_at_;
   MonotonicTime next_poll_;
-  unsigned failures_ = 0;
+  unsigned failures_ = 0;  // of publications, since one worked
+  std::string publish_error_;  // of the last of them
   Duration commit_interval_;
   Lsn flush_target_ = 0;
   bool publish_queued_ = false;

@@ -67,8 +67,14 @@ Result<bool> Engine::publish_once(bool close, Context context) {
   TRY_ASSIGN(Fold fold, fold_journal(*journal_, after, upto, live_.chunk_bytes(), limits));
   fold.batch.close = close && fold.batch.lsn == upto;
   context.trouble = trouble_;
-  TRY_ASSIGN(const KeptChange kept, split_kept(fold.batch, context));
+  const auto split = split_kept(fold.batch, context);
+  if (!split) {
+    note_remote(tl::unexpected<Error>(split.error()));
+    return tl::unexpected<Error>(Error(split.error()).wrap("what is held back"));
+  }
+  const KeptChange& kept = *split;
   if (fold.batch.lsn == after && !fold.batch.close && kept.release.empty()) {
+    if (kept.reconsidered) note_remote({});
     note_reconsidered(kept);
     return false;
   }
@@ -282,7 +288,8 @@ Status Engine::flush(Context context, const std::function<void(PendingStatus)>& 
                   "another writer took this volume over; what is left here can be "
                   "taken out with 'cairn recover'");
     if (stopping_ || context.cancel.cancelled() || context.deadline.passed(clock_)) {
-      std::string why = health_.last_error.empty() ? "" : " (" + health_.last_error + ")";
+      const std::string& error = health_.last_error.empty() ? publish_error_ : health_.last_error;
+      const std::string why = error.empty() ? "" : " (" + error + ")";
       lock.unlock();
       return fail(Errc::kTimeout, std::to_string(pending().bytes) + " bytes in " +
                                       std::to_string(pending().files) +
