@@ -57,13 +57,14 @@ const char* name_of(FileStatus::State state) {
   return "stored";
 }
 
-void Engine::start() {
+Status Engine::start() {
+  TRY(load_kept());  // before anything is evicted
   load_pins();
-  if (const Status loaded = load_kept(); !loaded) log_error("{}", loaded.error().message());
   make_room(0);  // the cache may have been larger in an earlier life
   if (journal_) set_published(published_);
   next_poll_ = clock_.now() + settings_.poll_interval;  // the head was just looked for
   schedule_background();
+  return {};
 }
 
 // ---- changing

@@ -155,9 +155,10 @@ class Engine final : private PublishHost {
   Engine(EngineSettings settings, Components components);
   ~Engine() override;
   // The journal calls back into the engine while it opens (replay), so it is given afterwards;
-  // readers have none. Then `start` begins the background work.
+  // readers have none. Then `start` begins the background work, unless what is kept back cannot be
+  // told from what may be evicted.
   void attach(std::unique_ptr<Journal> journal, Lsn checkpointed, Lsn published);
-  void start();
+  Status start();
 
   // --- reading
   // The newest value of a tree key.

@@ -357,6 +357,17 @@ TEST_CASE(
   CHECK(w.read("d/f.tmp") == "held");
 }
 
+TEST_CASE("a mount that cannot tell what is held does not begin") {
+  Holder w(kNoTmp);
+  w.write("f.tmp", "held");
+  w.flush();
+  w.mount.engine().live().put_state("kept/f", "?");
+  REQUIRE(w.mount.close());
+  const Status opened = w.mount.open("/cache");
+  REQUIRE_FALSE(opened);
+  CHECK(opened.error().code() == Errc::kCorruption);
+}
+
 TEST_CASE("eviction leaves what is held") {
   Holder w(kNoTmp);
   REQUIRE(w.mount.close());
