@@ -218,6 +218,13 @@ TEST_CASE("what is opened is pinned, until another rule says that it is not") {
   REQUIRE(w.mount.engine().pin(w.find("other"), 5, need));
   CHECK(w.read("other") == "bytes");
   CHECK(w.status("other").pinned);
+  // Also what a rule pinned before.
+  w.mount_with(pins);
+  CHECK(w.read("keep/a") == "bytes");
+  REQUIRE(w.mount.engine().pin(w.find("keep/a"), 5, need));
+  w.mount_with([](FilterPolicies&) {});
+  CHECK(w.read("keep/a") == "bytes");
+  CHECK(w.status("keep/a").pinned);
 }
 
 TEST_CASE("more is opened than may be pinned: it is opened all the same") {
