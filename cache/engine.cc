@@ -253,7 +253,7 @@ PendingStatus Engine::pending() const {
   PendingStatus status;
   const Lsn appended = this->appended();
   if (appended <= published_) return status;
-  const uint64_t kept = kept_back().files;
+  const uint64_t kept = kept_dirty_;
   const uint64_t dirty = live_.dirty_files();
   status.files = dirty > kept ? dirty - kept : 0;
   const std::lock_guard lock(state_mutex_);

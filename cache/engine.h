@@ -365,6 +365,7 @@ class Engine final : private PublishHost {
     uint64_t dir = 0;  // 0: it is where it is published
     std::string name;
     uint64_t bytes = 0;
+    bool is_dirty = false;  // has rows of content: an empty one and a link have none
     std::set<uint64_t> segments;
   };
   // What a publication does to kept files.
@@ -395,6 +396,7 @@ class Engine final : private PublishHost {
   Status copy_out_of_journal(uint64_t inode, Lsn upto, Kept& kept,
                              std::map<uint64_t, MovedChunks>& moved, std::set<uint64_t>& segments);
   Status measure(uint64_t inode, Kept& kept) const;
+  Status begin_measure(uint64_t inode, Kept& kept) const;
   static void note_place(const Extent& extent, Kept& kept);
   Result<std::set<Digest>> kept_blocks() const;
   void set_kept(uint64_t inode, std::optional<Kept> kept);
@@ -530,6 +532,9 @@ class Engine final : private PublishHost {
   mutable RankedMutex<Rank::kLeaf> kept_mutex_;
   std::map<uint64_t, Kept> kept_;           // protected by kept_mutex_, as the next
   std::map<uint64_t, uint64_t> kept_dirs_;  // directories, and how many of them they hold
+  std::atomic<uint64_t> kept_files_{0};     // of kept_: sums are asked for by each write
+  std::atomic<uint64_t> kept_bytes_{0};
+  std::atomic<uint64_t> kept_dirty_{0};
   std::atomic<bool> reconsiders_{false};    // whether they are still to be kept back
   uint64_t reconsider_from_ = 0;            // of who publishes
 

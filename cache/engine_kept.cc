@@ -51,11 +51,18 @@ Status Engine::load_kept() {
 
 // Where its content lies, and how much it is.
 Status Engine::measure(uint64_t inode, Kept& kept) const {
-  kept.bytes = 0;
-  kept.segments.clear();
+  TRY(begin_measure(inode, kept));
   TRY_ASSIGN(const auto chunks, live_.scan_extents(inode, 0, UINT64_MAX, SIZE_MAX));
   for (const auto& chunk : chunks)
     for (const Extent& extent : chunk.extents) note_place(extent, kept);
+  return {};
+}
+
+Status Engine::begin_measure(uint64_t inode, Kept& kept) const {
+  kept.bytes = 0;
+  kept.segments.clear();
+  TRY_ASSIGN(const auto state, live_.file_state(inode));
+  kept.is_dirty = state.has_value();
   return {};
 }
 
@@ -102,25 +109,26 @@ void Engine::set_kept(uint64_t inode, std::optional<Kept> kept) {
     const std::lock_guard lock(kept_mutex_);
     if (const auto it = kept_.find(inode); it != kept_.end()) {
       before = std::move(it->second.segments);
+      kept_bytes_ -= it->second.bytes;
+      kept_dirty_ -= it->second.is_dirty ? 1 : 0;
       const auto dir = kept_dirs_.find(it->second.dir);
       if (dir != kept_dirs_.end() && --dir->second == 0) kept_dirs_.erase(dir);
       kept_.erase(it);
     }
     if (kept) {
       if (kept->dir != 0) ++kept_dirs_[kept->dir];
+      kept_bytes_ += kept->bytes;
+      kept_dirty_ += kept->is_dirty ? 1 : 0;
       kept_.emplace(inode, *std::move(kept));
     }
+    kept_files_ = kept_.size();
   }
   const std::lock_guard lock(eviction_mutex_);
   unprotected_.insert(unprotected_.end(), before.begin(), before.end());
 }
 
 KeptStatus Engine::kept_back() const {
-  const std::lock_guard lock(kept_mutex_);
-  KeptStatus status;
-  status.files = kept_.size();
-  for (const auto& [inode, kept] : kept_) status.bytes += kept.bytes;
-  return status;
+  return {kept_files_, kept_bytes_};
 }
 
 // ---- what a batch leaves out, and what it takes in
@@ -250,7 +258,7 @@ Result<Engine::KeptChange> Engine::split_kept(PublishBatch& batch, const Context
   TRY_ASSIGN(const auto answers, remote_->keep_back(candidates, batch, context));
   std::map<uint64_t, Keep> stored;
   const auto hold = [&](const KeepCandidate& candidate, const Keep& answer) {
-    change.keep[candidate.inode] = Kept{candidate.dir, candidate.name, 0, {}};
+    change.keep[candidate.inode] = Kept{candidate.dir, candidate.name, 0, false, {}};
     stored[candidate.inode] = answer;
   };
   for (size_t i = 0; i < candidates.size(); ++i) {
@@ -262,7 +270,7 @@ Result<Engine::KeptChange> Engine::split_kept(PublishBatch& batch, const Context
       continue;
     }
     if (!kept.contains(inode)) continue;
-    Kept at{candidate.dir, candidate.name, 0, {}};
+    Kept at{candidate.dir, candidate.name, 0, false, {}};
     TRY_ASSIGN(const bool is_back, put_back(batch, inode, at));
     if (is_back) {
       change.release.emplace(inode, std::move(at));
@@ -454,8 +462,7 @@ Status Engine::copy_out_of_journal(uint64_t inode, Lsn upto, Kept& kept,
   const auto moves = [upto](const Extent& extent) {
     return extent.has_ref() && extent.ref.kind == DataRef::Kind::kJournal && extent.lsn <= upto;
   };
-  kept.bytes = 0;
-  kept.segments.clear();
+  TRY(begin_measure(inode, kept));
   TRY_ASSIGN(const auto chunks, live_.scan_extents(inode, 0, UINT64_MAX, SIZE_MAX));
   for (const auto& chunk : chunks) {
     for (size_t i = 0; i < chunk.extents.size();) {

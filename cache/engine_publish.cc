@@ -99,7 +99,6 @@ Result<bool> Engine::publish_once(bool close, Context context) {
   CAIRN_FAILPOINT("publish.sent");
   note_remote({});
   TRY(after_publish(fold, kept));
-  note_reconsidered(kept);
   if (fold.records == 0) return true;
   adapt_interval(uploaded_bytes_ - uploaded_before, published_bytes_ - written_before);
   return true;
@@ -160,6 +159,7 @@ Status Engine::after_publish(const Fold& fold, const KeptChange& kept) {
     last_progress_ = clock_.now();
   }
   CAIRN_FAILPOINT("publish.dropped");
+  note_reconsidered(kept);  // first: a flush ends when both say that nothing is left
   set_published(batch.lsn);
   TRY(checkpoint());
   forget_protection();
