@@ -390,6 +390,8 @@ class Engine final : private PublishHost {
   Status take_out(PublishBatch& batch, const std::map<uint64_t, Kept>& keep,
                   const std::map<uint64_t, Keep>& stored);
   Result<bool> put_back(PublishBatch& batch, uint64_t inode, const Kept& kept) const;
+  static void take_in(PublishBatch& batch, PublishBatch back,
+                      const std::map<uint64_t, Kept>& released);
   Status add_live_rows(const std::string& prefix, PublishBatch& batch) const;
   // Adds what it protects to `segments`.
   Status keep_contents(std::map<uint64_t, Kept>& keep, Lsn upto, std::set<uint64_t>& segments);

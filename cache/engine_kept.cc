@@ -17,6 +17,12 @@ bool is_content(const InodeRecord& record) {
   return record.type() == FileType::kRegular || record.type() == FileType::kSymlink;
 }
 
+void move_behind(PublishBatch& batch, PublishBatch more) {
+  std::move(more.edits.begin(), more.edits.end(), std::back_inserter(batch.edits));
+  std::move(more.files.begin(), more.files.end(), std::back_inserter(batch.files));
+  std::move(more.blocks.begin(), more.blocks.end(), std::back_inserter(batch.blocks));
+}
+
 }  // namespace
 
 std::string Engine::kept_key(uint64_t inode) {
@@ -174,6 +180,8 @@ Result<std::vector<KeepCandidate>> Engine::keep_candidates(const PublishBatch& b
     moves_directory |= dirent.type == FileType::kDirectory;
     placed[dirent.ino] = {key.ino, std::string(key.name)};
   }
+  std::set<uint64_t> with_content;
+  for (const FrozenFile& file : batch.files) with_content.insert(file.inode);
   std::vector<KeepCandidate> candidates;
   std::set<uint64_t> seen;
   const auto add = [&](uint64_t inode, const InodeRecord& record) -> Status {
@@ -192,9 +200,7 @@ Result<std::vector<KeepCandidate>> Engine::keep_candidates(const PublishBatch& b
     }
     if (const auto place = placed.find(inode); place != placed.end())
       std::tie(candidate.dir, candidate.name) = place->second;
-    candidate.has_content |=
-        std::any_of(batch.files.begin(), batch.files.end(),
-                    [inode](const FrozenFile& file) { return file.inode == inode; });
+    candidate.has_content |= with_content.contains(inode);
     TRY(add_xattrs(candidate));
     candidates.push_back(std::move(candidate));
     return {};
@@ -257,6 +263,8 @@ Result<Engine::KeptChange> Engine::split_kept(PublishBatch& batch, const Context
   TRY_ASSIGN(const auto candidates, keep_candidates(batch, change));
   TRY_ASSIGN(const auto answers, remote_->keep_back(candidates, batch, context));
   std::map<uint64_t, Keep> stored;
+  PublishBatch back;
+  back.lsn = batch.lsn;
   const auto hold = [&](const KeepCandidate& candidate, const Keep& answer) {
     change.keep[candidate.inode] = Kept{candidate.dir, candidate.name, 0, false, {}};
     stored[candidate.inode] = answer;
@@ -271,13 +279,14 @@ Result<Engine::KeptChange> Engine::split_kept(PublishBatch& batch, const Context
     }
     if (!kept.contains(inode)) continue;
     Kept at{candidate.dir, candidate.name, 0, false, {}};
-    TRY_ASSIGN(const bool is_back, put_back(batch, inode, at));
+    TRY_ASSIGN(const bool is_back, put_back(back, inode, at));
     if (is_back) {
       change.release.emplace(inode, std::move(at));
     } else {  // without its content it is no file: the batch that says so has the rest
       hold(candidate, answers[i]);
     }
   }
+  take_in(batch, std::move(back), change.release);
   TRY(take_out(batch, change.keep, stored));
   std::sort(batch.edits.begin(), batch.edits.end(),
             [](const TreeEdit& a, const TreeEdit& b) { return a.key < b.key; });
@@ -320,7 +329,7 @@ Status Engine::take_out(PublishBatch& batch, const std::map<uint64_t, Kept>& kee
   return {};
 }
 
-// All of a file as it is now goes into the batch. That is newer than the rest of the batch where it
+// All of a file as it is now goes into a batch. That is newer than the rest of the batch where it
 // is being changed, and the next batch says that again. False: it has another name by now, or none.
 Result<bool> Engine::put_back(PublishBatch& batch, uint64_t inode, const Kept& kept) const {
   PublishBatch own;
@@ -356,14 +365,18 @@ Result<bool> Engine::put_back(PublishBatch& batch, uint64_t inode, const Kept& k
         file.chunks.push_back({chunk.chunk, std::move(chunk.extents)});
     own.files.push_back(std::move(file));
   }
-  std::set<std::string> keys;
-  for (const TreeEdit& edit : own.edits) keys.insert(edit.key);
-  std::erase_if(batch.edits, [&](const TreeEdit& edit) { return keys.contains(edit.key); });
-  std::erase_if(batch.files, [&](const FrozenFile& file) { return file.inode == inode; });
-  std::move(own.edits.begin(), own.edits.end(), std::back_inserter(batch.edits));
-  std::move(own.files.begin(), own.files.end(), std::back_inserter(batch.files));
-  std::move(own.blocks.begin(), own.blocks.end(), std::back_inserter(batch.blocks));
+  move_behind(batch, std::move(own));
   return true;
+}
+
+// Of what both say, `back` is newer.
+void Engine::take_in(PublishBatch& batch, PublishBatch back,
+                     const std::map<uint64_t, Kept>& released) {
+  std::set<std::string> keys;
+  for (const TreeEdit& edit : back.edits) keys.insert(edit.key);
+  std::erase_if(batch.edits, [&](const TreeEdit& edit) { return keys.contains(edit.key); });
+  std::erase_if(batch.files, [&](const FrozenFile& file) { return released.contains(file.inode); });
+  move_behind(batch, std::move(back));
 }
 
 Status Engine::add_live_rows(const std::string& prefix, PublishBatch& batch) const {

@@ -45,8 +45,10 @@ Status LiveState::restamp(uint64_t inode, const std::string& dirent,
   const std::string xattrs = xattr_prefix(inode);
   TRY_ASSIGN(const auto rows, tables_.scan(Table::kTree, xattrs, prefix_end(xattrs), SIZE_MAX));
   for (const auto& row : rows) TRY(restamp_row(Table::kTree, row.key, row.value));
+  // Most of a file that is held already is as it was.
   TRY_ASSIGN(auto state, file_state(inode));
   if (state) {
+    const std::string before = encode_file_state(*state);
     state->last_lsn = stamp(state->last_lsn);
     // The base stays what it is, so the lowest cut says all.
     std::vector<Cut> cuts;
@@ -56,13 +58,20 @@ Status LiveState::restamp(uint64_t inode, const std::string& dirent,
         cuts.push_back(next);
     }
     state->cuts = std::move(cuts);
-    changes.push_back({Table::kFiles, file_key(inode), encode_file_state(*state)});
+    std::string after = encode_file_state(*state);
+    if (after != before) changes.push_back({Table::kFiles, file_key(inode), std::move(after)});
   }
   TRY_ASSIGN(auto chunks, scan_extents(inode, 0, UINT64_MAX, SIZE_MAX));
   for (ChunkExtents& chunk : chunks) {
-    for (Extent& extent : chunk.extents) extent.lsn = stamp(extent.lsn);
-    changes.push_back(
-        {Table::kDirty, chunk_key(inode, chunk.chunk), encode_extents(chunk.extents)});
+    bool changes_row = false;
+    for (Extent& extent : chunk.extents) {
+      const Lsn next = stamp(extent.lsn);
+      changes_row |= next != extent.lsn;
+      extent.lsn = next;
+    }
+    if (changes_row)
+      changes.push_back(
+          {Table::kDirty, chunk_key(inode, chunk.chunk), encode_extents(chunk.extents)});
   }
   tables_.apply(changes);
   return {};
