@@ -43,12 +43,7 @@ ObjectTags BucketPublisher::with_changes(const File& file, ObjectTags tags) cons
   const auto xattrs = xattrs_.find(file.ino);
   if (xattrs == xattrs_.end()) return tags;
   for (const auto& [name, value] : xattrs->second) {
-    if (!name.starts_with(kTagXattr)) continue;
-    const std::string tag = name.substr(kTagXattr.size());
-    std::erase_if(tags, [&](const auto& each) { return each.first == tag; });
-    if (value && tags.size() < kTagsMax)
-      tags.emplace_back(tag, *value);
-    else if (value)
+    if (!set_tag_xattr(tags, name, value))
       log_warn("'{}' has 10 tags of others by now: {} is not kept", file.to.key, name);
   }
   return tags;

@@ -267,12 +267,6 @@ class ObjectStore {
   virtual std::string description() const = 0;
 };
 
-// Of an error: may the same request be answered otherwise when it is made again?
-inline bool is_passing(const Error& error) {
-  return error.code() == Errc::kTransient || error.code() == Errc::kTimeout ||
-         error.code() == Errc::kCancelled;
-}
-
 // Calls that wait for the answer. Never from a task of the store's executor.
 Result<GetResult> get_sync(ObjectStore& store, std::string key, GetRange range, Context context);
 Result<ObjectHead> head_sync(ObjectStore& store, std::string key, Context context);

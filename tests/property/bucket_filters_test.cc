@@ -261,6 +261,24 @@ TEST_CASE("a file is fetched whole when it is opened, whether it is read or not"
   w.open("/filtered");
 }
 
+TEST_CASE("tags that are known are not asked for again, whoever asks") {
+  Filtered w([](FilterPolicies& p) { Filtered::add(p.pin, {"/**[tag:keep=yes]"}); });
+  w.put_by_other("f", "bytes");
+  REQUIRE(put_tags_sync(*w.objects, "f", "", {{"keep", "yes"}}, Context()));
+  CHECK(w.xattr("f", "user.s3.tag.keep") == "yes");
+  // From now on nobody would be told.
+  w.faults->add({.kind = FaultKind::kFail,
+                 .ops = StoreOp::kTags,
+                 .count = FaultyStore::kForever,
+                 .code = Errc::kPermission});
+  CHECK(w.read("f") == "bytes");
+  CHECK(w.status("f").pinned);
+  // And the other way round, also by the next mount.
+  w.mount_with([](FilterPolicies& p) { Filtered::add(p.pin, {"/**[tag:keep=yes]"}); });
+  CHECK(w.read("f") == "bytes");
+  CHECK(w.xattr("f", "user.s3.tag.keep") == "yes");
+}
+
 TEST_CASE("rules that ask for tags, and tags that outrank rules") {
   Filtered w([](FilterPolicies&) {});
   w.mount.options.objects->full_attrs = true;
