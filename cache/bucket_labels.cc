@@ -84,8 +84,7 @@ Status BucketPublisher::put_tags(const File& file, BucketNode& node) {
   if (found) put = put_tags_sync(parts_.store, file.from_key, {}, tags, request());
   const bool never =
       !put && (put.error().code() == Errc::kUnsupported || put.error().code() == Errc::kNotFound);
-  if (!put && !never)
-    return tl::unexpected<Error>(Error(put.error()).wrap("'" + file.from_key + "'"));
+  if (!put && !never) return put;
   if (never) {
     log_warn("'{}' keeps no tags: {}", file.from_key, put.error().message());
     tags.clear();

@@ -18,6 +18,12 @@ namespace {
 
 constexpr uint64_t kLeastBytesPerSecond = 256 * 1024;  // who is slower than that has given up
 
+// Says which object it is. With all buckets the key says which of them takes nothing.
+Status about(const std::string& key, Status done) {
+  if (!done) return tl::unexpected<Error>(std::move(done).error().wrap("'" + key + "'"));
+  return done;
+}
+
 }  // namespace
 
 BucketPublisher::BucketPublisher(const Parts& parts, Options options, const PublishBatch& batch,
@@ -381,7 +387,7 @@ Status BucketPublisher::make_directories() {
   };
   std::vector<char> there(made.size(), 0);
   Status put = each(made.size(), [&](size_t i) -> Status {
-    TRY(put_marker(made[i]->to.key, headers_of(*made[i])));
+    TRY(about(made[i]->to.key, put_marker(made[i]->to.key, headers_of(*made[i]))));
     there[i] = 1;
     return {};
   });
@@ -433,9 +439,8 @@ Status BucketPublisher::in_order(std::vector<File*> files) {
       file.from_key = beside;
       continue;
     }
-    if (Status done = each(ready.size(), [&](size_t i) { return publish_file(*ready[i]); });
-        !done && first)
-      first = std::move(done);
+    const auto publish = [&](size_t i) { return about(ready[i]->to.key, publish_file(*ready[i])); };
+    if (Status done = each(ready.size(), publish); !done && first) first = std::move(done);
     if (!first && !later.empty()) return first;
     files = std::move(later);
   }
@@ -468,13 +473,13 @@ Status BucketPublisher::remove_all(std::vector<Removal> removals) {
     return {};
   };
   const Status removed = each(objects, [&](size_t i) -> Status {
-    TRY(remove_if_same(removals[i].key, removals[i].etag));
+    TRY(about(removals[i].key, remove_if_same(removals[i].key, removals[i].etag)));
     return forget(removals[i]);
   });
   TRY(removed);
   for (auto directory = objects_end; directory != removals.end(); ++directory) {
     if (parts_.tree.check_key(directory->key))
-      TRY(remove_sync(parts_.store, directory->key, request()));
+      TRY(about(directory->key, remove_sync(parts_.store, directory->key, request())));
     TRY(forget(*directory));
   }
   return {};
