@@ -183,11 +183,13 @@ class Engine final : private PublishHost {
   // ahead of time. Errors only cost time later.
   uint64_t prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
                     uint64_t length);
-  // Somebody opened the file, of which `policy` says what becomes of its content; `closed` when
-  // nobody has it open any more. kNotLocal when it is to be pinned, and what is pinned has to be
-  // counted.
+  // Somebody opens the file, of which `policy` says what becomes of its content; `closed` when
+  // nobody has it open any more, never while somebody opens it. When that is true, `drop_passing`
+  // drops what was read of it, at any time. kNotLocal when it is to be pinned, and what is pinned
+  // has to be counted.
   Status opened(uint64_t inode, uint64_t size, const ContentPolicy& policy, Need& need);
-  void closed(uint64_t inode);
+  bool closed(uint64_t inode);
+  void drop_passing(uint64_t inode);
   // First offset >= `offset` that lies in data (or in a hole); nullopt when there is none.
   Result<std::optional<uint64_t>> seek(uint64_t inode, const std::optional<ContentBase>& pinned,
                                        uint64_t size, uint64_t offset, bool want_data, Need& need);
@@ -456,7 +458,7 @@ class Engine final : private PublishHost {
   void put_pin(uint64_t inode, std::string_view why);
   Status pin_by_rule(uint64_t inode, uint64_t size, Need& need);
   SegmentClass class_of(uint64_t inode) const;
-  Status drop_passing(uint64_t inode);
+  Status try_drop_passing(uint64_t inode);
   // What `prefetch` does; `then` is told when what was asked for is here, if anything was.
   struct Ahead {
     uint64_t until = 0;
