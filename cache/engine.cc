@@ -267,7 +267,9 @@ PendingStatus Engine::pending() const {
 
 RemoteHealth Engine::health() const {
   const std::lock_guard lock(state_mutex_);
-  return health_;
+  RemoteHealth health = health_;
+  health.publish_error = publish_error_;
+  return health;
 }
 
 Status Engine::local_health() const {

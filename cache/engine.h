@@ -131,6 +131,7 @@ struct RemoteHealth {
   bool fenced = false;
   bool failing = false;
   std::string last_error;
+  std::string publish_error;  // why the last publication failed, until one works
   Errc last_code = Errc::kIo;
   MonotonicTime said_at{};  // in the log
 };
@@ -539,8 +540,8 @@ class Engine final : private PublishHost {
   std::atomic<uint64_t> kept_files_{0};     // of kept_: sums are asked for by each write
   std::atomic<uint64_t> kept_bytes_{0};
   std::atomic<uint64_t> kept_dirty_{0};
-  std::atomic<bool> reconsiders_{false};    // whether they are still to be kept back
-  uint64_t reconsider_from_ = 0;            // of who publishes
+  std::atomic<bool> reconsiders_{false};  // whether they are still to be kept back
+  uint64_t reconsider_from_ = 0;          // of who publishes
 
   mutable RankedMutex<Rank::kEngineState> state_mutex_;
   std::deque<Mark> marks_;
@@ -573,7 +574,7 @@ class Engine final : private PublishHost {
   MonotonicTime last_checkpoint_;
   MonotonicTime retry_at_;
   MonotonicTime next_poll_;
-  unsigned failures_ = 0;  // of publications, since one worked
+  unsigned failures_ = 0;      // of publications, since one worked
   std::string publish_error_;  // of the last of them
   Duration commit_interval_;
   Lsn flush_target_ = 0;
