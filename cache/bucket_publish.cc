@@ -46,16 +46,14 @@ Status BucketPublisher::run() {
   }
   TRY(collect());
   Status first = remove_in_the_way();
-  // What belongs below a directory that is not there yet waits for it.
-  if (first) first = make_directories();
+  std::set<std::string> unmade;
+  if (first) first = make_directories(unmade);
   CAIRN_FAILPOINT("bucket.directories");
-  if (!first) {
+  if (!first && unmade.empty()) {
     TRY(parts_.tree.checkpoint());
     return first;
   }
-  std::vector<File*> files;
-  for (const auto& file : files_) files.push_back(file.get());
-  if (Status put = in_order(std::move(files)); first) first = std::move(put);
+  if (Status put = in_order(files_without(unmade)); first) first = std::move(put);
   // What could not be copied stays where it is. What was is noted before its old key goes.
   if (Status kept = parts_.tree.checkpoint(); first) first = std::move(kept);
   CAIRN_FAILPOINT("bucket.put");
@@ -373,8 +371,8 @@ Status BucketPublisher::put_marker(const std::string& key,
   return {};
 }
 
-// Keys in order: what is above comes first.
-Status BucketPublisher::make_directories() {
+// Keys in order: what is above comes first. `unmade`: which the store did not take.
+Status BucketPublisher::make_directories(std::set<std::string>& unmade) {
   std::vector<Directory*> made;
   for (auto& [ino, directory] : directories_)
     if (directory.has_record) made.push_back(&directory);
@@ -405,7 +403,36 @@ Status BucketPublisher::make_directories() {
     parts_.tree.forget_leftover(directory->to.key);
     removed_keys_.erase(directory->to.key);
   }
+  for (size_t i = 0; i < made.size(); ++i)
+    if (there[i] == 0) unmade.insert(made[i]->to.key);
   return put;
+}
+
+// What belongs below a directory that is not there yet waits for it, and what would take the key
+// that something which waits is read from waits, too.
+std::vector<BucketPublisher::File*> BucketPublisher::files_without(
+    const std::set<std::string>& unmade) const {
+  std::set<std::string> read;
+  const auto waits = [&](const std::string& key) {
+    for (size_t end = key.find('/'); end != std::string::npos; end = key.find('/', end + 1))
+      if (unmade.contains(key.substr(0, end + 1))) return true;
+    return read.contains(key);
+  };
+  std::vector<File*> files;
+  for (const auto& file : files_) files.push_back(file.get());
+  for (bool again = true; again;) {
+    again = false;
+    std::vector<File*> rest;
+    for (File* file : files) {
+      if (!waits(file->to.key)) {
+        rest.push_back(file);
+      } else if (file->moves) {
+        again |= read.insert(file->from_key).second;
+      }
+    }
+    files = std::move(rest);
+  }
+  return files;
 }
 
 // An object is written only when nobody reads it any more under its key. A ring of renames is
