@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "cache/object_attrs.h"
+
 namespace cairn {
 
 namespace {
@@ -12,10 +14,9 @@ const std::string& type_of(const ObjectHeaders& headers) {
   return headers.content_type.empty() ? none : headers.content_type;
 }
 
-std::string_view text_of_tag(const ObjectTags& tags, std::string_view name) {
-  for (const auto& [key, value] : tags)
-    if (key == name) return value;
-  return {};
+bool says(const ObjectTags* tags, std::string_view name, std::string_view value) {
+  const std::string* const there = tags != nullptr ? find_tag(*tags, name) : nullptr;
+  return there != nullptr && *there == value;
 }
 
 }  // namespace
@@ -63,23 +64,26 @@ Result<bool> BucketFilters::shows(const BucketEntry& entry, Missing& missing) co
   if (!key && key.error().sys_errno() == ESTALE) return true;
   TRY(key);
   const Names names = names_of(*key);
-  const auto tags = tags_->of(entry.ino, *node);
   FilterSubject subject = subject_of(names, *node);
-  subject.tags = tags.tags ? &*tags.tags : nullptr;
+  subject.tags = known_tags(entry.ino, *node);
   const Filter::Answer answer = filter.ask(subject);
   if (answer.included) return *answer.included;
-  if (!note_missing(entry.ino, answer.needs, tags, missing)) return true;
+  if (!note_missing(entry.ino, answer.needs, missing)) return true;
   return fail(Errc::kNotLocal, "whether an object is shown depends on what it says of itself");
 }
 
-// Is there something to be asked for?
-bool BucketFilters::note_missing(uint64_t ino, const Filter::Needs& needs,
-                                 const BucketTags::Known& tags, Missing& missing) const {
-  const bool headers = needs.headers && !given_up_(ino);
-  const bool asks_tags = needs.tags && tags.must_be_asked();
-  if (headers) missing.add_object(ino);
-  if (asks_tags) missing.add_tags(ino);
-  return headers || asks_tags;
+const ObjectTags* BucketFilters::known_tags(uint64_t ino, const BucketNode& node) const {
+  const bool counts = node.tags && (asking_.fresh(node.tags_seen_ns) || asking_.tags_given_up(ino));
+  return counts ? &*node.tags : nullptr;
+}
+
+// Is there something to be asked for? Only what is needed and not known is.
+bool BucketFilters::note_missing(uint64_t ino, const Filter::Needs& needs, Missing& missing) const {
+  const bool headers = needs.headers && !asking_.given_up(ino);
+  const bool tags = needs.tags && !asking_.tags_given_up(ino);
+  if (tags) asking_.want_tags(ino);
+  if (headers || tags) missing.add_object(ino);
+  return headers || tags;
 }
 
 bool BucketFilters::may_be(const std::string& key) const {
@@ -99,9 +103,8 @@ Result<ContentPolicy> BucketFilters::policy_of(uint64_t ino, const BucketNode& n
   if (!key && key.error().sys_errno() == ESTALE) return policy;
   TRY(key);
   const Names names = names_of(*key);
-  const auto tags = tags_->of(ino, node);
   FilterSubject subject = subject_of(names, node);
-  subject.tags = tags.tags ? &*tags.tags : nullptr;
+  subject.tags = known_tags(ino, node);
   Filter::Needs needs;
   const auto ask = [&](const Filter& filter, bool& out) {
     const Filter::Answer answer = filter.ask(subject);
@@ -112,9 +115,9 @@ Result<ContentPolicy> BucketFilters::policy_of(uint64_t ino, const BucketNode& n
   ask(rules.cache, policy.keep);
   ask(rules.pin, policy.pin);
   ask(rules.prefetch, policy.whole);
-  if (note_missing(ino, needs, tags, missing))
+  if (note_missing(ino, needs, missing))
     return fail(Errc::kNotLocal, "what becomes of an object depends on what it says of itself");
-  if (tags.tags && text_of_tag(*tags.tags, "s3d.cache") == "pin") policy.pin = policy.keep = true;
+  if (says(subject.tags, "s3d.cache", "pin")) policy.pin = policy.keep = true;
   return policy;
 }
 
@@ -129,17 +132,9 @@ Filter::Answer BucketFilters::uploads(const std::string& key, uint64_t size,
     subject.content_type = &type_of(*headers);
     subject.metadata = &headers->metadata;
   }
-  const std::string_view own = tags != nullptr ? text_of_tag(*tags, "s3d.upload") : "";
-  if (own == "false" || own == "true") return {own == "true", {}};
+  if (says(tags, "s3d.upload", "true")) return {true, {}};
+  if (says(tags, "s3d.upload", "false")) return {false, {}};
   return scope_.policies->upload.ask(subject);
-}
-
-bool BucketFilters::is_cached(const std::string& key, uint64_t size) const {
-  if (!scope_.policies) return true;
-  const Names names = names_of(key);
-  FilterSubject subject = subject_of(names);
-  subject.size = size;
-  return scope_.policies->cache.ask(subject).included.value_or(true);
 }
 
 }  // namespace cairn

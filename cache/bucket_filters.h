@@ -12,7 +12,6 @@
 #include <memory>
 #include <string>
 
-#include "cache/bucket_tags.h"
 #include "cache/bucket_tree.h"
 #include "cache/filter.h"
 #include "cache/remote.h"
@@ -29,15 +28,15 @@ struct FilterScope {
 
 class BucketFilters {
  public:
-  // `given_up`: the object was asked for in vain a short while ago.
-  BucketFilters(const BucketTree& tree, FilterScope scope, std::function<bool(uint64_t)> given_up,
-                std::shared_ptr<BucketTags> tags)
-      : tree_(tree),
-        scope_(std::move(scope)),
-        given_up_(std::move(given_up)),
-        tags_(std::move(tags)) {}
-
-  BucketTags& tags() const { return *tags_; }
+  // How objects are asked for what they say of themselves.
+  struct Asking {
+    std::function<bool(uint64_t ino)> given_up;  // it was asked for in vain a short while ago
+    std::function<bool(uint64_t ino)> tags_given_up;
+    std::function<void(uint64_t ino)> want_tags;  // when it is asked for next
+    std::function<bool(int64_t seen_ns)> fresh;   // do tags that were seen then count?
+  };
+  BucketFilters(const BucketTree& tree, FilterScope scope, Asking asking)
+      : tree_(tree), scope_(std::move(scope)), asking_(std::move(asking)) {}
 
   bool keeps_back_any() const { return scope_.policies && !scope_.policies->upload.empty(); }
   bool hides_names() const { return scope_.policies && !scope_.policies->visible.empty(); }
@@ -49,23 +48,21 @@ class BucketFilters {
   // Is it to go to the bucket? Unset: not without headers or tags.
   Filter::Answer uploads(const std::string& key, uint64_t size, const ObjectHeaders* headers,
                          const ObjectTags* tags) const;
-  // By its name and size only.
-  bool is_cached(const std::string& key, uint64_t size) const;
+  // Those that count; null: they are not known, or others may be there by now. In `node`.
+  const ObjectTags* known_tags(uint64_t ino, const BucketNode& node) const;
 
  private:
   struct Names {
     std::string bucket, key, path;
   };
-  bool note_missing(uint64_t ino, const Filter::Needs& needs, const BucketTags::Known& tags,
-                    Missing& missing) const;
+  bool note_missing(uint64_t ino, const Filter::Needs& needs, Missing& missing) const;
   Names names_of(const std::string& key) const;
   FilterSubject subject_of(const Names& names) const;
   FilterSubject subject_of(const Names& names, const BucketNode& node) const;
 
   const BucketTree& tree_;
   const FilterScope scope_;
-  const std::function<bool(uint64_t)> given_up_;
-  const std::shared_ptr<BucketTags> tags_;
+  const Asking asking_;
 };
 
 }  // namespace cairn

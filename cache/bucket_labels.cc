@@ -43,12 +43,7 @@ ObjectTags BucketPublisher::with_changes(const File& file, ObjectTags tags) cons
   const auto xattrs = xattrs_.find(file.ino);
   if (xattrs == xattrs_.end()) return tags;
   for (const auto& [name, value] : xattrs->second) {
-    if (!name.starts_with(kTagXattr)) continue;
-    const std::string tag = name.substr(kTagXattr.size());
-    std::erase_if(tags, [&](const auto& each) { return each.first == tag; });
-    if (value && tags.size() < kTagsMax)
-      tags.emplace_back(tag, *value);
-    else if (value)
+    if (!set_tag_xattr(tags, name, value))
       log_warn("'{}' has 10 tags of others by now: {} is not kept", file.to.key, name);
   }
   return tags;
@@ -89,8 +84,7 @@ Status BucketPublisher::put_tags(const File& file, BucketNode& node) {
   if (found) put = put_tags_sync(parts_.store, file.from_key, {}, tags, request());
   const bool never =
       !put && (put.error().code() == Errc::kUnsupported || put.error().code() == Errc::kNotFound);
-  if (!put && !never)
-    return tl::unexpected<Error>(Error(put.error()).wrap("'" + file.from_key + "'"));
+  if (!put && !never) return put;
   if (never) {
     log_warn("'{}' keeps no tags: {}", file.from_key, put.error().message());
     tags.clear();

@@ -18,6 +18,12 @@ namespace {
 
 constexpr uint64_t kLeastBytesPerSecond = 256 * 1024;  // who is slower than that has given up
 
+// Says which object it is. With all buckets the key says which of them takes nothing.
+Status about(const std::string& key, Status done) {
+  if (!done) return tl::unexpected<Error>(std::move(done).error().wrap("'" + key + "'"));
+  return done;
+}
+
 }  // namespace
 
 BucketPublisher::BucketPublisher(const Parts& parts, Options options, const PublishBatch& batch,
@@ -40,16 +46,14 @@ Status BucketPublisher::run() {
   }
   TRY(collect());
   Status first = remove_in_the_way();
-  // What belongs below a directory that is not there yet waits for it.
-  if (first) first = make_directories();
+  std::set<std::string> unmade;
+  if (first) first = make_directories(unmade);
   CAIRN_FAILPOINT("bucket.directories");
-  if (!first) {
+  if (!first && unmade.empty()) {
     TRY(parts_.tree.checkpoint());
     return first;
   }
-  std::vector<File*> files;
-  for (const auto& file : files_) files.push_back(file.get());
-  if (Status put = in_order(std::move(files)); first) first = std::move(put);
+  if (Status put = in_order(files_without(unmade)); first) first = std::move(put);
   // What could not be copied stays where it is. What was is noted before its old key goes.
   if (Status kept = parts_.tree.checkpoint(); first) first = std::move(kept);
   CAIRN_FAILPOINT("bucket.put");
@@ -367,8 +371,8 @@ Status BucketPublisher::put_marker(const std::string& key,
   return {};
 }
 
-// Keys in order: what is above comes first.
-Status BucketPublisher::make_directories() {
+// Keys in order: what is above comes first. `unmade`: which the store did not take.
+Status BucketPublisher::make_directories(std::set<std::string>& unmade) {
   std::vector<Directory*> made;
   for (auto& [ino, directory] : directories_)
     if (directory.has_record) made.push_back(&directory);
@@ -381,7 +385,7 @@ Status BucketPublisher::make_directories() {
   };
   std::vector<char> there(made.size(), 0);
   Status put = each(made.size(), [&](size_t i) -> Status {
-    TRY(put_marker(made[i]->to.key, headers_of(*made[i])));
+    TRY(about(made[i]->to.key, put_marker(made[i]->to.key, headers_of(*made[i]))));
     there[i] = 1;
     return {};
   });
@@ -399,7 +403,36 @@ Status BucketPublisher::make_directories() {
     parts_.tree.forget_leftover(directory->to.key);
     removed_keys_.erase(directory->to.key);
   }
+  for (size_t i = 0; i < made.size(); ++i)
+    if (there[i] == 0) unmade.insert(made[i]->to.key);
   return put;
+}
+
+// What belongs below a directory that is not there yet waits for it, and what would take the key
+// that something which waits is read from waits, too.
+std::vector<BucketPublisher::File*> BucketPublisher::files_without(
+    const std::set<std::string>& unmade) const {
+  std::set<std::string> read;
+  const auto waits = [&](const std::string& key) {
+    for (size_t end = key.find('/'); end != std::string::npos; end = key.find('/', end + 1))
+      if (unmade.contains(key.substr(0, end + 1))) return true;
+    return read.contains(key);
+  };
+  std::vector<File*> files;
+  for (const auto& file : files_) files.push_back(file.get());
+  for (bool again = true; again;) {
+    again = false;
+    std::vector<File*> rest;
+    for (File* file : files) {
+      if (!waits(file->to.key)) {
+        rest.push_back(file);
+      } else if (file->moves) {
+        again |= read.insert(file->from_key).second;
+      }
+    }
+    files = std::move(rest);
+  }
+  return files;
 }
 
 // An object is written only when nobody reads it any more under its key. A ring of renames is
@@ -433,9 +466,8 @@ Status BucketPublisher::in_order(std::vector<File*> files) {
       file.from_key = beside;
       continue;
     }
-    if (Status done = each(ready.size(), [&](size_t i) { return publish_file(*ready[i]); });
-        !done && first)
-      first = std::move(done);
+    const auto publish = [&](size_t i) { return about(ready[i]->to.key, publish_file(*ready[i])); };
+    if (Status done = each(ready.size(), publish); !done && first) first = std::move(done);
     if (!first && !later.empty()) return first;
     files = std::move(later);
   }
@@ -468,13 +500,13 @@ Status BucketPublisher::remove_all(std::vector<Removal> removals) {
     return {};
   };
   const Status removed = each(objects, [&](size_t i) -> Status {
-    TRY(remove_if_same(removals[i].key, removals[i].etag));
+    TRY(about(removals[i].key, remove_if_same(removals[i].key, removals[i].etag)));
     return forget(removals[i]);
   });
   TRY(removed);
   for (auto directory = objects_end; directory != removals.end(); ++directory) {
     if (parts_.tree.check_key(directory->key))
-      TRY(remove_sync(parts_.store, directory->key, request()));
+      TRY(about(directory->key, remove_sync(parts_.store, directory->key, request())));
     TRY(forget(*directory));
   }
   return {};

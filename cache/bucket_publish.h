@@ -132,7 +132,8 @@ class BucketPublisher {
   Result<Place> top_for(uint64_t ino, std::string prefix) const;
   Status plan_file(uint64_t ino, const InodeRecord& record, Lsn lsn);
   Status in_order(std::vector<File*> files);
-  Status make_directories();
+  Status make_directories(std::set<std::string>& unmade);
+  std::vector<File*> files_without(const std::set<std::string>& unmade) const;
   Status remove_objects();
   Status remove_all(std::vector<Removal> removals);
   Status remove_in_the_way();

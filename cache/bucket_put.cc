@@ -121,9 +121,8 @@ Status BucketPublisher::publish_file(File& file) {
   TRY(choose_labels(file, source));
   set_writer(headers, {options_.cache_id, file.ino, file.lsn});
   fit_metadata(headers);
-  auto etag = put_file(file, source, headers);
-  if (!etag) return tl::unexpected<Error>(std::move(etag).error().wrap("'" + file.to.key + "'"));
-  return note_put(file, source, *std::move(etag), std::move(headers));
+  TRY_ASSIGN(std::string etag, put_file(file, source, headers));
+  return note_put(file, source, std::move(etag), std::move(headers));
 }
 
 // Of a symbolic link.

@@ -29,11 +29,6 @@ constexpr uint32_t kFileMode = 0644;
 constexpr uint32_t kDirMode = 0755;
 constexpr uint32_t kModeBits = 07777;
 
-bool is_passing(const Error& error) {
-  return error.code() == Errc::kTransient || error.code() == Errc::kTimeout ||
-         error.code() == Errc::kCancelled;
-}
-
 Cid dirent_value(const BucketEntry& entry) {
   Dirent dirent;
   dirent.ino = entry.ino;
@@ -45,12 +40,6 @@ Cid dirent_value(const BucketEntry& entry) {
 
 constexpr std::string_view kEtagXattr = "user.s3.etag";
 constexpr std::string_view kKeyXattr = "user.s3.key";
-
-const std::string* tag_of(const ObjectTags& tags, std::string_view name) {
-  for (const auto& [each, value] : tags)
-    if (each == name) return &value;
-  return nullptr;
-}
 
 tl::unexpected<Error> must_be_asked(uint64_t ino, Missing& missing) {
   missing.add_object(ino);
@@ -76,10 +65,12 @@ BucketRemote::BucketRemote(const Parts& parts, std::shared_ptr<BucketTree> tree,
                                options.name_memory_bytes},
           tree_, lister_)),
       gets_(std::make_shared<GetLimiter>(parts.store, kGetsMax, options.read_memory_bytes)),
-      filters_(
-          *tree_, options.view.filters, [this](uint64_t ino) { return heads_->given_up(ino); },
-          std::make_shared<BucketTags>(parts.store, parts.clock,
-                                       std::max(options.view.metadata_ttl, kTtlLeast), tree_)) {}
+      filters_(*tree_, options.view.filters,
+               BucketFilters::Asking{
+                   [heads = heads_](uint64_t ino) { return heads->given_up(ino); },
+                   [heads = heads_](uint64_t ino) { return heads->tags_given_up(ino); },
+                   [heads = heads_](uint64_t ino) { heads->want(ino, BucketHeads::Want::kTags); },
+                   [lister = lister_](int64_t seen_ns) { return lister->fresh(seen_ns); }}) {}
 
 void BucketRemote::stop() {
   heads_->stop();
@@ -225,7 +216,7 @@ Result<std::optional<Cid>> BucketRemote::xattr_value(uint64_t ino, std::string_v
       return must_be_asked(ino, missing);
     }
     if (!node->tags) return fail_errno(EIO, "the store does not say what tags the object has");
-    const std::string* there = tag_of(*node->tags, name.substr(kTagXattr.size()));
+    const std::string* there = find_tag(*node->tags, name.substr(kTagXattr.size()));
     if (there == nullptr) return std::optional<Cid>();
     value = *there;
   } else if (name == kClassXattr || name == kVersionXattr) {
@@ -290,14 +281,14 @@ Result<std::vector<TreeEntry>> BucketRemote::scan_names(uint64_t dir, std::strin
       const auto shown = filters_.shows(entry, missing);
       // Some of what has to be asked for at once.
       const bool asks = !shown && shown.error().code() == Errc::kNotLocal;
-      if (asks && missing.tags().size() + missing.objects().size() < kAskedAtOnce) continue;
+      if (asks && missing.objects().size() < kAskedAtOnce) continue;
       TRY(shown);
       if (*shown) out.push_back({dirent_key(dir, name), dirent_value(entry)});
     }
     more = names.size() == wanted;
     if (more) next = names.back().name + '\0';
   }
-  if (!missing.tags().empty() || !missing.objects().empty())
+  if (!missing.objects().empty())
     return fail(Errc::kNotLocal, "what is shown depends on what objects say of themselves");
   return out;
 }
@@ -335,13 +326,10 @@ Result<std::vector<TreeEntry>> BucketRemote::scan_xattrs(uint64_t ino, std::stri
 // ---- content
 
 void BucketRemote::fetch(const Missing& missing, Context context, Callback<void> done) {
-  if (missing.objects().empty() && missing.tags().empty())
+  if (missing.objects().empty())
     return lister_->fetch(missing.names(), std::move(context), std::move(done));
-  const size_t parts =
-      1 + (missing.tags().empty() ? 0U : 1U) + (missing.objects().empty() ? 0U : 1U);
-  const Callback<void> both = all_of(parts, std::move(done));
-  if (!missing.tags().empty()) filters_.tags().fetch(missing.tags(), context, both);
-  if (!missing.objects().empty()) heads_->fetch(missing.objects(), context, both);
+  const Callback<void> both = all_of(2, std::move(done));
+  heads_->fetch(missing.objects(), context, both);
   lister_->fetch(missing.names(), std::move(context), both);
 }
 

@@ -27,6 +27,12 @@
 
 namespace cairn {
 
+// Of an error: may the same request be answered otherwise when it is made again?
+inline bool is_passing(const Error& error) {
+  return error.code() == Errc::kTransient || error.code() == Errc::kTimeout ||
+         error.code() == Errc::kCancelled;
+}
+
 // How objects look.
 struct ObjectView {
   uint32_t uid = 0;
@@ -116,10 +122,21 @@ class BucketRemote final : public Remote {
   Result<std::optional<Cid>> inode_value(uint64_t ino, Missing& missing);
   Result<bool> probe(const PublishBatch& batch, const Context& context);
   std::string bucket_of(const PublishBatch& batch) const;
-  Result<std::optional<std::string>> key_in(const PublishBatch& batch, uint64_t dir,
+  // The directories that a batch makes or moves: where each will be.
+  using MadeDirs = std::map<uint64_t, std::pair<uint64_t, std::string>>;
+  static Result<MadeDirs> made_dirs(const PublishBatch& batch);
+  Result<std::optional<std::string>> key_in(const MadeDirs& made, uint64_t dir,
                                             const std::string& name) const;
-  Result<Keep> keeps(const KeepCandidate& candidate, const PublishBatch& batch,
-                     const Context& context) const;
+  // What an object says of itself. Unset: not known.
+  struct Labels {
+    std::optional<ObjectHeaders> headers;
+    std::optional<ObjectTags> tags;
+  };
+  Result<Keep> keeps(const KeepCandidate& candidate, const MadeDirs& made, const Context& context);
+  Filter::Answer uploads(const KeepCandidate& candidate, const std::string& key,
+                         Labels labels) const;
+  Status find_out(uint64_t ino, const BucketNode& node, const Filter::Needs& needs, Context context,
+                  Labels& labels);
   bool is_to_be_asked(uint64_t ino, const BucketNode& node) const;
   Result<decltype(InodeRecord::body)> target_of(const std::string& target);
   void keep_block(const Digest& digest, std::string_view bytes);

@@ -1,5 +1,6 @@
 // What BucketRemote answers where rules (bucket_filters.h) have a say.
 #include <cerrno>
+#include <utility>
 
 #include "cache/base/log.h"
 #include "cache/bucket_names.h"
@@ -10,7 +11,22 @@
 namespace cairn {
 
 namespace {
-constexpr std::string_view kTagXattrPrefix = "user.s3.tag.";
+
+constexpr std::string_view kUploadTag = "s3d.upload";
+
+// What an object says of itself, as far as it can be found out: what it does not say for good
+// decides nothing, and keeps nothing else waiting. Of one that is gone there is nothing to say.
+template <class T>
+Result<std::optional<T>> as_told(Result<T> got) {
+  if (got) return std::optional<T>(*std::move(got));
+  if (got.error().code() == Errc::kNotFound) return std::optional<T>(T());
+  if (is_passing(got.error())) return tl::unexpected<Error>(std::move(got).error());
+  log_once_per(std::chrono::hours(1), "what upload rules ask for",
+               "--filter-upload: an object is sent because what a rule asks of it is not told: " +
+                   got.error().message());
+  return std::optional<T>();
+}
+
 }  // namespace
 
 // Of what a rule hides, and of what lies hidden under the name.
@@ -55,8 +71,19 @@ Result<ContentPolicy> BucketRemote::policy_of(uint64_t ino, Missing& missing) {
   return filters_.policy_of(ino, *node, missing);
 }
 
+Result<BucketRemote::MadeDirs> BucketRemote::made_dirs(const PublishBatch& batch) {
+  MadeDirs made;
+  for (const TreeEdit& edit : batch.edits) {
+    TRY_ASSIGN(const RecordKey key, parse_key(edit.key));
+    if (key.kind != KeyKind::kDirent || !edit.value) continue;
+    TRY_ASSIGN(const Dirent dirent, Dirent::decode(edit.value->payload()));
+    if (dirent.type == FileType::kDirectory) made.try_emplace(dirent.ino, key.ino, key.name);
+  }
+  return made;
+}
+
 // The key of a name, also below directories that only the batch makes; nullopt: none that is known.
-Result<std::optional<std::string>> BucketRemote::key_in(const PublishBatch& batch, uint64_t dir,
+Result<std::optional<std::string>> BucketRemote::key_in(const MadeDirs& made, uint64_t dir,
                                                         const std::string& name) const {
   constexpr size_t kDepthMost = 1024;
   std::string below = meaning_of(name).part;
@@ -64,18 +91,10 @@ Result<std::optional<std::string>> BucketRemote::key_in(const PublishBatch& batc
     auto prefix = tree_->prefix_of(dir);
     if (prefix) return std::optional(*prefix + below);
     if (prefix.error().sys_errno() != ESTALE) return tl::unexpected<Error>(prefix.error());
-    bool found = false;
-    for (const TreeEdit& edit : batch.edits) {
-      TRY_ASSIGN(const RecordKey key, parse_key(edit.key));
-      if (key.kind != KeyKind::kDirent || !edit.value) continue;
-      TRY_ASSIGN(const Dirent dirent, Dirent::decode(edit.value->payload()));
-      if (dirent.ino != dir) continue;
-      below = meaning_of(key.name).part + "/" + below;
-      dir = key.ino;
-      found = true;
-      break;
-    }
-    if (!found) break;
+    const auto it = made.find(dir);
+    if (it == made.end()) break;
+    below = meaning_of(it->second.second).part + "/" + below;
+    dir = it->second.first;
   }
   return std::optional<std::string>();
 }
@@ -83,8 +102,9 @@ Result<std::optional<std::string>> BucketRemote::key_in(const PublishBatch& batc
 Result<std::vector<Keep>> BucketRemote::keep_back(const std::vector<KeepCandidate>& candidates,
                                                   const PublishBatch& batch, Context context) {
   std::vector<Keep> out;
+  TRY_ASSIGN(const MadeDirs made, made_dirs(batch));
   for (const KeepCandidate& candidate : candidates) {
-    TRY_ASSIGN(const Keep keep, keeps(candidate, batch, context));
+    TRY_ASSIGN(const Keep keep, keeps(candidate, made, context));
     out.push_back(keep);
   }
   return out;
@@ -96,61 +116,73 @@ Result<bool> BucketRemote::has_stored(uint64_t ino, Lsn lsn) const {
   return node && node->lsn >= lsn;
 }
 
-Result<Keep> BucketRemote::keeps(const KeepCandidate& candidate, const PublishBatch& batch,
-                                 const Context& context) const {
+Result<Keep> BucketRemote::keeps(const KeepCandidate& candidate, const MadeDirs& made,
+                                 const Context& context) {
   Keep keep;
   TRY_ASSIGN(const auto node, tree_->node(candidate.inode));
   keep.is_stored = node.has_value();
   if (node) keep.stored_size = node->size;
   std::optional<std::string> key;
   if (candidate.dir != 0) {
-    TRY_ASSIGN(key, key_in(batch, candidate.dir, candidate.name));
+    TRY_ASSIGN(key, key_in(made, candidate.dir, candidate.name));
   } else if (node) {
     TRY_ASSIGN(key, tree_->key_of(*node));
   }
   const bool is_news =
       candidate.is_link ? !node : candidate.has_content || !node || candidate.size != node->size;
   if (!key || !is_news || !filters_.keeps_back_any()) return keep;
-  ObjectHeaders headers;
-  if (node && node->headers) headers = *node->headers;
-  if (!node) headers.content_type = content_type_of(*key);
-  bool knows = !node || node->headers.has_value();
-  // Of what is not in the bucket only what was set here is there.
-  std::optional<ObjectTags> tags;
-  if (!node) tags.emplace();
-  const auto ask = [&] {
-    for (const auto& [name, value] : candidate.xattrs) {
-      if (name == kTypeXattr || name.starts_with(kMetaXattr))
-        (void)set_object_xattr(headers, name, value);
-      if (!name.starts_with(kTagXattrPrefix)) continue;
-      const std::string tag = name.substr(kTagXattrPrefix.size());
-      if (!tags && value && tag == "s3d.upload") tags.emplace();
-      if (!tags) continue;
-      std::erase_if(*tags, [&tag](const auto& each) { return each.first == tag; });
-      if (value) tags->emplace_back(tag, *value);
-    }
-    return filters_.uploads(*key, candidate.size, knows ? &headers : nullptr,
-                            tags ? &*tags : nullptr);
-  };
-  Filter::Answer answer = ask();
+  Labels labels;
+  if (node) {
+    labels.headers = node->headers;
+    if (const ObjectTags* tags = filters_.known_tags(candidate.inode, *node)) labels.tags = *tags;
+  } else {  // of what is not in the bucket only what was set here is there
+    labels.headers.emplace().content_type = content_type_of(*key);
+    labels.tags.emplace();
+  }
+  Filter::Answer answer = uploads(candidate, *key, labels);
   if (!answer.included && node) {
-    TRY_ASSIGN(const std::string there, tree_->key_of(*node));
-    Context one = context;
-    one.deadline = Deadline::after(parts_.clock, options_.io_timeout);
-    if (answer.needs.headers) {
-      const auto head = head_sync(parts_.store, there, one);
-      if (!head && head.error().code() != Errc::kNotFound)
-        return tl::unexpected<Error>(head.error());
-      if (head) headers = head->headers;
-      knows = true;
-    }
-    if (answer.needs.tags) {
-      TRY_ASSIGN(tags, filters_.tags().ask(there, one));
-    }
-    answer = ask();
+    TRY(find_out(candidate.inode, *node, answer.needs, context, labels));
+    answer = uploads(candidate, *key, labels);
   }
   keep.keeps = !answer.included.value_or(true);
   return keep;
+}
+
+// With what was set here and is not in the bucket yet.
+Filter::Answer BucketRemote::uploads(const KeepCandidate& candidate, const std::string& key,
+                                     Labels labels) const {
+  for (const auto& [name, value] : candidate.xattrs) {
+    if (labels.headers && is_header_xattr(name))
+      (void)set_object_xattr(*labels.headers, name, value);
+    // It outranks the rules, whatever the other tags are.
+    const bool decides = name.starts_with(kTagXattr) &&
+                         name.substr(kTagXattr.size()) == kUploadTag &&
+                         (value == "true" || value == "false");
+    if (decides && !labels.tags) labels.tags.emplace();
+    if (labels.tags) (void)set_tag_xattr(*labels.tags, name, value);
+  }
+  return filters_.uploads(key, candidate.size, labels.headers ? &*labels.headers : nullptr,
+                          labels.tags ? &*labels.tags : nullptr);
+}
+
+Status BucketRemote::find_out(uint64_t ino, const BucketNode& node, const Filter::Needs& needs,
+                              Context context, Labels& labels) {
+  TRY_ASSIGN(const std::string key, tree_->key_of(node));
+  context.deadline = Deadline::after(parts_.clock, options_.io_timeout);
+  if (needs.headers) {
+    TRY_ASSIGN(const auto head, as_told(head_sync(parts_.store, key, context)));
+    if (head) labels.headers = head->headers;
+  }
+  if (!needs.tags) return {};
+  const int64_t asked_ns = tree_->now_ns();
+  auto tags = get_tags_sync(parts_.store, key, {}, context);
+  if (!tags && tags.error().code() == Errc::kUnsupported) tags = ObjectTags();  // there are none
+  if (tags && tree_->has_room()) {
+    if (tree_->memory_bytes() >= options_.name_memory_bytes) TRY(tree_->checkpoint());
+    TRY(tree_->learn_tags(ino, node, *tags, asked_ns));
+  }
+  TRY_ASSIGN(labels.tags, as_told(std::move(tags)));
+  return {};
 }
 
 }  // namespace cairn

@@ -307,7 +307,7 @@ class Opening {
     mount.bucket = bucket_;
     mount.engine = make_engine();
     mount.remote = remote_;
-    mount.engine->start();
+    TRY(mount.engine->start());
     return mount;
   }
 
@@ -368,7 +368,7 @@ class Opening {
     engine.attach(std::move(journal), marks_.checkpointed, done);
     mount.slot.slot = kOwnSlot;
     TRY(engine.checkpoint());
-    engine.start();
+    TRY(engine.start());
     return mount;
   }
 
@@ -420,7 +420,7 @@ class Opening {
     TRY(engine.found_published(remote_->published().lsn));
     TRY(engine.checkpoint());
     engine.tidy_up();
-    engine.start();
+    TRY(engine.start());
     return mount;
   }
 

@@ -57,13 +57,14 @@ const char* name_of(FileStatus::State state) {
   return "stored";
 }
 
-void Engine::start() {
+Status Engine::start() {
+  TRY(load_kept());  // before anything is evicted
   load_pins();
-  if (const Status loaded = load_kept(); !loaded) log_error("{}", loaded.error().message());
   make_room(0);  // the cache may have been larger in an earlier life
   if (journal_) set_published(published_);
   next_poll_ = clock_.now() + settings_.poll_interval;  // the head was just looked for
   schedule_background();
+  return {};
 }
 
 // ---- changing
@@ -252,7 +253,7 @@ PendingStatus Engine::pending() const {
   PendingStatus status;
   const Lsn appended = this->appended();
   if (appended <= published_) return status;
-  const uint64_t kept = kept_back().files;
+  const uint64_t kept = kept_dirty_;
   const uint64_t dirty = live_.dirty_files();
   status.files = dirty > kept ? dirty - kept : 0;
   const std::lock_guard lock(state_mutex_);
@@ -266,7 +267,9 @@ PendingStatus Engine::pending() const {
 
 RemoteHealth Engine::health() const {
   const std::lock_guard lock(state_mutex_);
-  return health_;
+  RemoteHealth health = health_;
+  health.publish_error = publish_error_;
+  return health;
 }
 
 Status Engine::local_health() const {

@@ -131,6 +131,7 @@ struct RemoteHealth {
   bool fenced = false;
   bool failing = false;
   std::string last_error;
+  std::string publish_error;  // why the last publication failed, until one works
   Errc last_code = Errc::kIo;
   MonotonicTime said_at{};  // in the log
 };
@@ -155,9 +156,10 @@ class Engine final : private PublishHost {
   Engine(EngineSettings settings, Components components);
   ~Engine() override;
   // The journal calls back into the engine while it opens (replay), so it is given afterwards;
-  // readers have none. Then `start` begins the background work.
+  // readers have none. Then `start` begins the background work, unless what is kept back cannot be
+  // told from what may be evicted.
   void attach(std::unique_ptr<Journal> journal, Lsn checkpointed, Lsn published);
-  void start();
+  Status start();
 
   // --- reading
   // The newest value of a tree key.
@@ -182,11 +184,13 @@ class Engine final : private PublishHost {
   // ahead of time. Errors only cost time later.
   uint64_t prefetch(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
                     uint64_t length);
-  // Somebody opened the file, of which `policy` says what becomes of its content; `closed` when
-  // nobody has it open any more. kNotLocal when it is to be pinned, and what is pinned has to be
-  // counted.
+  // Somebody opens the file, of which `policy` says what becomes of its content; `closed` when
+  // nobody has it open any more, never while somebody opens it. When that is true, `drop_passing`
+  // drops what was read of it, at any time. kNotLocal when it is to be pinned, and what is pinned
+  // has to be counted.
   Status opened(uint64_t inode, uint64_t size, const ContentPolicy& policy, Need& need);
-  void closed(uint64_t inode);
+  bool closed(uint64_t inode);
+  void drop_passing(uint64_t inode);
   // First offset >= `offset` that lies in data (or in a hole); nullopt when there is none.
   Result<std::optional<uint64_t>> seek(uint64_t inode, const std::optional<ContentBase>& pinned,
                                        uint64_t size, uint64_t offset, bool want_data, Need& need);
@@ -364,6 +368,7 @@ class Engine final : private PublishHost {
     uint64_t dir = 0;  // 0: it is where it is published
     std::string name;
     uint64_t bytes = 0;
+    bool is_dirty = false;  // has rows of content: an empty one and a link have none
     std::set<uint64_t> segments;
   };
   // What a publication does to kept files.
@@ -388,10 +393,16 @@ class Engine final : private PublishHost {
   Status take_out(PublishBatch& batch, const std::map<uint64_t, Kept>& keep,
                   const std::map<uint64_t, Keep>& stored);
   Result<bool> put_back(PublishBatch& batch, uint64_t inode, const Kept& kept) const;
+  static void take_in(PublishBatch& batch, PublishBatch back,
+                      const std::map<uint64_t, Kept>& released);
   Status add_live_rows(const std::string& prefix, PublishBatch& batch) const;
-  Status keep_content(uint64_t inode, Kept kept, Lsn upto);
-  Status move_out_of_journal(uint64_t inode, Lsn upto, std::set<uint64_t>& segments);
+  // Adds what it protects to `segments`.
+  Status keep_contents(std::map<uint64_t, Kept>& keep, Lsn upto, std::set<uint64_t>& segments);
+  Status copy_out_of_journal(uint64_t inode, Lsn upto, Kept& kept,
+                             std::map<uint64_t, MovedChunks>& moved, std::set<uint64_t>& segments);
   Status measure(uint64_t inode, Kept& kept) const;
+  Status begin_measure(uint64_t inode, Kept& kept) const;
+  static void note_place(const Extent& extent, Kept& kept);
   Result<std::set<Digest>> kept_blocks() const;
   void set_kept(uint64_t inode, std::optional<Kept> kept);
   void protect(const std::set<uint64_t>& segments);
@@ -448,7 +459,7 @@ class Engine final : private PublishHost {
   void put_pin(uint64_t inode, std::string_view why);
   Status pin_by_rule(uint64_t inode, uint64_t size, Need& need);
   SegmentClass class_of(uint64_t inode) const;
-  Status drop_passing(uint64_t inode);
+  Status try_drop_passing(uint64_t inode);
   // What `prefetch` does; `then` is told when what was asked for is here, if anything was.
   struct Ahead {
     uint64_t until = 0;
@@ -486,6 +497,7 @@ class Engine final : private PublishHost {
   // The answer to one that waits; nullopt: it waits on.
   std::optional<Status> answer_to(const Waiter& waiter, Duration stalled);
   void note_remote(const Status& status);
+  void note_unpublished(const Error& error);
   void note_trouble();
   // With the state mutex: does the log say it?
   bool note_failing(const Error& error);
@@ -525,8 +537,11 @@ class Engine final : private PublishHost {
   mutable RankedMutex<Rank::kLeaf> kept_mutex_;
   std::map<uint64_t, Kept> kept_;           // protected by kept_mutex_, as the next
   std::map<uint64_t, uint64_t> kept_dirs_;  // directories, and how many of them they hold
-  std::atomic<bool> reconsiders_{false};    // whether they are still to be kept back
-  uint64_t reconsider_from_ = 0;            // of who publishes
+  std::atomic<uint64_t> kept_files_{0};     // of kept_: sums are asked for by each write
+  std::atomic<uint64_t> kept_bytes_{0};
+  std::atomic<uint64_t> kept_dirty_{0};
+  std::atomic<bool> reconsiders_{false};  // whether they are still to be kept back
+  uint64_t reconsider_from_ = 0;          // of who publishes
 
   mutable RankedMutex<Rank::kEngineState> state_mutex_;
   std::deque<Mark> marks_;
@@ -559,7 +574,8 @@ class Engine final : private PublishHost {
   MonotonicTime last_checkpoint_;
   MonotonicTime retry_at_;
   MonotonicTime next_poll_;
-  unsigned failures_ = 0;
+  unsigned failures_ = 0;      // of publications, since one worked
+  std::string publish_error_;  // of the last of them
   Duration commit_interval_;
   Lsn flush_target_ = 0;
   bool publish_queued_ = false;

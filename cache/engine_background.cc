@@ -131,11 +131,13 @@ void Engine::publish_loop() {
     Context context;  // each request has its own timeout; the whole takes what it takes
     context.cancel = stop_token_;
     const auto done = publish_once(false, context);
+    if (!done) note_unpublished(done.error());
     const std::lock_guard lock(state_mutex_);
     idle_.notify_all();
     if (stopping_) break;
     if (done) {
       failures_ = 0;
+      publish_error_.clear();
       continue;
     }
     const Duration pause = std::min(kRetryFirst * (1 << std::min(failures_++, 6U)), kRetryMax);
@@ -144,6 +146,17 @@ void Engine::publish_loop() {
   const std::lock_guard lock(state_mutex_);
   publish_queued_ = false;
   idle_.notify_all();
+}
+
+// What the store answered was noted as that.
+void Engine::note_unpublished(const Error& error) {
+  {
+    const std::lock_guard lock(state_mutex_);
+    publish_error_ = error.message();
+    if (health_.failing || stopping_) return;
+  }
+  log_once_per(std::chrono::minutes(10), "publication",
+               "what is written stays in the cache and is tried again: " + error.message());
 }
 
 void Engine::note_remote(const Status& status) {

@@ -143,15 +143,12 @@ bool Engine::is_pinned(uint64_t inode) const {
 }
 
 Status Engine::pin(uint64_t inode, uint64_t size, Need& need) {
-  {
-    const std::lock_guard lock(state_mutex_);
-    pinned_by_rule_.erase(inode);  // now somebody said it
-  }
   TRY(check_pinnable(inode, size, need));
-  if (is_pinned(inode)) return {};
+  const bool was_pinned = is_pinned(inode);
   put_pin(inode, "1");
   const std::lock_guard lock(state_mutex_);
-  if (pinned_bytes_) *pinned_bytes_ += size;
+  pinned_by_rule_.erase(inode);  // now somebody said it
+  if (!was_pinned && pinned_bytes_) *pinned_bytes_ += size;
   return {};
 }
 

@@ -17,6 +17,12 @@ bool is_content(const InodeRecord& record) {
   return record.type() == FileType::kRegular || record.type() == FileType::kSymlink;
 }
 
+void move_behind(PublishBatch& batch, PublishBatch more) {
+  std::move(more.edits.begin(), more.edits.end(), std::back_inserter(batch.edits));
+  std::move(more.files.begin(), more.files.end(), std::back_inserter(batch.files));
+  std::move(more.blocks.begin(), more.blocks.end(), std::back_inserter(batch.blocks));
+}
+
 }  // namespace
 
 std::string Engine::kept_key(uint64_t inode) {
@@ -51,17 +57,25 @@ Status Engine::load_kept() {
 
 // Where its content lies, and how much it is.
 Status Engine::measure(uint64_t inode, Kept& kept) const {
+  TRY(begin_measure(inode, kept));
+  TRY_ASSIGN(const auto chunks, live_.scan_extents(inode, 0, UINT64_MAX, SIZE_MAX));
+  for (const auto& chunk : chunks)
+    for (const Extent& extent : chunk.extents) note_place(extent, kept);
+  return {};
+}
+
+Status Engine::begin_measure(uint64_t inode, Kept& kept) const {
   kept.bytes = 0;
   kept.segments.clear();
-  TRY_ASSIGN(const auto chunks, live_.scan_extents(inode, 0, UINT64_MAX, SIZE_MAX));
-  for (const auto& chunk : chunks) {
-    for (const Extent& extent : chunk.extents) {
-      if (!extent.has_ref()) continue;
-      kept.bytes += extent.length;
-      if (extent.ref.kind == DataRef::Kind::kSegment) kept.segments.insert(extent.ref.file);
-    }
-  }
+  TRY_ASSIGN(const auto state, live_.file_state(inode));
+  kept.is_dirty = state.has_value();
   return {};
+}
+
+void Engine::note_place(const Extent& extent, Kept& kept) {
+  if (!extent.has_ref()) return;
+  kept.bytes += extent.length;
+  if (extent.ref.kind == DataRef::Kind::kSegment) kept.segments.insert(extent.ref.file);
 }
 
 // What else than they needs them may go into a batch before they do.
@@ -101,25 +115,26 @@ void Engine::set_kept(uint64_t inode, std::optional<Kept> kept) {
     const std::lock_guard lock(kept_mutex_);
     if (const auto it = kept_.find(inode); it != kept_.end()) {
       before = std::move(it->second.segments);
+      kept_bytes_ -= it->second.bytes;
+      kept_dirty_ -= it->second.is_dirty ? 1 : 0;
       const auto dir = kept_dirs_.find(it->second.dir);
       if (dir != kept_dirs_.end() && --dir->second == 0) kept_dirs_.erase(dir);
       kept_.erase(it);
     }
     if (kept) {
       if (kept->dir != 0) ++kept_dirs_[kept->dir];
+      kept_bytes_ += kept->bytes;
+      kept_dirty_ += kept->is_dirty ? 1 : 0;
       kept_.emplace(inode, *std::move(kept));
     }
+    kept_files_ = kept_.size();
   }
   const std::lock_guard lock(eviction_mutex_);
   unprotected_.insert(unprotected_.end(), before.begin(), before.end());
 }
 
 KeptStatus Engine::kept_back() const {
-  const std::lock_guard lock(kept_mutex_);
-  KeptStatus status;
-  status.files = kept_.size();
-  for (const auto& [inode, kept] : kept_) status.bytes += kept.bytes;
-  return status;
+  return {kept_files_, kept_bytes_};
 }
 
 // ---- what a batch leaves out, and what it takes in
@@ -165,6 +180,8 @@ Result<std::vector<KeepCandidate>> Engine::keep_candidates(const PublishBatch& b
     moves_directory |= dirent.type == FileType::kDirectory;
     placed[dirent.ino] = {key.ino, std::string(key.name)};
   }
+  std::set<uint64_t> with_content;
+  for (const FrozenFile& file : batch.files) with_content.insert(file.inode);
   std::vector<KeepCandidate> candidates;
   std::set<uint64_t> seen;
   const auto add = [&](uint64_t inode, const InodeRecord& record) -> Status {
@@ -183,9 +200,7 @@ Result<std::vector<KeepCandidate>> Engine::keep_candidates(const PublishBatch& b
     }
     if (const auto place = placed.find(inode); place != placed.end())
       std::tie(candidate.dir, candidate.name) = place->second;
-    candidate.has_content |=
-        std::any_of(batch.files.begin(), batch.files.end(),
-                    [inode](const FrozenFile& file) { return file.inode == inode; });
+    candidate.has_content |= with_content.contains(inode);
     TRY(add_xattrs(candidate));
     candidates.push_back(std::move(candidate));
     return {};
@@ -248,8 +263,10 @@ Result<Engine::KeptChange> Engine::split_kept(PublishBatch& batch, const Context
   TRY_ASSIGN(const auto candidates, keep_candidates(batch, change));
   TRY_ASSIGN(const auto answers, remote_->keep_back(candidates, batch, context));
   std::map<uint64_t, Keep> stored;
+  PublishBatch back;
+  back.lsn = batch.lsn;
   const auto hold = [&](const KeepCandidate& candidate, const Keep& answer) {
-    change.keep[candidate.inode] = Kept{candidate.dir, candidate.name, 0, {}};
+    change.keep[candidate.inode] = Kept{candidate.dir, candidate.name, 0, false, {}};
     stored[candidate.inode] = answer;
   };
   for (size_t i = 0; i < candidates.size(); ++i) {
@@ -261,14 +278,15 @@ Result<Engine::KeptChange> Engine::split_kept(PublishBatch& batch, const Context
       continue;
     }
     if (!kept.contains(inode)) continue;
-    Kept at{candidate.dir, candidate.name, 0, {}};
-    TRY_ASSIGN(const bool is_back, put_back(batch, inode, at));
+    Kept at{candidate.dir, candidate.name, 0, false, {}};
+    TRY_ASSIGN(const bool is_back, put_back(back, inode, at));
     if (is_back) {
       change.release.emplace(inode, std::move(at));
     } else {  // without its content it is no file: the batch that says so has the rest
       hold(candidate, answers[i]);
     }
   }
+  take_in(batch, std::move(back), change.release);
   TRY(take_out(batch, change.keep, stored));
   std::sort(batch.edits.begin(), batch.edits.end(),
             [](const TreeEdit& a, const TreeEdit& b) { return a.key < b.key; });
@@ -311,7 +329,7 @@ Status Engine::take_out(PublishBatch& batch, const std::map<uint64_t, Kept>& kee
   return {};
 }
 
-// All of a file as it is now goes into the batch. That is newer than the rest of the batch where it
+// All of a file as it is now goes into a batch. That is newer than the rest of the batch where it
 // is being changed, and the next batch says that again. False: it has another name by now, or none.
 Result<bool> Engine::put_back(PublishBatch& batch, uint64_t inode, const Kept& kept) const {
   PublishBatch own;
@@ -347,14 +365,18 @@ Result<bool> Engine::put_back(PublishBatch& batch, uint64_t inode, const Kept& k
         file.chunks.push_back({chunk.chunk, std::move(chunk.extents)});
     own.files.push_back(std::move(file));
   }
-  std::set<std::string> keys;
-  for (const TreeEdit& edit : own.edits) keys.insert(edit.key);
-  std::erase_if(batch.edits, [&](const TreeEdit& edit) { return keys.contains(edit.key); });
-  std::erase_if(batch.files, [&](const FrozenFile& file) { return file.inode == inode; });
-  std::move(own.edits.begin(), own.edits.end(), std::back_inserter(batch.edits));
-  std::move(own.files.begin(), own.files.end(), std::back_inserter(batch.files));
-  std::move(own.blocks.begin(), own.blocks.end(), std::back_inserter(batch.blocks));
+  move_behind(batch, std::move(own));
   return true;
+}
+
+// Of what both say, `back` is newer.
+void Engine::take_in(PublishBatch& batch, PublishBatch back,
+                     const std::map<uint64_t, Kept>& released) {
+  std::set<std::string> keys;
+  for (const TreeEdit& edit : back.edits) keys.insert(edit.key);
+  std::erase_if(batch.edits, [&](const TreeEdit& edit) { return keys.contains(edit.key); });
+  std::erase_if(batch.files, [&](const FrozenFile& file) { return released.contains(file.inode); });
+  move_behind(batch, std::move(back));
 }
 
 Status Engine::add_live_rows(const std::string& prefix, PublishBatch& batch) const {
@@ -392,11 +414,13 @@ Status Engine::settle_kept(const Fold& fold, const KeptChange& change) {
     log_warn("'{}' was held back, and is not in the bucket yet: it is held on", kept.name);
     keep.emplace(inode, kept);
   }
-  for (const auto& [inode, kept] : keep) TRY(keep_content(inode, kept, lsn));
-  if (!keep.empty()) {
-    TRY(segments_->sync());
-    CAIRN_FAILPOINT("publish.kept-back");
+  std::set<uint64_t> segments;
+  const Status done = keep_contents(keep, lsn, segments);
+  {
+    const std::lock_guard lock(eviction_mutex_);
+    unprotected_.insert(unprotected_.end(), segments.begin(), segments.end());
   }
+  TRY(done);
   const auto end = [&](uint64_t inode, bool is_stored) -> Status {
     Kept kept;
     {
@@ -417,40 +441,52 @@ Status Engine::settle_kept(const Fold& fold, const KeptChange& change) {
   return {};
 }
 
-Status Engine::keep_content(uint64_t inode, Kept kept, Lsn upto) {
-  std::set<uint64_t> moved;
-  const Status done = move_out_of_journal(inode, upto, moved);
-  if (done) {
-    const std::lock_guard lock(commit_mutex_);
-    std::string row(8, '\0');
-    put_be64(reinterpret_cast<std::byte*>(row.data()), kept.dir);
-    live_.put_state(kept_key(inode), row + kept.name);
-    TRY(live_.keep_back(inode, dirent_of(kept), upto));
-    TRY(measure(inode, kept));
+// A checkpoint may come at any time, and the journal is trimmed after one: so no row names a place
+// in a segment before what is there survives a power cut, whether it was moved there or written.
+Status Engine::keep_contents(std::map<uint64_t, Kept>& keep, Lsn upto,
+                             std::set<uint64_t>& segments) {
+  if (keep.empty()) return {};
+  std::map<uint64_t, MovedChunks> moved;
+  for (auto& [inode, kept] : keep) TRY(copy_out_of_journal(inode, upto, kept, moved, segments));
+  TRY(segments_->sync());
+  for (auto& [inode, kept] : keep) {
+    TRY(checkpoint_when_large());
+    {
+      const std::lock_guard lock(commit_mutex_);
+      const auto chunks = moved.find(inode);
+      if (chunks != moved.end()) TRY(live_.move_content(inode, chunks->second));
+      TRY(live_.keep_back(inode, dirent_of(kept), upto));
+      std::string row(8, '\0');
+      put_be64(reinterpret_cast<std::byte*>(row.data()), kept.dir);
+      live_.put_state(kept_key(inode), row + kept.name);
+    }
+    set_kept(inode, std::move(kept));
   }
-  if (done) set_kept(inode, std::move(kept));
-  const std::lock_guard lock(eviction_mutex_);
-  unprotected_.insert(unprotected_.end(), moved.begin(), moved.end());
-  return done;
+  CAIRN_FAILPOINT("publish.kept-back");
+  return {};
 }
 
-// The journal is trimmed. What lies in a row there is put in a row into a segment.
-Status Engine::move_out_of_journal(uint64_t inode, Lsn upto, std::set<uint64_t>& segments) {
+// The journal is trimmed: what lies in a row there is put in a row into a segment, and is also
+// there from then on. Measures the file on the way; what is written meanwhile counts when the next
+// batch has it.
+Status Engine::copy_out_of_journal(uint64_t inode, Lsn upto, Kept& kept,
+                                   std::map<uint64_t, MovedChunks>& moved,
+                                   std::set<uint64_t>& segments) {
   const auto moves = [upto](const Extent& extent) {
     return extent.has_ref() && extent.ref.kind == DataRef::Kind::kJournal && extent.lsn <= upto;
   };
+  TRY(begin_measure(inode, kept));
   TRY_ASSIGN(const auto chunks, live_.scan_extents(inode, 0, UINT64_MAX, SIZE_MAX));
   for (const auto& chunk : chunks) {
-    Extents next;
     for (size_t i = 0; i < chunk.extents.size();) {
       const Extent& first = chunk.extents[i];
       if (!moves(first)) {
-        next.push_back(first);
+        note_place(first, kept);
         ++i;
         continue;
       }
       ByteVec bytes;
-      Lsn lsn = 0;
+      std::vector<MovedData> run;
       for (; i < chunk.extents.size(); ++i) {
         const Extent& part = chunk.extents[i];
         if (!moves(part) || part.offset != first.offset + bytes.size()) break;
@@ -459,20 +495,20 @@ Status Engine::move_out_of_journal(uint64_t inode, Lsn upto, std::set<uint64_t>&
         bytes.resize(at + part.length);
         TRY_ASSIGN(const size_t n, file->read_at(part.ref.offset, MutableBytes(bytes).subspan(at)));
         if (n != part.length) return fail(Errc::kCorruption, "a journal file is too short");
-        lsn = std::max(lsn, part.lsn);
+        run.push_back({part.ref, part.length, {DataRef::Kind::kSegment, 0, at}});
       }
       make_room(bytes.size());
       // Nothing is evicted between the append and its protection.
       const std::lock_guard lock(eviction_mutex_);
       TRY_ASSIGN(const DataRef ref, segments_->append(SegmentClass::kKept, bytes));
       if (segments.insert(ref.file).second) ++kept_segments_[ref.file];
-      next.push_back({first.offset, static_cast<uint32_t>(bytes.size()), false, ref, lsn});
+      kept.segments.insert(ref.file);
+      kept.bytes += bytes.size();
+      for (MovedData& part : run) {
+        part.to = {ref.kind, ref.file, ref.offset + part.to.offset};
+        moved[inode][chunk.chunk].push_back(part);
+      }
     }
-    if (next == chunk.extents) continue;
-    const std::lock_guard lock(commit_mutex_);
-    // Who wrote meanwhile has the next batch do the rest.
-    TRY_ASSIGN(const bool replaced, live_.replace_extents(inode, chunk.chunk, chunk.extents, next));
-    if (!replaced) return fail(Errc::kTransient, "a file that is held back is being written");
   }
   return {};
 }

@@ -31,12 +31,13 @@ Status Engine::opened(uint64_t inode, uint64_t size, const ContentPolicy& policy
   return {};
 }
 
-void Engine::closed(uint64_t inode) {
-  {
-    const std::lock_guard lock(state_mutex_);
-    if (passing_.erase(inode) == 0 || pinned_.contains(inode)) return;
-  }
-  if (const Status dropped = drop_passing(inode); !dropped)
+bool Engine::closed(uint64_t inode) {
+  const std::lock_guard lock(state_mutex_);
+  return passing_.erase(inode) > 0 && !pinned_.contains(inode);
+}
+
+void Engine::drop_passing(uint64_t inode) {
+  if (const Status dropped = try_drop_passing(inode); !dropped)
     log_warn("what was read of a file stays in the cache: {}", dropped.error().message());
 }
 
@@ -45,7 +46,7 @@ SegmentClass Engine::class_of(uint64_t inode) const {
   return passing_.contains(inode) ? SegmentClass::kPassing : SegmentClass::kClean;
 }
 
-Status Engine::drop_passing(uint64_t inode) {
+Status Engine::try_drop_passing(uint64_t inode) {
   TRY(live_.drop_residents(inode));
   const std::lock_guard lock(eviction_mutex_);
   for (const SegmentInfo& segment : segments_->list()) {

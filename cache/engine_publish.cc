@@ -56,14 +56,25 @@ Result<bool> Engine::publish_once(bool close, Context context) {
   const std::lock_guard one_at_a_time(publish_mutex_);
   TRY(refuse_when_stopped());
   const Lsn after = published_;
-  const Lsn upto = journal_->appended();
+  Lsn upto = 0;
+  {
+    // What is kept back and what goes after all is read from the tables: they have these records.
+    const std::lock_guard lock(commit_mutex_);
+    upto = journal_->appended();
+  }
   FoldLimits limits = settings_.fold;
   limits.moves_alone = remote_->params().only_objects;
   TRY_ASSIGN(Fold fold, fold_journal(*journal_, after, upto, live_.chunk_bytes(), limits));
   fold.batch.close = close && fold.batch.lsn == upto;
   context.trouble = trouble_;
-  TRY_ASSIGN(const KeptChange kept, split_kept(fold.batch, context));
+  const auto split = split_kept(fold.batch, context);
+  if (!split) {
+    note_remote(tl::unexpected<Error>(split.error()));
+    return tl::unexpected<Error>(Error(split.error()).wrap("what is held back"));
+  }
+  const KeptChange& kept = *split;
   if (fold.batch.lsn == after && !fold.batch.close && kept.release.empty()) {
+    if (kept.reconsidered) note_remote({});
     note_reconsidered(kept);
     return false;
   }
@@ -88,7 +99,6 @@ Result<bool> Engine::publish_once(bool close, Context context) {
   CAIRN_FAILPOINT("publish.sent");
   note_remote({});
   TRY(after_publish(fold, kept));
-  note_reconsidered(kept);
   if (fold.records == 0) return true;
   adapt_interval(uploaded_bytes_ - uploaded_before, published_bytes_ - written_before);
   return true;
@@ -149,6 +159,7 @@ Status Engine::after_publish(const Fold& fold, const KeptChange& kept) {
     last_progress_ = clock_.now();
   }
   CAIRN_FAILPOINT("publish.dropped");
+  note_reconsidered(kept);  // first: a flush ends when both say that nothing is left
   set_published(batch.lsn);
   TRY(checkpoint());
   forget_protection();
@@ -277,7 +288,8 @@ Status Engine::flush(Context context, const std::function<void(PendingStatus)>& 
                   "another writer took this volume over; what is left here can be "
                   "taken out with 'cairn recover'");
     if (stopping_ || context.cancel.cancelled() || context.deadline.passed(clock_)) {
-      std::string why = health_.last_error.empty() ? "" : " (" + health_.last_error + ")";
+      const std::string& error = health_.last_error.empty() ? publish_error_ : health_.last_error;
+      const std::string why = error.empty() ? "" : " (" + error + ")";
       lock.unlock();
       return fail(Errc::kTimeout, std::to_string(pending().bytes) + " bytes in " +
                                       std::to_string(pending().files) +

@@ -45,8 +45,10 @@ Status LiveState::restamp(uint64_t inode, const std::string& dirent,
   const std::string xattrs = xattr_prefix(inode);
   TRY_ASSIGN(const auto rows, tables_.scan(Table::kTree, xattrs, prefix_end(xattrs), SIZE_MAX));
   for (const auto& row : rows) TRY(restamp_row(Table::kTree, row.key, row.value));
+  // Most of a file that is held already is as it was.
   TRY_ASSIGN(auto state, file_state(inode));
   if (state) {
+    const std::string before = encode_file_state(*state);
     state->last_lsn = stamp(state->last_lsn);
     // The base stays what it is, so the lowest cut says all.
     std::vector<Cut> cuts;
@@ -56,13 +58,20 @@ Status LiveState::restamp(uint64_t inode, const std::string& dirent,
         cuts.push_back(next);
     }
     state->cuts = std::move(cuts);
-    changes.push_back({Table::kFiles, file_key(inode), encode_file_state(*state)});
+    std::string after = encode_file_state(*state);
+    if (after != before) changes.push_back({Table::kFiles, file_key(inode), std::move(after)});
   }
   TRY_ASSIGN(auto chunks, scan_extents(inode, 0, UINT64_MAX, SIZE_MAX));
   for (ChunkExtents& chunk : chunks) {
-    for (Extent& extent : chunk.extents) extent.lsn = stamp(extent.lsn);
-    changes.push_back(
-        {Table::kDirty, chunk_key(inode, chunk.chunk), encode_extents(chunk.extents)});
+    bool changes_row = false;
+    for (Extent& extent : chunk.extents) {
+      const Lsn next = stamp(extent.lsn);
+      changes_row |= next != extent.lsn;
+      extent.lsn = next;
+    }
+    if (changes_row)
+      changes.push_back(
+          {Table::kDirty, chunk_key(inode, chunk.chunk), encode_extents(chunk.extents)});
   }
   tables_.apply(changes);
   return {};
@@ -122,12 +131,31 @@ Result<std::vector<Digest>> LiveState::blocks_of(const Cid& cid) const {
   return out;
 }
 
-Result<bool> LiveState::replace_extents(uint64_t inode, uint64_t chunk, const Extents& before,
-                                        const Extents& after) {
-  TRY_ASSIGN(const Extents now, extents(inode, chunk));
-  if (now != before) return false;
-  tables_.apply({{Table::kDirty, chunk_key(inode, chunk), encode_extents(after)}});
-  return true;
+Status LiveState::move_content(uint64_t inode, const MovedChunks& chunks) {
+  std::vector<TableChange> changes;
+  for (const auto& [chunk, moved] : chunks) {
+    std::map<std::pair<uint64_t, uint64_t>, const MovedData*> by_place;
+    for (const MovedData& each : moved) by_place[{each.from.file, each.from.offset}] = &each;
+    TRY_ASSIGN(const Extents before, extents(inode, chunk));
+    Extents after;
+    for (Extent extent : before) {
+      auto run = by_place.upper_bound({extent.ref.file, extent.ref.offset});
+      const bool may = extent.has_ref() && run != by_place.begin();
+      if (may) --run;
+      const MovedData* const data = may ? run->second : nullptr;
+      if (data != nullptr && data->from.kind == extent.ref.kind &&
+          data->from.file == extent.ref.file &&
+          extent.ref.offset + extent.length <= data->from.offset + data->length) {
+        const uint64_t skipped = extent.ref.offset - data->from.offset;
+        extent.ref = {data->to.kind, data->to.file, data->to.offset + skipped};
+      }
+      write_extent(after, extent);
+    }
+    if (after != before)
+      changes.push_back({Table::kDirty, chunk_key(inode, chunk), encode_extents(after)});
+  }
+  tables_.apply(changes);
+  return {};
 }
 
 }  // namespace cairn

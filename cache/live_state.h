@@ -36,6 +36,14 @@ struct ResidentRow {
   std::optional<uint32_t> crc = {};  // CRC32C, of a leaf whose digest only names it
 };
 
+// Bytes of a file that lie somewhere else now, by the chunk that they are in.
+struct MovedData {
+  DataRef from;
+  uint32_t length = 0;
+  DataRef to;
+};
+using MovedChunks = std::map<uint64_t, std::vector<MovedData>>;
+
 class LiveState {
  public:
   LiveState(LiveTables& tables, uint32_t chunk_bytes)
@@ -70,9 +78,8 @@ class LiveState {
   Status release_kept(uint64_t inode, const std::string& dirent, Lsn upto);
   // What the rows of a file name in the table of blocks.
   Result<std::vector<Digest>> blocks_of_file(uint64_t inode) const;
-  // The content of a chunk lies somewhere else now, unless it is not `before` any more.
-  Result<bool> replace_extents(uint64_t inode, uint64_t chunk, const Extents& before,
-                               const Extents& after);
+  // What the content still has of these bytes it has at their new place.
+  Status move_content(uint64_t inode, const MovedChunks& chunks);
 
   // All of the above for the whole state (at open, when a commit turned out to be there).
   Status drop_published(Lsn published);

@@ -252,6 +252,23 @@ std::string class_to_keep(const std::string& storage_class) {
   return usual ? std::string() : storage_class;
 }
 
+const std::string* find_tag(const ObjectTags& tags, std::string_view name) {
+  for (const auto& [each, value] : tags)
+    if (each == name) return &value;
+  return nullptr;
+}
+
+bool set_tag_xattr(ObjectTags& tags, std::string_view xattr,
+                   const std::optional<std::string>& value) {
+  if (!xattr.starts_with(kTagXattr)) return true;
+  const std::string_view tag = xattr.substr(kTagXattr.size());
+  std::erase_if(tags, [tag](const auto& each) { return each.first == tag; });
+  if (!value) return true;
+  if (tags.size() >= kTagsMax) return false;
+  tags.emplace_back(tag, *value);
+  return true;
+}
+
 bool is_header_xattr(std::string_view name) {
   return name == kTypeXattr || name.starts_with(kMetaXattr);
 }

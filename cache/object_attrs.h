@@ -73,6 +73,12 @@ bool set_object_xattr(ObjectHeaders& headers, std::string_view name,
 uint64_t metadata_bytes(std::string_view name, std::string_view value);
 inline constexpr uint64_t kUserMetadataMax = 1600;
 bool is_own_metadata(std::string_view name);
+// The value of a tag; null: there is none.
+const std::string* find_tag(const ObjectTags& tags, std::string_view name);
+// What setting an attribute, or taking it away, does to tags; nothing when it is none of a tag.
+// False when there are kTagsMax others already: then it is not among them.
+bool set_tag_xattr(ObjectTags& tags, std::string_view xattr,
+                   const std::optional<std::string>& value);
 
 // By the ending of a name; empty when it is none of the known ones.
 std::string_view content_type_of(std::string_view name);

@@ -18,12 +18,7 @@ void Missing::add_object(uint64_t ino) {
   if (std::find(objects_.begin(), objects_.end(), ino) == objects_.end()) objects_.push_back(ino);
 }
 
-void Missing::add_tags(uint64_t ino) {
-  if (std::find(tags_.begin(), tags_.end(), ino) == tags_.end()) tags_.push_back(ino);
-}
-
 void Missing::clear() {
-  tags_.clear();
   objects_.clear();
   names_.clear();
   digests_.clear();

@@ -39,14 +39,10 @@ class Missing {
   void add_name(uint64_t dir, std::string_view name);
   // What an object says beside its bytes.
   void add_object(uint64_t ino);
-  void add_tags(uint64_t ino);
-  bool empty() const {
-    return digests_.empty() && names_.empty() && objects_.empty() && tags_.empty();
-  }
+  bool empty() const { return digests_.empty() && names_.empty() && objects_.empty(); }
   const std::vector<Digest>& digests() const { return digests_; }
   const std::vector<Name>& names() const { return names_; }
   const std::vector<uint64_t>& objects() const { return objects_; }
-  const std::vector<uint64_t>& tags() const { return tags_; }
   void clear();
 
  private:
@@ -54,7 +50,6 @@ class Missing {
   std::unordered_set<Digest> seen_;
   std::vector<Name> names_;  // likewise; a few
   std::vector<uint64_t> objects_;
-  std::vector<uint64_t> tags_;
 };
 
 struct TreeEntry {

@@ -201,8 +201,11 @@ Result<HandleId> Volume::open_file(Ino ino, Need& need) {
 
 void Volume::release_file(HandleId handle) {
   bool orphan_gone = false;
+  bool passes = false;
   Ino ino = 0;
   {
+    // Who opens it has a handle by now, or has not asked yet what is to become of its content.
+    const std::shared_lock no_open(mutex_);
     const std::lock_guard lock(handles_mutex_);
     const auto file = files_.find(handle);
     if (file == files_.end()) return;
@@ -212,8 +215,9 @@ void Volume::release_file(HandleId handle) {
     if (--open->second.handles > 0) return;
     orphan_gone = open->second.orphan.has_value();
     open_inodes_.erase(open);
+    passes = engine_.closed(ino);
   }
-  engine_.closed(ino);
+  if (passes) engine_.drop_passing(ino);
   if (orphan_gone) engine_.release_orphan(ino);
 }
 

@@ -280,7 +280,7 @@ Status set_xattr(const std::string& path, const std::string& name,
 
 Status set_in_mount(const Target& target, const SetArguments& arguments, const Pairs& metadata,
                     const Pairs& tags) {
-  const std::string tag = "user.s3.tag.";
+  const std::string tag(kTagXattr);
   for (const auto& [name, value] : metadata)
     TRY(set_xattr(target.path, std::string(kMetaXattr) + name, value));
   for (const std::string& name : arguments.removed)
@@ -288,7 +288,7 @@ Status set_in_mount(const Target& target, const SetArguments& arguments, const P
   if (arguments.content_type)
     TRY(set_xattr(target.path, std::string(kTypeXattr), *arguments.content_type));
   if (const std::string& storage_class = arguments.store.s3.storage_class; !storage_class.empty())
-    TRY(set_xattr(target.path, "user.s3.storage-class", storage_class));
+    TRY(set_xattr(target.path, std::string(kClassXattr), storage_class));
   for (const auto& [name, value] : tags) TRY(set_xattr(target.path, tag + name, value));
   for (const std::string& name : arguments.removed_tags)
     TRY(set_xattr(target.path, tag + name, std::nullopt));

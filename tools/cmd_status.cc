@@ -82,8 +82,12 @@ void print_status(const Json& s) {
               << "\n";
   if (s.value("offline", false))
     std::cout << "  OFFLINE: mounted without the store; changes are sent when it is back\n";
-  if (const std::string error = s.value("store_error", ""); !error.empty())
-    std::cout << "  the store cannot be used at the moment: " << error << "\n";
+  const std::string store_error = s.value("store_error", "");
+  if (!store_error.empty())
+    std::cout << "  the store cannot be used at the moment: " << store_error << "\n";
+  const std::string error = s.value("publish_error", "");
+  if (store_error.empty() && !error.empty())
+    std::cout << "  what is written stays here at the moment: " << error << "\n";
 }
 
 std::string cid_of(const std::string& path) {

@@ -345,6 +345,7 @@ class Mount {
         {"fenced", health.fenced},
         {"offline", is_offline()},
         {"store_error", health.last_error},
+        {"publish_error", health.publish_error},
         {"local_error", local ? std::string() : local.error().message()},
     };
   }

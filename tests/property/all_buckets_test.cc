@@ -4,9 +4,11 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "fs/errno_map.h"
 #include "tests/support/bucket_world.h"
@@ -87,6 +89,51 @@ TEST_CASE("all buckets: one that may not be listed is shown, and what is in it i
   w.write("a/x", "x");
   w.flush();
   CHECK(w.read("a/x") == "x");
+}
+
+TEST_CASE("all buckets: of one that takes nothing it is said which, and others have theirs") {
+  Account w;
+  w.buckets->make("b").put_foreign("old", Buffer::copy("old"));
+  w.write("b/first", "first");
+  w.flush();
+  const std::vector<std::function<void()>> changes{
+      [&w] { w.write("b/new", "new"); }, [&w] { w.mkdir("b/dir"); }, [&w] { w.unlink("b/old"); }};
+  for (size_t i = 0; i < changes.size(); ++i) {
+    CAPTURE(i);
+    changes[i]();
+    w.write("a/x", std::to_string(i));
+    for (const StoreOp op : {StoreOp::kPut, StoreOp::kRemove})
+      w.faults->add({.kind = FaultKind::kFail,
+                     .ops = op,
+                     .prefix = "b/",
+                     .count = FaultyStore::kForever,
+                     .code = Errc::kPermission});
+    CHECK_FALSE(w.mount.engine().publish_once(false, Context()));
+    CHECK(w.mount.engine().health().last_error.starts_with("'b/"));
+    CHECK(w.in("a") == Files{{"x", std::to_string(i)}});
+    w.faults->clear();
+    w.flush();
+  }
+  CHECK(w.keys_in("b") == Keys{"dir/", "first", "new"});
+  // What waits for a directory is still read from where it was.
+  w.mkdir("b/late");
+  w.rename("b/first", "b/late/first");
+  w.write("b/first", "second");
+  w.rename("b/new", "b/third");
+  w.faults->add({.kind = FaultKind::kFail,
+                 .ops = StoreOp::kPut,
+                 .prefix = "b/late",
+                 .count = FaultyStore::kForever,
+                 .code = Errc::kPermission});
+  CHECK_FALSE(w.mount.engine().publish_once(false, Context()));
+  CHECK(w.in("b") == Files{{"dir/", ""}, {"first", "first"}, {"new", "new"}, {"third", "new"}});
+  w.faults->clear();
+  w.flush();
+  CHECK(w.in("b") == Files{{"dir/", ""},
+                           {"first", "second"},
+                           {"late/", ""},
+                           {"late/first", "first"},
+                           {"third", "new"}});
 }
 
 TEST_CASE("all buckets: what is written goes to its bucket, and only there") {

@@ -218,6 +218,13 @@ TEST_CASE("what is opened is pinned, until another rule says that it is not") {
   REQUIRE(w.mount.engine().pin(w.find("other"), 5, need));
   CHECK(w.read("other") == "bytes");
   CHECK(w.status("other").pinned);
+  // Also what a rule pinned before.
+  w.mount_with(pins);
+  CHECK(w.read("keep/a") == "bytes");
+  REQUIRE(w.mount.engine().pin(w.find("keep/a"), 5, need));
+  w.mount_with([](FilterPolicies&) {});
+  CHECK(w.read("keep/a") == "bytes");
+  CHECK(w.status("keep/a").pinned);
 }
 
 TEST_CASE("more is opened than may be pinned: it is opened all the same") {
@@ -252,6 +259,24 @@ TEST_CASE("a file is fetched whole when it is opened, whether it is read or not"
   w.mount.volume().release_file(w.open_handle("whole/c"));
   CHECK(w.mount.close());
   w.open("/filtered");
+}
+
+TEST_CASE("tags that are known are not asked for again, whoever asks") {
+  Filtered w([](FilterPolicies& p) { Filtered::add(p.pin, {"/**[tag:keep=yes]"}); });
+  w.put_by_other("f", "bytes");
+  REQUIRE(put_tags_sync(*w.objects, "f", "", {{"keep", "yes"}}, Context()));
+  CHECK(w.xattr("f", "user.s3.tag.keep") == "yes");
+  // From now on nobody would be told.
+  w.faults->add({.kind = FaultKind::kFail,
+                 .ops = StoreOp::kTags,
+                 .count = FaultyStore::kForever,
+                 .code = Errc::kPermission});
+  CHECK(w.read("f") == "bytes");
+  CHECK(w.status("f").pinned);
+  // And the other way round, also by the next mount.
+  w.mount_with([](FilterPolicies& p) { Filtered::add(p.pin, {"/**[tag:keep=yes]"}); });
+  CHECK(w.read("f") == "bytes");
+  CHECK(w.xattr("f", "user.s3.tag.keep") == "yes");
 }
 
 TEST_CASE("rules that ask for tags, and tags that outrank rules") {

@@ -8,10 +8,9 @@
 #include <map>
 #include <set>
 #include <string>
-#include <thread>
 
-#include "cache/base/turns.h"
 #include "cache/object_attrs.h"
+#include "tests/support/at_point.h"
 #include "tests/support/bucket_world.h"
 
 using namespace cairn;
@@ -436,30 +435,6 @@ TEST_CASE("what was acknowledged survives the process, and is published by the n
 }
 
 #ifdef CAIRN_CHECKED
-namespace {
-
-struct Died {};
-
-// Ends a publication at one of its named points, as the death of the process does.
-class DiesAt final : public Turns {
- public:
-  explicit DiesAt(std::string name) : name_(std::move(name)) { this_thread_turns = this; }
-  ~DiesAt() override { this_thread_turns = nullptr; }
-  bool wait(const void*, std::chrono::nanoseconds) override {
-    std::this_thread::yield();
-    return true;
-  }
-  void signal(const void*, bool) override {}
-  void reached(const char* failpoint) override {
-    if (name_ == failpoint) throw Died();
-  }
-
- private:
-  const std::string name_;
-};
-
-}  // namespace
-
 TEST_CASE("a process that dies at any step of a publication leaves nothing undone") {
   for (const char* name : {"bucket.directories", "bucket.put", "bucket.removed", "bucket.moved"}) {
     CAPTURE(name);
@@ -479,13 +454,10 @@ TEST_CASE("a process that dies at any step of a publication leaves nothing undon
     w.write("moved/b", "b");
     bool died = false;
     for (int batch = 0; batch < 3 && !died; ++batch) {
-      const DiesAt here(name);
-      try {
+      died = dies_at(name, [&w] {
         const auto done = w.mount.engine().publish_once(false, Context());
         CHECK(done);
-      } catch (const Died&) {
-        died = true;
-      }
+      });
     }
     CHECK(died);
     w.mount.kill();
