@@ -17,6 +17,7 @@
 #include "cache/volume_format.h"
 #include "fs/fuse_session.h"
 #include "fs/volume.h"
+#include "s3/file_walk.h"
 #include "tools/commands.h"
 #include "tools/format.h"
 #include "tools/history.h"
@@ -185,7 +186,9 @@ class Mount {
     options.engine.poll_interval = std::chrono::seconds(1);
     options.objects = settings_.objects;
     options.objects->all_buckets = settings_.remote.is_all_buckets();
-    options.objects->probe_names = settings_.remote.kind != RemoteUrl::Kind::kFile;
+    const bool is_directory = settings_.remote.kind == RemoteUrl::Kind::kFile;
+    options.objects->probe_names = !is_directory;
+    if (is_directory) options.objects->reserved = kTemporaryDir;
     return {};
   }
 
