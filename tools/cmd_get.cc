@@ -169,7 +169,7 @@ int run_get(const GetArguments& arguments) {
   set_log_level(LogLevel::kError);
   ::signal(SIGPIPE, SIG_IGN);
   const auto target = find_target(arguments.source);
-  if (!target) return complain(target.error()), kExitUsage;
+  if (!target) return refuse(target.error());
   // What goes to a pipe leaves nothing behind: there Ctrl-C just ends it.
   std::unique_ptr<Interrupt> interrupt;
   if (arguments.destination != "-") interrupt = std::make_unique<Interrupt>();

@@ -246,7 +246,7 @@ Status list_remote(const Target& target, const LsArguments& arguments, Printer& 
 int run_ls(const LsArguments& arguments) {
   set_log_level(LogLevel::kError);
   const auto target = find_target(arguments.target.empty() ? "." : arguments.target);
-  if (!target) return complain(target.error()), kExitUsage;
+  if (!target) return refuse(target.error());
   Printer out(arguments.as_json);
   const Status done = target->mount ? list_mounted(*target, arguments.recursive, out)
                                     : list_remote(*target, arguments, out);

@@ -257,10 +257,7 @@ int mount(const MountArguments& arguments) {
   LogLevel level = LogLevel::kInfo;
   if (parse_log_level(arguments.log_level, level)) set_log_level(level);
   auto settings = to_settings(arguments);
-  if (!settings) {
-    complain(settings.error());
-    return settings.error().code() == Errc::kInvalid ? kExitUsage : kExitFailed;
-  }
+  if (!settings) return refuse(settings.error());
   if (const Status fine = check_mountpoint(settings->mountpoint, settings->remote.text()); !fine)
     return complain(fine.error());
   if (const Status sized = size_cache(arguments, *settings); !sized) return complain(sized.error());

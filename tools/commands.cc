@@ -84,4 +84,9 @@ int complain(const Error& error) {
   return kExitFailed;
 }
 
+int refuse(const Error& error) {
+  complain(error);
+  return error.code() == Errc::kInvalid ? kExitUsage : kExitFailed;
+}
+
 }  // namespace cairn

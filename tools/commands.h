@@ -40,5 +40,7 @@ void add_store_options(Command& command, StoreOptions& options,
 
 // Prints "cairn: <message>" and returns kExitFailed.
 int complain(const Error& error);
+// The same before anything was done: kExitUsage when the call itself is wrong.
+int refuse(const Error& error);
 
 }  // namespace cairn
