@@ -341,7 +341,9 @@ PublishedState BucketRemote::published() const {
 }
 
 // What looks like one of our own forms stands for another key, or for none.
-Status BucketRemote::check_name(std::string_view name) const {
+Status BucketRemote::check_name(uint64_t dir, std::string_view name) const {
+  if (dir == BucketTree::kRoot && !name.empty() && name == options_.view.reserved)
+    return fail_errno(EINVAL, "'" + std::string(name) + "' in the root belongs to the store");
   if (options_.view.past && name == kPastName)
     return fail_errno(EROFS, "'.versions' is what is past of the directory");
   const NameMeaning meaning = meaning_of(name);

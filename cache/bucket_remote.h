@@ -43,6 +43,7 @@ struct ObjectView {
   bool full_attrs = false;   // mode, owner and time as the objects say
   bool all_buckets = false;  // the directories of the root are buckets
   bool past = false;         // the store shows what is past (s3/history_store.h)
+  std::string reserved;      // a name in the root that the store keeps for itself
   FilterScope filters;
 };
 
@@ -89,7 +90,7 @@ class BucketRemote final : public Remote {
   VolumeParams params() const override;
   PublishedState published() const override;
   Status settle() override { return tree_->settle_names(); }
-  Status check_name(std::string_view name) const override;
+  Status check_name(uint64_t dir, std::string_view name) const override;
   bool hides_names() const override { return filters_.hides_names(); }
   Status check_place(const NewPlace& place) const override;
   Result<bool> hides_some(uint64_t dir, Missing& missing) override;

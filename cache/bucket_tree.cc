@@ -46,12 +46,6 @@ bool same_version(const BucketNode& a, const BucketNode& b) {
 
 }  // namespace
 
-std::string_view bare_etag(std::string_view etag) {
-  if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"')
-    etag = etag.substr(1, etag.size() - 2);
-  return etag;
-}
-
 BucketTree::BucketTree(std::unique_ptr<MetaStore> store, Clock& clock, bool has_buckets)
     : clock_(clock),
       has_buckets_(has_buckets),

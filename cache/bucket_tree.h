@@ -64,9 +64,6 @@ struct BucketNode {
   int64_t tags_seen_ns = 0;  // as BucketTree::now_ns
 };
 
-// Stores write an etag with and without its quotes.
-std::string_view bare_etag(std::string_view etag);
-
 struct BucketEntry {
   uint64_t ino = 0;
   bool is_dir = false;

@@ -123,6 +123,12 @@ tl::unexpected<Error> refuse_key(std::string_view key, const char* why) {
 }
 }  // namespace
 
+std::string_view bare_etag(std::string_view etag) {
+  if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"')
+    etag = etag.substr(1, etag.size() - 2);
+  return etag;
+}
+
 Status check_any_key(std::string_view key) {
   constexpr size_t kKeySizeMax = 1024;
   if (key.empty()) return refuse_key(key, "it is empty");

@@ -144,6 +144,9 @@ struct ObjectInfo {
   int64_t mtime_ns = 0;
 };
 
+// Stores write an etag with and without its quotes.
+std::string_view bare_etag(std::string_view etag);
+
 // What a head tells of an object.
 struct ObjectHead {
   ObjectInfo info;

@@ -189,8 +189,8 @@ class Remote {
   // What is known of published names goes to the disk: a change may refer to it then. Quick when
   // there is nothing to do; never with a lock held.
   virtual Status settle() { return {}; }
-  // Can something new be called so? EINVAL, with a sentence, when it cannot.
-  virtual Status check_name(std::string_view /*name*/) const { return {}; }
+  // Can something new in the directory be called so? EINVAL, with a sentence, when it cannot.
+  virtual Status check_name(uint64_t /*dir*/, std::string_view /*name*/) const { return {}; }
 
   // Where something new would be: the nearest directory that is published, and the names of those
   // below it that are not.

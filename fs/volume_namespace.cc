@@ -89,7 +89,7 @@ Result<Attr> Volume::make_node(Ino parent, std::string_view name, InodeRecord re
   TRY(check_may_change(parent));
   TRY_ASSIGN(InodeRecord dir, load_dir(parent, need));
   if (dir.nlink == 0) return fail_errno(ENOENT, "the directory was removed");
-  TRY(engine_.remote().check_name(name));
+  TRY(engine_.remote().check_name(parent, name));
   TRY(expect_absent(parent, name, need));
   const bool makes_dir = record.type() == FileType::kDirectory;
   TRY(check_place(parent, name, makes_dir, need));
@@ -287,7 +287,7 @@ Status Volume::rename(Ino parent, std::string_view name, Ino new_parent, std::st
       (exchange && (flags & RENAME_NOREPLACE) != 0))
     return fail_errno(EINVAL, "rename flags");
   if (exchange && only_objects()) return fail_errno(EINVAL, "objects cannot exchange their names");
-  TRY(engine_.remote().check_name(new_name));
+  TRY(engine_.remote().check_name(new_parent, new_name));
   TRY(engine_.admit(kChangeBytes, need));
   const std::lock_guard lock(mutex_);
   TRY(check_same_bucket(parent, new_parent, need));

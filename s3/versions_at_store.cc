@@ -24,9 +24,7 @@ constexpr size_t kKnownMax = 65'536;
 }  // namespace
 
 std::string etag_with_version(std::string_view etag, std::string_view version) {
-  if (etag.starts_with('"')) etag.remove_prefix(1);
-  if (etag.ends_with('"')) etag.remove_suffix(1);
-  return fmt::format("{}@{}", etag, version);
+  return fmt::format("{}@{}", bare_etag(etag), version);
 }
 
 std::string version_in(std::string_view etag) {

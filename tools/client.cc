@@ -12,7 +12,10 @@ tl::unexpected<Error> not_mounted(const std::string& path, const std::vector<Mou
                                   std::string at) {
   while (true) {
     if (const auto entry = mount_at(table, at); entry && entry->type == kMountType)
-      return fail(Errc::kNotFound, dead_mount_text(at));
+      return fail(Errc::kTransient, entry->owner == ::geteuid() || ::geteuid() == 0
+                                        ? dead_mount_text(at)
+                                        : "the daemon of the mount " + at +
+                                              " belongs to another user, and does not answer");
     if (at == "/") return fail(Errc::kNotFound, path + " is not in a mount of cairn");
     const size_t slash = at.rfind('/');
     at = slash == 0 ? "/" : at.substr(0, slash);

@@ -11,7 +11,7 @@
 namespace cairn {
 
 // The mount that `path` lies in: the path itself or one of its parents. kNotFound when there is
-// none, or its daemon is gone.
+// none, kTransient when its daemon does not answer.
 Result<std::unique_ptr<ControlClient>> connect_to(const std::string& path, std::string& mountpoint);
 // The daemon of exactly this mount point (canonical); root also reaches those of other users.
 Result<std::unique_ptr<ControlClient>> connect_at(const std::string& mountpoint,

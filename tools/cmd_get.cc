@@ -28,6 +28,7 @@ struct GetArguments {
   std::string source, destination;
   bool as_objects = false;
   StoreOptions store;
+  std::vector<std::string> typed;  // names of options
 };
 
 // Pieces of one version, several under way, in order. What does not fit the first is refused:
@@ -95,9 +96,8 @@ class ObjectReader {
 Status get_from_volume(const Target& target, const std::string& volume,
                        const GetArguments& arguments, Runtime& runtime, const CancelToken& cancel,
                        Output& out, Progress& progress) {
-  TRY_ASSIGN(const StoreStack stack,
-             open_store(url_of_volume(target, volume), arguments.store, false, runtime));
-  TRY_ASSIGN(const auto tree, VolumeTree::open(*stack.store, runtime, cancel));
+  TRY_ASSIGN(const OpenTree open, open_tree(target, volume, arguments.store, runtime, cancel));
+  VolumeTree* const tree = open.tree.get();
   TRY_ASSIGN(const VolumeTree::Node file, tree->find(target.key.substr(volume.size())));
   if (file.record.type() != FileType::kRegular)
     return fail(Errc::kInvalid, target.text() + " is no file");
@@ -147,7 +147,6 @@ std::string destination_of(const GetArguments& arguments, const Target& target) 
 }
 
 Status get(const GetArguments& arguments, const Target& target, const CancelToken& cancel) {
-  if (target.name().empty()) return fail(Errc::kInvalid, target.text() + " is no object");
   // Before anything is made on the disk.
   std::unique_ptr<Runtime> runtime;
   OpenTarget open;
@@ -165,11 +164,18 @@ Status get(const GetArguments& arguments, const Target& target, const CancelToke
   return out.finish();
 }
 
+// What can be wrong with the call itself.
+Status check_get_call(const GetArguments& arguments, const Target& target) {
+  if (target.name().empty()) return fail(Errc::kInvalid, target.text() + " is no object");
+  return check_store_options(arguments.typed, target, StoreUse::kRead);
+}
+
 int run_get(const GetArguments& arguments) {
   set_log_level(LogLevel::kError);
   ::signal(SIGPIPE, SIG_IGN);
   const auto target = find_target(arguments.source);
-  if (!target) return complain(target.error()), kExitUsage;
+  if (!target) return refuse(target.error());
+  if (const Status fine = check_get_call(arguments, *target); !fine) return refuse(fine.error());
   // What goes to a pipe leaves nothing behind: there Ctrl-C just ends it.
   std::unique_ptr<Interrupt> interrupt;
   if (arguments.destination != "-") interrupt = std::make_unique<Interrupt>();
@@ -195,6 +201,7 @@ void add_get_command(CommandLine& line) {
   command.example("cairn get s3://bucket/photos/one.jpg", "into this directory");
   command.example("cairn get s3://bucket/logs/today.gz - | zcat", "into a pipe");
   add_store_options(command, arguments->store);
+  command.note_typed(arguments->typed);
   command.run([arguments] { return run_get(*arguments); });
 }
 

@@ -29,6 +29,7 @@ struct LsArguments {
   std::string target;
   bool recursive = false, as_json = false, as_objects = false;
   StoreOptions store;
+  std::vector<std::string> typed;  // names of options
 };
 
 // One line of what is printed.
@@ -59,8 +60,7 @@ class Printer {
     constexpr int64_t kSecond = 1'000'000'000;
     std::string time(19, ' ');
     if (row.mtime_ns)
-      time =
-          fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::localtime(std::time_t(*row.mtime_ns / kSecond)));
+      time = fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::gmtime(std::time_t(*row.mtime_ns / kSecond)));
     std::string line = fmt::format(
         "{:>15}  {}  ", row.is_directory ? std::string("-") : std::to_string(row.size), time);
     if (!row.state.empty()) line += fmt::format("{:<10}", row.state);
@@ -81,11 +81,6 @@ class Printer {
   bool any_ = false;
 };
 
-std::string bare(const std::string& etag) {
-  const bool quoted = etag.size() >= 2 && etag.front() == '"' && etag.back() == '"';
-  return quoted ? etag.substr(1, etag.size() - 2) : etag;
-}
-
 // ---- objects
 
 Row row_of(const ObjectInfo& object, size_t shown_from) {
@@ -93,7 +88,7 @@ Row row_of(const ObjectInfo& object, size_t shown_from) {
   row.name = object.key.substr(shown_from);
   row.size = object.size;
   row.mtime_ns = object.mtime_ns;
-  row.etag = bare(object.etag);
+  row.etag = bare_etag(object.etag);
   row.key = object.key;
   return row;
 }
@@ -131,8 +126,6 @@ Status list_below(ObjectStore& store, const std::string& prefix, bool recursive,
 
 Status list_objects_at(const Target& target, OpenTarget& open, bool recursive, Printer& out) {
   ObjectStore& store = *open.stack.store;
-  if (target.root.is_all_buckets() && recursive)
-    return fail(Errc::kInvalid, "ls -r of all buckets at once is not offered: name one of them");
   if (!target.key.empty() && !target.key.ends_with('/')) {
     // The first key that begins so is the object, if there is one.
     TRY_ASSIGN(const ListPage first,
@@ -174,9 +167,9 @@ Status list_tree(VolumeTree& tree, uint64_t dir, const std::string& shown, bool 
 
 Status list_volume(const Target& target, const std::string& volume, const LsArguments& arguments,
                    Runtime& runtime, Printer& out) {
-  TRY_ASSIGN(const StoreStack stack,
-             open_store(url_of_volume(target, volume), arguments.store, false, runtime));
-  TRY_ASSIGN(const auto tree, VolumeTree::open(*stack.store, runtime, CancelToken()));
+  TRY_ASSIGN(const OpenTree open,
+             open_tree(target, volume, arguments.store, runtime, CancelToken()));
+  VolumeTree* const tree = open.tree.get();
   TRY_ASSIGN(const VolumeTree::Node node, tree->find(target.key.substr(volume.size())));
   if (!node.is_directory()) return out.print(row_of(target.name(), node)), Status();
   return list_tree(*tree, node.ino, "", arguments.recursive, out);
@@ -243,10 +236,18 @@ Status list_remote(const Target& target, const LsArguments& arguments, Printer& 
   return fail(Errc::kNotFound, "there is nothing at " + target.text());
 }
 
+// What can be wrong with the call itself.
+Status check_ls_call(const LsArguments& arguments, const Target& target) {
+  if (!target.mount && target.root.is_all_buckets() && arguments.recursive)
+    return fail(Errc::kInvalid, "ls -r of all buckets at once is not offered: name one of them");
+  return check_store_options(arguments.typed, target, StoreUse::kRead);
+}
+
 int run_ls(const LsArguments& arguments) {
   set_log_level(LogLevel::kError);
   const auto target = find_target(arguments.target.empty() ? "." : arguments.target);
-  if (!target) return complain(target.error()), kExitUsage;
+  if (!target) return refuse(target.error());
+  if (const Status fine = check_ls_call(arguments, *target); !fine) return refuse(fine.error());
   Printer out(arguments.as_json);
   const Status done = target->mount ? list_mounted(*target, arguments.recursive, out)
                                     : list_remote(*target, arguments, out);
@@ -269,13 +270,15 @@ void add_ls_command(CommandLine& line) {
   command.flag("objects", arguments->as_objects, "the objects that a volume is made of")
       .only_typed();
   command.about(
-      "Size, time of the last change and name of everything at TARGET. Of a volume it is the tree "
+      "Size, time of the last change (UTC) and name of everything at TARGET. Of a volume it is the "
+      "tree "
       "of its newest commit; in a mount it is what the mount shows, with its state: local, queued, "
-      "uploading or stored. 's3://' lists the buckets.");
+      "uploading, stored, or held by --filter-upload. 's3://' lists the buckets.");
   command.example("cairn ls s3://bucket/photos/", "one level of keys");
   command.example("cairn ls -r --json s3://bucket", "every object, for programs");
   command.example("cairn ls /mnt", "what of the mount is in the store");
   add_store_options(command, arguments->store);
+  command.note_typed(arguments->typed);
   command.run([arguments] { return run_ls(*arguments); });
 }
 

@@ -185,6 +185,10 @@ Result<MountSettings> to_settings(const MountArguments& arguments) {
   TRY_ASSIGN(settings.remote, parse_remote_url(arguments.remote, true));
   if (settings.remote.is_all_buckets() && arguments.create)
     return fail(Errc::kInvalid, "--create makes a volume in a bucket: name it, s3://BUCKET");
+  if (arguments.create && arguments.as_objects)
+    return fail(Errc::kInvalid, "--create makes a volume, and --objects shows none: leave one out");
+  if (settings.remote.is_all_buckets() && !arguments.at.empty())
+    return fail(Errc::kInvalid, "--at shows one bucket as it was: name it, s3://BUCKET");
   TRY_ASSIGN(settings.mountpoint, canonical_mountpoint(arguments.mountpoint));
   if (arguments.cache_dir.empty()) {
     TRY_ASSIGN(settings.cache_base, default_cache_base());
@@ -207,6 +211,10 @@ Result<MountSettings> to_settings(const MountArguments& arguments) {
   engine.read_only = arguments.read_only;
   settings.kernel_options = arguments.kernel_options;
   TRY_ASSIGN(settings.objects, to_object_view(arguments));
+  if (arguments.create && settings.objects.filters.policies)
+    return fail(Errc::kInvalid,
+                "--create makes a volume, and filters (--filter-visible and the like) are for the "
+                "objects of a bucket: leave one out");
   set_scope(settings.remote, settings.objects.filters);
   const auto set = [](auto& target, const auto& given) {
     if (given) target = std::decay_t<decltype(target)>(*given);
@@ -225,6 +233,7 @@ Result<MountSettings> to_settings(const MountArguments& arguments) {
   if (!arguments.at.empty()) {
     TRY_ASSIGN(options.at, parse_at(arguments.at));
     const auto* time = std::get_if<HistoryTime>(&*options.at);
+    settings.at_is_relative = arguments.at.starts_with('-');
     settings.at_text = time == nullptr ? arguments.at : utc_text(time->wall_ns);
     engine.read_only = true;
   }
@@ -257,10 +266,7 @@ int mount(const MountArguments& arguments) {
   LogLevel level = LogLevel::kInfo;
   if (parse_log_level(arguments.log_level, level)) set_log_level(level);
   auto settings = to_settings(arguments);
-  if (!settings) {
-    complain(settings.error());
-    return settings.error().code() == Errc::kInvalid ? kExitUsage : kExitFailed;
-  }
+  if (!settings) return refuse(settings.error());
   if (const Status fine = check_mountpoint(settings->mountpoint, settings->remote.text()); !fine)
     return complain(fine.error());
   if (const Status sized = size_cache(arguments, *settings); !sized) return complain(sized.error());
@@ -343,6 +349,9 @@ void describe(Command& command) {
       "A volume has one writer at a time. Where another node writes, --read-only follows it and "
       "--takeover replaces it; what the replaced one had not published stays in its cache, see "
       "cairn-recover(1).");
+  command.about(
+      "The cache of a mount stays in --cache-dir for the next one of the same REMOTE, and of the "
+      "same point of --at. Only that of a time ago (--at=-2h) is removed when the mount ends.");
   command.about(
       "A RULE of a filter is BUCKET/KEY, or /PATH below the mount point, with what the object has "
       "to be in brackets, and ! before it to exclude. In a key * and ? stay inside of its part, ** "

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <iostream>
 
 #include "cache/base/log.h"
 #include "cache/object_attrs.h"
@@ -15,11 +14,14 @@
 #include "tools/interrupt.h"
 #include "tools/output.h"
 #include "tools/progress.h"
+#include "tools/spool.h"
 #include "tools/target.h"
 
 namespace cairn {
 
 namespace {
+
+constexpr size_t kPutStep = 1 << 20;
 
 struct PutArguments {
   std::string source, target;
@@ -27,6 +29,7 @@ struct PutArguments {
   std::string content_type;
   bool if_absent = false;
   StoreOptions store;
+  std::vector<std::string> typed;  // names of options
 };
 
 struct SetArguments {
@@ -34,22 +37,29 @@ struct SetArguments {
   std::vector<std::string> metadata, removed, tags, removed_tags;
   std::optional<std::string> content_type;
   StoreOptions store;
+  std::vector<std::string> typed;  // names of options
 };
 
 using Pairs = std::vector<std::pair<std::string, std::string>>;
 
-Result<Pairs> parse_pairs(const std::vector<std::string>& words, const char* option) {
+// As it travels.
+Result<std::string> meta_name(std::string name) {
+  for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  if (name.starts_with("cairn-"))
+    return fail(Errc::kInvalid, "metadata 'cairn-*' is what mounts note for themselves");
+  return name;
+}
+
+Result<Pairs> parse_pairs(const std::vector<std::string>& words, std::string_view option) {
   Pairs out;
   for (const std::string& word : words) {
     const size_t equals = word.find('=');
     if (equals == std::string::npos || equals == 0)
-      return fail(Errc::kInvalid, std::string("--") + option + " '" + word + "': write NAME=VALUE");
+      return fail(Errc::kInvalid, "--" + std::string(option) + " '" + word + "': write NAME=VALUE");
     std::string name = word.substr(0, equals);
-    const bool is_meta = std::string_view(option) == "meta";
-    if (is_meta)
-      for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    if (is_meta && name.starts_with("cairn-"))
-      return fail(Errc::kInvalid, "metadata 'cairn-*' is what mounts note for themselves");
+    if (option == "meta") {
+      TRY_ASSIGN(name, meta_name(std::move(name)));
+    }
     out.emplace_back(std::move(name), word.substr(equals + 1));
   }
   return out;
@@ -95,13 +105,34 @@ bool is_plain_file(const std::string& path) {
 
 // A descriptor to read a stream from: "-" is standard input.
 Result<int> open_stream(const std::string& path) {
-  if (path == "-") return ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+  if (path == "-") {
+    const int flags = ::fcntl(STDIN_FILENO, F_GETFL);
+    const int fd = ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+    if (flags >= 0 && fd >= 0 && (flags & O_ACCMODE) != O_WRONLY) return fd;
+    if (fd >= 0) ::close(fd);
+    return fail_errno(EBADF, "standard input is closed");
+  }
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return fail_errno(errno, path);
   struct stat st{};
   if (::fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode)) return fd;
   ::close(fd);
   return fail_errno(EISDIR, path);
+}
+
+Result<std::shared_ptr<File>> open_plain(const std::string& path, Progress& progress) {
+  TRY_ASSIGN(auto opened, posix_env().open(path, OpenMode::kRead));
+  TRY_ASSIGN(const uint64_t size, opened->size());
+  progress.set_total(size);
+  return std::make_shared<WatchedFile>(std::move(opened), progress);
+}
+
+ReadStream stream_of(int fd, const CancelToken& cancel, Progress& progress) {
+  return [fd, cancel, &progress](MutableBytes out) {
+    auto n = read_some(fd, out, cancel);
+    if (n) progress.add(*n);
+    return n;
+  };
 }
 
 Status put_object_at(const Target& target, const PutArguments& arguments, const PutHow& how,
@@ -111,24 +142,16 @@ Status put_object_at(const Target& target, const PutArguments& arguments, const 
              open_target(target, arguments.store, runtime, true, false, one_request(cancel)));
   Result<std::string> etag = std::string();
   if (is_plain_file(arguments.source)) {
-    TRY_ASSIGN(auto opened, posix_env().open(arguments.source, OpenMode::kRead));
-    TRY_ASSIGN(const uint64_t size, opened->size());
-    progress.set_total(size);
+    TRY_ASSIGN(auto file, open_plain(arguments.source, progress));
+    TRY_ASSIGN(const uint64_t size, file->size());
     Body body;
-    body.add(std::make_shared<WatchedFile>(std::move(opened), progress), {0, size});
+    body.add(std::move(file), {0, size});
     etag = put_sync(*open.stack.store, target.key, std::move(body), how, one_request(cancel, size));
   } else {
     TRY_ASSIGN(const int fd, open_stream(arguments.source));
     Context context;
     context.cancel = cancel;  // as long as the stream lasts
-    etag = open.stack.put_stream(
-        target.key,
-        [&](MutableBytes out) {
-          auto n = read_some(fd, out, cancel);
-          if (n) progress.add(*n);
-          return n;
-        },
-        how, context);
+    etag = open.stack.put_stream(target.key, stream_of(fd, cancel, progress), how, context);
     ::close(fd);
   }
   if (!etag && etag.error().code() == Errc::kPrecondition && arguments.if_absent)
@@ -137,31 +160,86 @@ Status put_object_at(const Target& target, const PutArguments& arguments, const 
   return {};
 }
 
+Status is_there_already(const std::string& path) {
+  return fail(Errc::kExists, path + " is there already; nothing was changed");
+}
+
 // As any program writes there, under its name when it is whole.
-Status put_in_mount(const Target& target, const PutArguments& arguments, const PutHow& how,
-                    const CancelToken& cancel, Progress& progress) {
-  if (!how.headers.metadata.empty() || how.tags || !arguments.content_type.empty())
-    return fail(Errc::kInvalid,
-                "in a mount metadata and tags are set afterwards, with 'cairn set'");
-  struct stat st{};
-  if (arguments.if_absent && ::lstat(target.path.c_str(), &st) == 0)
-    return fail(Errc::kExists, target.path + " is there already; nothing was changed");
+Status put_in_volume(const ReadStream& read, const Target& target, bool if_absent) {
+  TRY_ASSIGN(Output out, Output::open(target.path));
+  ByteVec step(kPutStep);
+  while (true) {
+    TRY_ASSIGN(const size_t n, read(step));
+    if (n == 0) break;
+    TRY(out.write(Bytes(step).first(n)));
+  }
+  if (!if_absent) return out.finish();
+  const Status done = out.finish_new();
+  return !done && done.error().sys_errno() == EEXIST ? is_there_already(target.path) : done;
+}
+
+Status copy_to(int fd, File& source, const CancelToken& cancel, const std::string& path) {
+  ByteVec step(kPutStep);
+  for (uint64_t at = 0;;) {
+    if (cancel.cancelled()) return fail(Errc::kCancelled, "interrupted");
+    TRY_ASSIGN(const size_t n, source.read_at(at, step));
+    if (n == 0) break;
+    for (size_t written = 0; written < n;) {
+      const ssize_t part = ::write(fd, step.data() + written, n - written);
+      if (part < 0 && errno != EINTR) return fail_errno(errno, path);
+      if (part > 0) written += static_cast<size_t>(part);
+    }
+    at += n;
+  }
+  return ::fsync(fd) == 0 ? Status() : fail_errno(errno, path);
+}
+
+// Another name would be an object, too, with the type of that name, and a rename a copy: so it has
+// its own from the beginning. What it replaces is not given up for an interrupt.
+Status put_in_objects(File& source, const Target& target, bool if_absent,
+                      const CancelToken& cancel) {
+  const std::string& path = target.path;
+  int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  const bool is_new = fd >= 0;
+  if (!is_new && errno == EEXIST && if_absent) return is_there_already(path);
+  if (!is_new && errno == EEXIST) fd = ::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC);
+  if (fd < 0) return fail_errno(errno, path);
+  Status done = copy_to(fd, source, is_new ? cancel : CancelToken(), path);
+  if (::close(fd) != 0 && done) done = fail_errno(errno, path);
+  if (!done && is_new) ::unlink(path.c_str());
+  return done;
+}
+
+Status put_in_mount(const Target& target, const PutArguments& arguments, const CancelToken& cancel,
+                    Progress& progress) {
+  const std::string& path = target.path;
+  struct stat there{}, source{};
+  const bool is_there = ::stat(path.c_str(), &there) == 0;
+  if (arguments.if_absent && ::lstat(path.c_str(), &source) == 0) return is_there_already(path);
+  if (is_there && arguments.source != "-" && ::stat(arguments.source.c_str(), &source) == 0 &&
+      source.st_dev == there.st_dev && source.st_ino == there.st_ino)
+    return fail(Errc::kInvalid, path + " is the file that would be copied; nothing was changed");
+  TRY_ASSIGN(const Json mount, ask(*target.mount, Json{{"command", "status"}}));
+  const bool as_objects = mount["status"].value("view", "") == "objects";
+  if (as_objects && is_plain_file(arguments.source)) {
+    TRY_ASSIGN(auto file, open_plain(arguments.source, progress));
+    return put_in_objects(*file, target, arguments.if_absent, cancel);
+  }
   TRY_ASSIGN(const int fd, open_stream(arguments.source));
-  if (::fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-    progress.set_total(static_cast<uint64_t>(st.st_size));
-  auto out = Output::open(target.path);
-  Status done = out ? Status() : tl::unexpected<Error>(out.error());
-  ByteVec step(1 << 20);
-  while (done) {
-    const auto n = read_some(fd, step, cancel);
-    if (!n) done = tl::unexpected<Error>(n.error());
-    if (!n || *n == 0) break;
-    done = out->write(Bytes(step).first(*n));
-    progress.add(*n);
+  const ReadStream read = stream_of(fd, cancel, progress);
+  Status done;
+  if (as_objects) {
+    // A stream may take its time, or break off.
+    const auto whole = spool(read);
+    done = whole ? put_in_objects(*whole->file, target, arguments.if_absent, cancel)
+                 : tl::unexpected<Error>(whole.error());
+  } else {
+    if (is_plain_file(arguments.source) && ::fstat(fd, &source) == 0)
+      progress.set_total(static_cast<uint64_t>(source.st_size));
+    done = put_in_volume(read, target, arguments.if_absent);
   }
   ::close(fd);
-  TRY(done);
-  return out->finish();
+  return done;
 }
 
 // "s3://bucket/dir/" and a directory of a mount take the name of the source.
@@ -180,10 +258,24 @@ Status complete_target(Target& target, const std::string& source) {
   return {};
 }
 
-Status put(const PutArguments& arguments, Target& target, const CancelToken& cancel) {
+Status check_put_in_mount(const PutArguments& arguments) {
+  if (!arguments.metadata.empty() || !arguments.tags.empty() || !arguments.content_type.empty())
+    return fail(Errc::kInvalid,
+                "in a mount metadata and tags are set afterwards, with 'cairn set'");
+  const auto& typed = arguments.typed;
+  if (std::find(typed.begin(), typed.end(), "storage-class") != typed.end())
+    return fail(Errc::kInvalid,
+                "in a mount the storage class is set afterwards, with 'cairn set --storage-class'");
+  return {};
+}
+
+// What can be wrong with the call itself.
+Result<PutHow> check_put_call(const PutArguments& arguments, Target& target) {
   if (target.root.is_all_buckets() && !target.mount)
     return fail(Errc::kInvalid, "s3:// is all buckets: name one of them");
   TRY(complete_target(target, arguments.source));
+  if (target.mount) TRY(check_put_in_mount(arguments));
+  TRY(check_store_options(arguments.typed, target, StoreUse::kWritten));
   PutHow how(arguments.if_absent ? PutCondition::kIfAbsent : PutCondition::kAlways);
   TRY_ASSIGN(how.headers.metadata, parse_pairs(arguments.metadata, "meta"));
   how.headers.content_type = arguments.content_type;
@@ -193,19 +285,22 @@ Status put(const PutArguments& arguments, Target& target, const CancelToken& can
     TRY_ASSIGN(how.tags, parse_pairs(arguments.tags, "tag"));
     TRY(check_tags(*how.tags));
   }
-  Progress progress(target.name(), 0);
-  if (target.mount) return put_in_mount(target, arguments, how, cancel, progress);
-  TRY(check_key(target.key));
-  return put_object_at(target, arguments, how, cancel, progress);
+  if (!target.mount) TRY(check_key(target.key));
+  return how;
 }
 
 int run_put(const PutArguments& arguments) {
   set_log_level(LogLevel::kError);
   ::signal(SIGPIPE, SIG_IGN);
   auto target = find_target(arguments.target, true);
-  if (!target) return complain(target.error()), kExitUsage;
+  if (!target) return refuse(target.error());
+  const auto how = check_put_call(arguments, *target);
+  if (!how) return refuse(how.error());
   const Interrupt interrupt;
-  const Status done = put(arguments, *target, interrupt.token());
+  Progress progress(target->name(), 0);
+  const Status done = target->mount
+                          ? put_in_mount(*target, arguments, interrupt.token(), progress)
+                          : put_object_at(*target, arguments, *how, interrupt.token(), progress);
   return done ? kExitOk : complain(done.error());
 }
 
@@ -295,22 +390,35 @@ Status set_in_mount(const Target& target, const SetArguments& arguments, const P
   return {};
 }
 
-int run_set(const SetArguments& arguments) {
+int run_set(SetArguments arguments) {
   set_log_level(LogLevel::kError);
+  // What the environment and a file say is for new objects.
+  const auto& typed = arguments.typed;
+  if (std::find(typed.begin(), typed.end(), "storage-class") == typed.end())
+    arguments.store.s3.storage_class.clear();
+  for (std::string& name : arguments.removed) {
+    auto as_it_travels = meta_name(name);
+    if (!as_it_travels) return refuse(as_it_travels.error());
+    name = *std::move(as_it_travels);
+  }
   const auto metadata = parse_pairs(arguments.metadata, "meta");
-  if (!metadata) return complain(metadata.error()), kExitUsage;
+  if (!metadata) return refuse(metadata.error());
   const auto tags = parse_pairs(arguments.tags, "tag");
-  if (!tags) return complain(tags.error()), kExitUsage;
+  if (!tags) return refuse(tags.error());
   if (!changes_headers(arguments) && !changes_tags(arguments))
-    return complain(Error(Errc::kInvalid,
-                          "there is nothing to set: say --tag NAME=VALUE, --meta "
-                          "NAME=VALUE, --remove-tag NAME, --remove-meta NAME, "
-                          "--content-type TYPE or --storage-class CLASS")),
-           kExitUsage;
+    return refuse(Error(Errc::kInvalid,
+                        "there is nothing to set: say --tag NAME=VALUE, --meta NAME=VALUE, "
+                        "--remove-tag NAME, --remove-meta NAME, --content-type TYPE or "
+                        "--storage-class CLASS"));
   const auto target = find_target(arguments.target);
-  if (!target) return complain(target.error()), kExitUsage;
+  if (!target) return refuse(target.error());
   if (!target->mount && target->key.empty())
-    return complain(Error(Errc::kInvalid, target->text() + " is no object")), kExitUsage;
+    return refuse(Error(Errc::kInvalid, target->text() + " is no object"));
+  // Of a file in a mount that one is an attribute.
+  std::vector<std::string> of_store = typed;
+  if (target->mount) std::erase(of_store, "storage-class");
+  if (const Status fine = check_store_options(of_store, *target, StoreUse::kWritten); !fine)
+    return refuse(fine.error());
   const Interrupt interrupt;
   const Status done = target->mount
                           ? set_in_mount(*target, arguments, *metadata, *tags)
@@ -336,11 +444,14 @@ void add_put_command(CommandLine& line) {
   command.about(
       "The object is there when all of it is, and what it replaces stays until then; when the copy "
       "fails or is interrupted, nothing is left of it. A stream may have any length: what is more "
-      "than 16 MiB goes in parts while it is read. A TARGET that ends with '/' takes the name of "
-      "SOURCE. To a volume nothing is put without a mount.");
+      "than 16 MiB goes in parts while it is read. A TARGET that ends with '/', or is a directory, "
+      "takes the name of SOURCE. To a volume nothing is put without a mount. In a mount of objects "
+      "a file is written under its name from the beginning, a stream when all of it is in a file "
+      "in $TMPDIR; what it replaces goes when the writing begins.");
   command.example("cairn put report.pdf s3://bucket/reports/", "a file under its name");
   command.example("pg_dump db | cairn put - s3://bucket/db.sql", "a stream");
   add_store_options(command, arguments->store);
+  command.note_typed(arguments->typed);
   command.run([arguments] { return run_put(*arguments); });
 }
 
@@ -370,6 +481,7 @@ void add_set_command(CommandLine& line) {
   command.example("cairn set --meta project=x s3://bucket/key", "x-amz-meta-project: x");
   command.example("cairn set --content-type text/html /mnt/index", "through a mount");
   add_store_options(command, arguments->store);
+  command.note_typed(arguments->typed);
   command.run([arguments] { return run_set(*arguments); });
 }
 

@@ -130,22 +130,42 @@ int path_status(ControlClient& client, const std::string& path, bool as_json) {
   return stored ? kExitOk : kExitNotStored;
 }
 
-int run_remote_status(const Target& target, const StoreOptions& options, bool as_json) {
+struct StatusArguments {
+  std::string path;
+  bool as_json = false;
+  StoreOptions store;
+  std::vector<std::string> typed;  // names of options
+};
+
+int run_remote_status(const StatusArguments& arguments) {
   set_log_level(LogLevel::kError);
-  const auto status = remote_status(target, options);
+  const auto target = find_target(arguments.path);
+  if (!target) return refuse(target.error());
+  if (const Status fine = check_store_options(arguments.typed, *target, StoreUse::kRead); !fine)
+    return refuse(fine.error());
+  const auto status = remote_status(*target, arguments.store);
   if (!status) return complain(status.error());
-  if (as_json)
+  if (arguments.as_json)
     std::cout << status->dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
   else
     std::cout << remote_status_text(*status);
   return kExitOk;
 }
 
-int run_status(const std::string& path, const StoreOptions& options, bool as_json) {
-  if (path.find("://") != std::string::npos) {
-    const auto target = find_target(path);
-    return target ? run_remote_status(*target, options, as_json) : complain(target.error());
-  }
+// No path: of all mounts.
+Status check_mount_status(const StatusArguments& arguments) {
+  for (const std::string& name : arguments.typed)
+    if (name != "json" && name != "config")
+      return fail(Errc::kInvalid,
+                  "--" + name + " does nothing here: it is for the status of a URL");
+  return {};
+}
+
+int run_status(const StatusArguments& arguments) {
+  const std::string& path = arguments.path;
+  const bool as_json = arguments.as_json;
+  if (path.find("://") != std::string::npos) return run_remote_status(arguments);
+  if (const Status fine = check_mount_status(arguments); !fine) return refuse(fine.error());
   std::vector<std::unique_ptr<ControlClient>> clients;
   if (!path.empty()) {
     std::string mountpoint;
@@ -189,6 +209,7 @@ int run_flush(const std::string& path, int64_t timeout_ns) {
       ask(**client, Json{{"command", "flush"}, {"timeout_ns", timeout_ns}}, print_flush_progress);
   end_flush_progress();
   if (!answer) return complain(answer.error());
+  print_held(*answer);
   return kExitOk;
 }
 
@@ -200,7 +221,7 @@ int run_umount(const std::string& path, int64_t timeout_ns) {
   if (!client) return complain(client.error());
   const auto wanted = canonical_mountpoint(path);
   if (!wanted || *wanted != mountpoint)
-    return complain(
+    return refuse(
         Error(Errc::kInvalid, path + " is not a mount point; the mount is " + mountpoint));
   const Status done = umount_flushed(**client, mountpoint, Duration(timeout_ns));
   return done ? kExitOk : complain(done.error());
@@ -210,20 +231,20 @@ int run_umount(const std::string& path, int64_t timeout_ns) {
 
 void add_status_command(CommandLine& line) {
   Command& command = line.add("status", "Show what is mounted and what is on its way");
-  auto path = std::make_shared<std::string>();
-  auto as_json = std::make_shared<bool>(false);
-  auto store = std::make_shared<StoreOptions>();
-  command.argument("PATH", ValueKind::kRemote, *path,
+  auto arguments = std::make_shared<StatusArguments>();
+  command.argument("PATH", ValueKind::kRemote, arguments->path,
                    "a mount point, a file or directory in one, or a URL: s3://..., file://...",
                    false);
-  command.flag("json", *as_json, "one JSON object a mount or path, for programs").only_typed();
+  command.flag("json", arguments->as_json, "one JSON object a mount or path, for programs")
+      .only_typed();
   command.about(
       "Without PATH every mount of this user is shown. The exit status is 3 when something that is "
       "asked about is not in the store yet, or held back from it by --filter-upload: 0 means that "
       "the disk may be lost. Of a URL it says what is there: a volume and its newest commit, a "
       "file in one, or an object and what it says beside its bytes.");
-  add_store_options(command, *store);
-  command.run([=] { return run_status(*path, *store, *as_json); });
+  add_store_options(command, arguments->store);
+  command.note_typed(arguments->typed);
+  command.run([arguments] { return run_status(*arguments); });
 }
 
 void add_flush_command(CommandLine& line) {
@@ -233,6 +254,9 @@ void add_flush_command(CommandLine& line) {
   command.argument("MOUNTPOINT", ValueKind::kDirectory, *path, "the mount (default: where we are)",
                    false);
   command.duration("timeout", *timeout, "give up after this long").fallback("never");
+  command.about(
+      "What --filter-upload holds back is not waited for: how much it is stands on standard "
+      "error.");
   command.run([=] { return run_flush(*path, timeout->count()); });
 }
 
@@ -242,6 +266,9 @@ void add_umount_command(CommandLine& line) {
   auto timeout = std::make_shared<Duration>(0);
   command.argument("MOUNTPOINT", ValueKind::kDirectory, *path, "the mount point");
   command.duration("timeout", *timeout, "give up flushing after this long").fallback("never");
+  command.about(
+      "What --filter-upload holds back stays in the cache: how much it is stands on standard "
+      "error.");
   command.run([=] { return run_umount(*path, timeout->count()); });
 }
 

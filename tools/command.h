@@ -165,6 +165,9 @@ class Command {
   void option_list(std::function<Result<bool>(const std::string&)> other);
   // Options may come from a configuration file and from the environment too.
   void configurable();
+  // The names of options that are typed, or stand behind -o, go to `names`: for who refuses what
+  // would do nothing. What a file or the environment says is for other calls, too.
+  void note_typed(std::vector<std::string>& names) { typed_ = &names; }
   void run(std::function<int()> action) { run_ = std::move(action); }
 
   // ---- using
@@ -179,6 +182,9 @@ class Command {
   bool is_configurable() const { return configurable_; }
   const std::string& config_file() const { return config_file_; }
   Result<bool> take_other(const std::string& item) const { return other_(item); }
+  void was_typed(const Option& option) const {
+    if (typed_ != nullptr) typed_->push_back(option.name());
+  }
   int run() const { return run_(); }
 
  private:
@@ -197,6 +203,7 @@ class Command {
   std::vector<Option> options_;
   std::function<Result<bool>(const std::string&)> other_;
   std::function<int()> run_;
+  std::vector<std::string>* typed_ = nullptr;
   bool configurable_ = false;
   std::string config_file_;
 };

@@ -224,9 +224,11 @@ Status CommandLine::collect(const Command& command, const Typed& typed,
     for (const std::string& list : lists->second) TRY(apply_list(command, list, "-o"));
   for (const Option& option : command.options())
     if (option.kind() != ValueKind::kOptionList)
-      for (const std::string& value : typed.options.at(option.name()))
+      for (const std::string& value : typed.options.at(option.name())) {
         if (const Status set = option.set(value); !set)
           return at("--" + option.name(), set.error());
+        command.was_typed(option);
+      }
   for (const Option& option : command.options())
     if (option.is_required() && typed.options.at(option.name()).empty())
       return fail(Errc::kInvalid,
@@ -267,6 +269,7 @@ Status CommandLine::apply_list(const Command& command, const std::string& list,
                                               option->value_name()));
     const Status set = option->set(equals == std::string::npos ? "true" : item.substr(equals + 1));
     if (!set) return at(origin + " " + name, set.error());
+    if (origin == "-o") command.was_typed(*option);
   }
   return {};
 }

@@ -1,5 +1,6 @@
 #include "tools/commands.h"
 
+#include <algorithm>
 #include <iostream>
 
 namespace cairn {
@@ -79,9 +80,50 @@ void add_store_options(Command& command, StoreOptions& options, const char* prof
   add_object_options(command, options);
 }
 
+namespace {
+
+bool is_one_of(std::initializer_list<std::string_view> names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// What an object is made with.
+bool is_of_new_objects(const std::string& name) {
+  return is_one_of({"acl", "sse", "sse-kms-key-id", "storage-class"}, name);
+}
+
+bool is_of_store(const std::string& name) {
+  return is_of_new_objects(name) ||
+         is_one_of({"profile", "region", "endpoint-url", "ca-bundle", "no-sign-request",
+                    "force-path-style", "addressing-style", "dual-stack", "requester-pays",
+                    "expected-bucket-owner", "sse-c-key-file"},
+                   name);
+}
+
+}  // namespace
+
+Status check_store_options(const std::vector<std::string>& typed, const Target& target,
+                           StoreUse use) {
+  for (const std::string& name : typed) {
+    const std::string nothing = "--" + name + " does nothing ";
+    if (target.mount && (is_of_store(name) || name == "objects"))
+      return fail(Errc::kInvalid, nothing + "on a path in a mount" +
+                                      (is_of_store(name) ? ": the mount itself takes it" : ""));
+    if (!target.mount && target.root.kind == RemoteUrl::Kind::kFile && is_of_store(name))
+      return fail(Errc::kInvalid, nothing + "on a directory: it is for S3");
+    if (use == StoreUse::kRead && is_of_new_objects(name))
+      return fail(Errc::kInvalid, nothing + "here: it is for new objects");
+  }
+  return {};
+}
+
 int complain(const Error& error) {
   std::cerr << "cairn: " << error.message() << "\n";
   return kExitFailed;
+}
+
+int refuse(const Error& error) {
+  complain(error);
+  return error.code() == Errc::kInvalid ? kExitUsage : kExitFailed;
 }
 
 }  // namespace cairn

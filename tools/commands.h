@@ -8,6 +8,7 @@
 #include "cache/base/result.h"
 #include "tools/command_line.h"
 #include "tools/compose.h"
+#include "tools/target.h"
 
 namespace cairn {
 
@@ -38,7 +39,19 @@ inline constexpr const char* kTargetHelp =
 void add_store_options(Command& command, StoreOptions& options,
                        const char* profile_names = "profile,aws-profile");
 
+// Where options of a store were typed.
+enum class StoreUse : uint8_t {
+  kRead,     // nothing is put
+  kWritten,  // objects are put
+};
+// What was typed and would do nothing: on a path in a mount, of a directory, or where nothing is
+// put. Not what a file or the environment says, which is for other calls, too. kInvalid.
+Status check_store_options(const std::vector<std::string>& typed, const Target& target,
+                           StoreUse use);
+
 // Prints "cairn: <message>" and returns kExitFailed.
 int complain(const Error& error);
+// The same before anything was done: kExitUsage when the call itself is wrong.
+int refuse(const Error& error);
 
 }  // namespace cairn

@@ -1,7 +1,6 @@
 #include "tools/compose.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <thread>
 
 #include "cache/base/log.h"
@@ -10,7 +9,7 @@
 #include "s3/limiting_store.h"
 #include "s3/open_s3.h"
 #include "s3/retrying_store.h"
-#include "tools/scratch_dir.h"
+#include "tools/spool.h"
 
 namespace cairn {
 
@@ -67,24 +66,12 @@ void say_aborted(const Result<uint64_t>& aborted) {
     log_info("multipart uploads that nobody finished were aborted: {}", *aborted);
 }
 
-// By way of a file without a name.
+// What has to be known as a whole.
 Result<std::string> put_spooled(ObjectStore& store, const std::string& key, const ReadStream& read,
                                 const PutHow& how, const Context& context) {
-  const ScratchDir scratch("cairn-put");
-  if (scratch.path().empty()) return fail_errno(errno, "temporary directory");
-  const std::string path = scratch.path() + "/stream";
-  TRY_ASSIGN(std::shared_ptr<File> file, posix_env().open(path, OpenMode::kCreateNew));
-  TRY(posix_env().remove(path));
-  ByteVec step(1 << 20);
-  uint64_t size = 0;
-  while (true) {
-    TRY_ASSIGN(const size_t n, read(step));
-    if (n == 0) break;
-    TRY(file->write_at(size, Bytes(step).first(n)));
-    size += n;
-  }
+  TRY_ASSIGN(const Spooled whole, spool(read));
   Body body;
-  body.add(file, {0, size});
+  body.add(whole.file, {0, whole.size});
   return put_sync(store, key, std::move(body), how, context);
 }
 

@@ -39,8 +39,9 @@ void pass_signals_to(pid_t child) {
   while ((n = ::read(pipe_end, part.data(), part.size())) > 0)
     said.append(part.data(), static_cast<size_t>(n));
   if (!said.empty() && said.front() == kReady) {
-    const size_t from = says_ready ? 1 : said.find('\n');
-    if (from != std::string::npos) std::cout << said.substr(says_ready ? from : from + 1) << "\n";
+    // A helper of mount(8) leaves the first line out.
+    const size_t skipped = says_ready ? 0 : said.find('\n');
+    if (skipped != std::string::npos) std::cout << said.substr(skipped + 1) << "\n";
     std::cout.flush();
     ::_exit(0);
   }
@@ -94,12 +95,7 @@ Daemon::~Daemon() {
   if (pipe_ >= 0) ::close(pipe_);
 }
 
-void Daemon::report(char kind, const std::string& message) {
-  if (pipe_ < 0) {
-    (kind == kReady ? std::cout : std::cerr) << (kind == kReady ? "" : "cairn: ") << message << "\n"
-                                             << std::flush;
-    return;
-  }
+void Daemon::tell(char kind, const std::string& message) {
   const std::string line = kind + message;
   if (::write(pipe_, line.data(), line.size()) < 0) {
     // Nobody waits any more; the log has it.
@@ -109,10 +105,13 @@ void Daemon::report(char kind, const std::string& message) {
 }
 
 void Daemon::ready(const std::string& message) {
-  report(kReady, message);
+  if (pipe_ >= 0) return tell(kReady, message);
+  std::cout << message << "\n" << std::flush;
 }
+
 void Daemon::failed(const std::string& message) {
-  report(kFailed, message);
+  if (pipe_ >= 0) return tell(kFailed, message);
+  std::cerr << "cairn: " << message << "\n" << std::flush;
 }
 
 }  // namespace cairn

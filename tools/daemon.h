@@ -31,7 +31,7 @@ class Daemon {
   void failed(const std::string& message);
 
  private:
-  void report(char kind, const std::string& message);
+  void tell(char kind, const std::string& message);
   int pipe_ = -1;
 };
 

@@ -1,5 +1,6 @@
 // cairn: mounts a bucket as a directory. Under other names it is a helper of mount(8) and
 // umount(8).
+#include <fcntl.h>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -12,6 +13,15 @@
 namespace {
 
 using namespace cairn;
+
+// A descriptor that is closed would be the next file that is opened, and be read or written as
+// standard input or output: it is one that can do neither.
+void keep_standard_descriptors() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(fd, F_GETFD) < 0 &&
+        ::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+      std::abort();
+}
 
 int run_words(const std::vector<std::string>& words) {
   const CommandLine line = cairn_command_line();
@@ -30,6 +40,7 @@ int run_words(const std::vector<std::string>& words) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  keep_standard_descriptors();
   // Early in the boot, and in a service of the system, nobody has set it; credentials are looked
   // for there.
   if (std::getenv("HOME") == nullptr) {

@@ -17,6 +17,8 @@
 #include "cache/volume_format.h"
 #include "fs/fuse_session.h"
 #include "fs/volume.h"
+#include "s3/file_walk.h"
+#include "tools/cache_folder.h"
 #include "tools/commands.h"
 #include "tools/format.h"
 #include "tools/history.h"
@@ -28,18 +30,6 @@
 #include "tools/units.h"
 
 namespace cairn {
-
-std::string cache_folder(const std::string& base, const RemoteUrl& remote, const std::string& at) {
-  const std::string text = remote.text() + (at.empty() ? "" : "@" + at);
-  std::string name;
-  for (const char c : text.substr(text.find("://") + 3)) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    name.push_back(plain || c == '.' || c == '-' ? c : '_');
-  }
-  constexpr size_t kReadable = 60;
-  if (name.size() > kReadable) name = name.substr(name.size() - kReadable);
-  return base + "/" + name + "-" + sha256(as_bytes(text)).hex().substr(0, 12);
-}
 
 namespace {
 
@@ -136,6 +126,7 @@ class Mount {
     options.offline = !reached;
     TRY_ASSIGN(cache_,
                CacheDir::open(posix_env(), os_rng(), cache_folder_path(), settings_.remote.text()));
+    if (settings_.at_is_relative) passing_cache_.set(cache_->path());
     begin_log();
     const MountEnvironment environment{
         *shown_store_, posix_env(),          system_clock(),      os_rng(),
@@ -173,16 +164,18 @@ class Mount {
       return fail(Errc::kInvalid, settings_.remote.text() +
                                       " holds objects and no volume: --takeover and "
                                       "--discard-local are for volumes");
-    const PastQuestion question{settings_.remote.text(), options.at, reached};
+    const PastQuestion question{settings_.remote.text(), options.at, reached, keeps_versions_};
     TRY_ASSIGN(PastView view, past_view(store_.store, question, runtime_.io, context));
     shown_store_ = std::move(view.store);
-    runtime_.stores.push_back(shown_store_);
+    if (shown_store_ != store_.store) runtime_.stores.push_back(shown_store_);
     settings_.objects.past = view.past;
     // What was does not change.
     if (options.at) settings_.objects.metadata_ttl = std::chrono::hours(24);
-    settings_.objects.probe_names = settings_.remote.kind != RemoteUrl::Kind::kFile;
+    const bool is_directory = settings_.remote.kind == RemoteUrl::Kind::kFile;
+    settings_.objects.probe_names = !is_directory;
+    if (is_directory) settings_.objects.reserved = kTemporaryDir;
     // A page of names that were may be many of versions.
-    settings_.objects.deep_pages = settings_.objects.probe_names && !options.at;
+    settings_.objects.deep_pages = !is_directory && !options.at;
     options.at.reset();
     // How soon the kernel hears of what was replaced; it costs no request.
     options.engine.poll_interval = std::chrono::seconds(1);
@@ -222,6 +215,7 @@ class Mount {
     const auto identity = identify(*store_.store, context);
     if (!identity) return go_on_without(store_.check_access(context), identity.error());
     const std::string url = settings_.remote.text();
+    const auto& at = settings_.options.at;
     switch (identity->kind) {
       case Identity::Kind::kVolume:
         if (!settings_.as_objects) return true;
@@ -244,9 +238,9 @@ class Mount {
       case Identity::Kind::kEmpty:
         // Also where objects were and all are gone.
         shows_objects_ = true;
-        if (!settings_.create && (settings_.as_objects || has_cache() ||
-                                  has_past(*store_.store, settings_.options.at, context)))
-          return true;
+        if (!settings_.create && (settings_.as_objects || has_cache())) return true;
+        if (!settings_.create) keeps_versions_ = has_past(*store_.store, at, context);
+        if (keeps_versions_.value_or(false)) return true;
         shows_objects_ = false;
         break;
     }
@@ -254,6 +248,8 @@ class Mount {
       TRY(store_.check_access(context));
       return no_volume(url + " is empty", ", or mount with --objects to have plain objects there");
     }
+    if (settings_.options.engine.read_only)
+      return fail(Errc::kInvalid, url + " is empty, and what only reads makes no volume there");
     TRY(format_remote(store_, FormatSettings(), runtime_, Context()));
     return true;
   }
@@ -314,7 +310,6 @@ class Mount {
     const RemoteHealth health = engine().health();
     const Status local = engine().local_health();
     const RequestCounts requests = store_.store->counts();
-    const KeptStatus held = engine().kept_back();
     return Json{
         {"pid", ::getpid()},
         {"remote", settings_.remote.text()},
@@ -326,7 +321,7 @@ class Mount {
         {"epoch", published.epoch},
         {"lsn", lsn_json(lsn)},
         {"pending", pending_json(engine().pending())},
-        {"held", {{"bytes", held.bytes}, {"files", held.files}}},
+        {"held", held_json(engine().kept_back())},
         {"cache", {{"bytes", engine().cache_bytes()}, {"limit", engine().cache_bytes_max()}}},
         {"memory",
          {{"anonymous", anonymous_bytes()}, {"limit", settings_.options.memory_bytes_max}}},
@@ -425,7 +420,11 @@ class Mount {
     if (command == "snapshot") return answer_snapshot(request);
     if (command == "gc") return answer_collect(request, progress);
     if (command == "file-status") return file_status(inode);
-    if (command == "flush" || command == "umount") return to_answer(flush(request, progress));
+    if (command == "flush" || command == "umount") {
+      Json flushed = to_answer(flush(request, progress));
+      flushed["held"] = held_json(engine().kept_back());
+      return flushed;
+    }
     if (command == "pin") return to_answer(pin(inode, request.value("size", uint64_t{0})));
     if (command == "evict") return to_answer(engine().evict(inode));
     if (command != "unpin") return to_answer(fail(Errc::kInvalid, "unknown command"));
@@ -443,13 +442,7 @@ class Mount {
   Json file_status(uint64_t inode) {
     const auto found = engine().file_status(inode);
     if (!found) return to_answer(tl::unexpected<Error>(found.error()));
-    return Json{{"ok", true},
-                {"status",
-                 {{"state", name_of(found->state)},
-                  {"percent", found->percent},
-                  {"commit", found->commit},
-                  {"cached_bytes", found->cached_bytes},
-                  {"pinned", found->pinned}}}};
+    return Json{{"ok", true}, {"status", file_json(*found)}};
   }
 
   Status flush(const Json& request, const ControlServer::Progress& progress) {
@@ -546,6 +539,7 @@ class Mount {
       notify_.stopping("not everything is in the store: " + left, kPatience);
     } else {
       const KeptStatus held = engine().kept_back();
+      last_word["held"] = held_json(held);
       log_info("{} is unmounted, everything is in the store{}", settings_.mountpoint,
                held.files == 0
                    ? std::string()
@@ -578,6 +572,8 @@ class Mount {
   std::shared_ptr<ObjectStore> shown_store_;  // the same, or what is made of it for the view
   bool shows_objects_ = false;                // known once the store, or the cache, was looked at
   bool offline_ = false;                      // it was out of reach then
+  std::optional<bool> keeps_versions_;        // when the store was asked
+  PassingFolder passing_cache_;
   std::unique_ptr<CacheDir> cache_;
   OpenedMount mount_;
   std::unique_ptr<Volume> volume_;

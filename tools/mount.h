@@ -21,8 +21,9 @@ struct MountSettings {
   bool allow_other = false;
   bool remote_durability = false;
   std::string kernel_options;
-  std::string at_text;  // of options.at, as it was given
-  ObjectView objects;   // how a bucket's own objects look, when it holds no volume
+  std::string at_text;          // of options.at; of a time itself
+  bool at_is_relative = false;  // it was given as so long ago: nobody asks for it again
+  ObjectView objects;           // how a bucket's own objects look, when it holds no volume
   Duration gc_interval = std::chrono::hours(1);  // 0: only when asked
   Duration gc_grace = std::chrono::hours(24);
   Duration stale_uploads = std::chrono::hours(7 * 24);  // of a bucket's objects; 0: they stay
@@ -30,12 +31,6 @@ struct MountSettings {
   std::string log_file;  // empty: in the cache directory when in the background
   bool foreground = false;
 };
-
-// The folder of a remote's cache below the base: readable, and unique by a digest. A mount of a
-// point of its history (`at`) has a folder of its own, and so have the objects of a bucket.
-inline constexpr const char* kAtObjects = "/objects";  // no point of a history has such a name
-std::string cache_folder(const std::string& base, const RemoteUrl& remote,
-                         const std::string& at = "");
 
 // Mounts, serves until unmounted or told to stop, flushes. The exit code.
 int run_mount(MountSettings settings, Daemon& daemon);

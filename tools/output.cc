@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <utility>
 
@@ -42,6 +43,8 @@ Result<Output> Output::open(const std::string& path) {
   const std::string dir = slash == std::string::npos ? "" : path.substr(0, slash + 1);
   std::string temporary = dir + ".cairn-part-XXXXXX";
   const int fd = ::mkostemp(temporary.data(), O_CLOEXEC);
+  if (fd < 0 && errno == ENOENT && !dir.empty())
+    return fail(Errc::kNotFound, path + ": there is no directory " + dir, ENOENT);
   if (fd < 0) return failed(path);
   Output out(fd, path, temporary);
   if (::fchmod(fd, is_there ? st.st_mode & 07777 : new_file_mode()) != 0) return failed(path);
@@ -76,8 +79,17 @@ Status Output::finish(int64_t mtime_ns) {
     const timespec times[2] = {time, time};
     if (::futimens(fd_, times) != 0) return failed(path_);
   }
+  return give_name(0);
+}
+
+Status Output::finish_new() {
+  return temporary_.empty() ? Status() : give_name(RENAME_NOREPLACE);
+}
+
+Status Output::give_name(unsigned flags) {
   if (::fsync(fd_) != 0 && errno != EINVAL) return failed(path_);
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) return failed(path_);
+  if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), flags) != 0)
+    return failed(path_);
   temporary_.clear();
   return {};
 }

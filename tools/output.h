@@ -23,10 +23,13 @@ class Output {
   Status write(Bytes bytes);
   // `mtime_ns` below 0: now.
   Status finish(int64_t mtime_ns = -1);
+  // The same where nothing is; EEXIST otherwise.
+  Status finish_new();
 
  private:
   Output(int fd, std::string path, std::string temporary)
       : fd_(fd), path_(std::move(path)), temporary_(std::move(temporary)) {}
+  Status give_name(unsigned flags);
   int fd_;
   std::string path_;       // empty: standard output
   std::string temporary_;  // empty: there is none

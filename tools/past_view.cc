@@ -11,6 +11,12 @@ namespace cairn {
 
 namespace {
 
+Result<bool> keeps_versions(ObjectStore& store, const PastQuestion& question,
+                            const Context& context) {
+  if (question.keeps_versions) return *question.keeps_versions;
+  return keeps_versions_sync(store, context);
+}
+
 Result<PastView> view_as_of(std::shared_ptr<ObjectStore> store, const PastQuestion& question,
                             Executor& io, const Context& context) {
   const auto* time = std::get_if<HistoryTime>(&*question.at);
@@ -21,7 +27,7 @@ Result<PastView> view_as_of(std::shared_ptr<ObjectStore> store, const PastQuesti
   if (time->wall_ns > system_clock().wall_ns())
     return fail(Errc::kInvalid, "--at " + utc_text(time->wall_ns) + " is in the future");
   if (question.reached) {
-    TRY_ASSIGN(const bool versions, keeps_versions_sync(*store, context));
+    TRY_ASSIGN(const bool versions, keeps_versions(*store, question, context));
     if (!versions)
       return fail(Errc::kInvalid,
                   question.url +
@@ -38,7 +44,7 @@ Result<PastView> past_view(std::shared_ptr<ObjectStore> store, const PastQuestio
                            Executor& io, const Context& context) {
   if (question.at) return view_as_of(std::move(store), question, io, context);
   if (!question.reached) return PastView{std::move(store), false};
-  const auto versions = keeps_versions_sync(*store, context);
+  const auto versions = keeps_versions(*store, question, context);
   // Without the right to ask there is nothing of the past.
   if (!versions)
     log_info("there is no .versions: the store does not say whether it keeps versions: {}",
@@ -48,9 +54,11 @@ Result<PastView> past_view(std::shared_ptr<ObjectStore> store, const PastQuestio
                   true};
 }
 
-bool has_past(ObjectStore& store, const std::optional<HistoryPoint>& at, const Context& context) {
-  if (!at || !std::holds_alternative<HistoryTime>(*at)) return false;
-  return keeps_versions_sync(store, context).value_or(false);
+std::optional<bool> has_past(ObjectStore& store, const std::optional<HistoryPoint>& at,
+                             const Context& context) {
+  if (!at || !std::holds_alternative<HistoryTime>(*at)) return std::nullopt;
+  const auto versions = keeps_versions_sync(store, context);
+  return versions ? std::optional<bool>(*versions) : std::nullopt;
 }
 
 }  // namespace cairn

@@ -21,14 +21,17 @@ struct PastView {
 };
 
 struct PastQuestion {
-  std::string url;                 // for messages
-  std::optional<HistoryPoint> at;  // of --at
-  bool reached = true;             // otherwise the store is out of reach, and nothing is asked
+  std::string url;                     // for messages
+  std::optional<HistoryPoint> at;      // of --at
+  bool reached = true;                 // otherwise the store is out of reach, and nothing is asked
+  std::optional<bool> keeps_versions;  // of the store, when it was asked
 };
 Result<PastView> past_view(std::shared_ptr<ObjectStore> store, const PastQuestion& question,
                            Executor& io, const Context& context);
 
-// Of a place where nothing lies: is there something to show as of a time?
-bool has_past(ObjectStore& store, const std::optional<HistoryPoint>& at, const Context& context);
+// Of a place where nothing lies: does it keep versions, so that there is something to show as of a
+// time? Not asked when `at` is none.
+std::optional<bool> has_past(ObjectStore& store, const std::optional<HistoryPoint>& at,
+                             const Context& context);
 
 }  // namespace cairn

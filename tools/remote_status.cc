@@ -12,9 +12,8 @@ namespace {
 
 Result<Json> volume_status(const Target& target, const std::string& volume,
                            const StoreOptions& options, Runtime& runtime) {
-  TRY_ASSIGN(const StoreStack stack,
-             open_store(url_of_volume(target, volume), options, false, runtime));
-  TRY_ASSIGN(const auto tree, VolumeTree::open(*stack.store, runtime, CancelToken()));
+  TRY_ASSIGN(const OpenTree open, open_tree(target, volume, options, runtime, CancelToken()));
+  VolumeTree* const tree = open.tree.get();
   const std::string path = target.key.substr(volume.size());
   Json out{{"remote", target.text()}};
   if (path.find_first_not_of('/') != std::string::npos) {
@@ -37,15 +36,18 @@ Result<Json> volume_status(const Target& target, const std::string& volume,
 Json object_status(const Target& target, const ObjectHead& head) {
   Json metadata = Json::object();
   for (const auto& [name, value] : head.headers.metadata) metadata[name] = value;
-  std::string etag = head.info.etag;
-  std::erase(etag, '"');
-  return Json{{"remote", target.text()},
-              {"kind", "object"},
-              {"size", head.info.size},
-              {"mtime", head.info.mtime_ns},
-              {"etag", etag},
-              {"content_type", head.headers.content_type},
-              {"metadata", metadata}};
+  Json out{{"remote", target.text()},
+           {"kind", "object"},
+           {"size", head.info.size},
+           {"mtime", head.info.mtime_ns},
+           {"etag", bare_etag(head.info.etag)},
+           {"content_type", head.headers.content_type},
+           {"metadata", metadata}};
+  if (target.root.kind == RemoteUrl::Kind::kS3)
+    out["storage_class"] = head.storage_class.empty() ? "STANDARD" : head.storage_class;
+  if (!head.version_id.empty()) out["version_id"] = head.version_id;
+  if (head.tag_count) out["tags"] = *head.tag_count;
+  return out;
 }
 
 }  // namespace
@@ -88,6 +90,11 @@ std::string remote_status_text(const Json& s) {
   if (kind == "object") {
     out += ": " + size() + ", " + time(s, "mtime") + ", " + s.value("content_type", "") + "\n";
     out += "  etag: " + printable_name(s.value("etag", "")) + "\n";
+    if (s.contains("storage_class"))
+      out += "  storage class: " + printable_name(s.value("storage_class", "")) + "\n";
+    if (s.contains("version_id"))
+      out += "  version: " + printable_name(s.value("version_id", "")) + "\n";
+    if (s.contains("tags")) out += "  tags: " + std::to_string(s.value("tags", 0U)) + "\n";
     for (const auto& [name, value] : s["metadata"].items())
       out += "  " + printable_name(name + ": " + value.get<std::string>()) + "\n";
     return out;

@@ -10,9 +10,20 @@ Json lsn_json(const LsnStatus& lsn) {
 }
 
 Json pending_json(const PendingStatus& pending) {
-  return Json{{"bytes", pending.bytes},
-              {"files", pending.files},
-              {"oldest_age_ms", pending.oldest_age_ms}};
+  return Json{
+      {"bytes", pending.bytes}, {"files", pending.files}, {"oldest_age_ms", pending.oldest_age_ms}};
+}
+
+Json held_json(const KeptStatus& held) {
+  return Json{{"bytes", held.bytes}, {"files", held.files}};
+}
+
+Json file_json(const FileStatus& file) {
+  return Json{{"state", name_of(file.state)},
+              {"percent", file.percent},
+              {"commit", file.commit},
+              {"cached_bytes", file.cached_bytes},
+              {"pinned", file.pinned}};
 }
 
 Json requests_json(const RequestCounts& requests) {

@@ -11,6 +11,8 @@ namespace cairn {
 
 Json lsn_json(const LsnStatus& lsn);
 Json pending_json(const PendingStatus& pending);
+Json held_json(const KeptStatus& held);
+Json file_json(const FileStatus& file);
 Json requests_json(const RequestCounts& requests);
 
 }  // namespace cairn

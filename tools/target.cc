@@ -2,12 +2,14 @@
 
 #include <sys/stat.h>
 
-#include <deque>
+#include <algorithm>
+#include <cerrno>
 #include <filesystem>
 
 #include "cache/await.h"
 #include "cache/store_keys.h"
 #include "cache/volume_format.h"
+#include "tools/progress.h"
 
 namespace cairn {
 
@@ -18,9 +20,10 @@ constexpr uint64_t kLeastBytesPerSecond = 256 * 1024;  // who is slower than tha
 constexpr size_t kLevelsMax = 32;
 constexpr uint64_t kVolumeFileMost = 64 << 10;
 
+// Also what cannot be looked at.
 bool is_there(const std::string& path) {
   struct stat st{};
-  return ::lstat(path.c_str(), &st) == 0;
+  return ::lstat(path.c_str(), &st) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }
 
 bool is_directory(const std::string& path) {
@@ -33,15 +36,23 @@ bool names_a_bucket(const std::string& text) {
   return text.substr(0, text.find('/')).find(':') != std::string::npos && !is_there(text);
 }
 
-std::unique_ptr<ControlClient> mount_of(const std::string& text, bool is_new) {
-  std::string at = text;
-  while (at.size() > 1 && at.ends_with('/')) at.pop_back();
-  if (!is_there(at)) {
-    if (!is_new) return nullptr;
+// The path itself, or the nearest one above it that is there.
+std::string nearest_of(std::string at) {
+  while (true) {
+    while (at.size() > 1 && at.ends_with('/')) at.pop_back();
+    if (at == "/" || at == "." || is_there(at)) return at;
     const size_t slash = at.rfind('/');
-    at = slash == std::string::npos ? "." : slash == 0 ? "/" : at.substr(0, slash);
+    at = slash == std::string::npos ? "." : at.substr(0, std::max<size_t>(slash, 1));
   }
-  return connect_if_mounted(at);
+}
+
+// Null: it lies in none. What lies in one whose daemon does not answer is nothing else: it would be
+// taken for a store.
+Result<std::unique_ptr<ControlClient>> mount_of(const std::string& text) {
+  std::string mountpoint;
+  auto client = connect_to(nearest_of(text), mountpoint);
+  if (client || client.error().code() == Errc::kTransient) return client;
+  return std::unique_ptr<ControlClient>();
 }
 
 Result<Target> in_bucket(const std::string& text, size_t name_at, char separator) {
@@ -55,7 +66,7 @@ Result<Target> in_bucket(const std::string& text, size_t name_at, char separator
   return target;
 }
 
-Result<Target> in_directory(const std::string& text) {
+Result<Target> in_directory(const std::string& text, bool is_new) {
   Target target;
   TRY_ASSIGN(target.root, parse_remote_url(text));
   const std::string whole = target.root.directory;
@@ -74,7 +85,9 @@ Result<Target> in_directory(const std::string& text) {
   }
   target.root.directory = at;
   if (at != whole) target.key = whole.substr(at == "/" ? 1 : at.size() + 1);
-  if (!target.key.empty() && text.ends_with('/')) target.key += "/";
+  // What is put there goes into it.
+  const bool is_dir = text.ends_with('/') || (is_new && is_directory(whole));
+  if (!target.key.empty() && is_dir) target.key += "/";
   return target;
 }
 
@@ -94,16 +107,19 @@ std::string Target::name() const {
 Result<Target> find_target(const std::string& text, bool is_new) {
   if (text.empty()) return fail(Errc::kInvalid, "an empty word names nothing");
   if (text.starts_with("s3://")) return in_bucket(text, 5, '/');
-  if (text.starts_with("file:")) return in_directory(text);
+  if (text.starts_with("file:")) return in_directory(text, is_new);
   if (text.find("://") != std::string::npos)
     return fail(Errc::kInvalid,
                 "'" + text + "' is no remote: write s3://bucket/key or file:///path");
   if (!names_a_bucket(text)) {
     Target target;
-    target.mount = mount_of(text, is_new);
+    TRY_ASSIGN(target.mount, mount_of(text));
     target.path = text;
+    if (target.mount && !is_new && !is_there(text))
+      return fail(Errc::kNotFound, "there is no " + printable_name(text) + " in the mount", ENOENT);
     if (target.mount) return target;
-    if (text.starts_with('/') || text.starts_with('.')) return in_directory(text);
+    if (text.starts_with('/')) return in_directory(text, is_new);
+    if (text.starts_with('.')) return in_directory("./" + text, is_new);  // ".hidden", too
   }
   return in_bucket(text, 0, ':');
 }

@@ -21,6 +21,15 @@ void end_flush_progress() {
   if (::isatty(STDERR_FILENO) != 0) std::cerr << "\r                                        \r";
 }
 
+void print_held(const Json& answer) {
+  const Json held = answer.value("held", Json::object());
+  const uint64_t files = held.value("files", uint64_t{0});
+  if (files == 0) return;
+  std::cerr << "cairn: --filter-upload holds back " << format_size(held.value("bytes", uint64_t{0}))
+            << " in " << files << (files == 1 ? " file" : " files")
+            << ": only the cache has them, not the store\n";
+}
+
 namespace {
 
 Status run_fusermount(const char* flags, const std::string& mountpoint) {
@@ -76,6 +85,7 @@ Status umount_flushed(ControlClient& client, const std::string& mountpoint, Dura
                 "the daemon ended without a word; the next mount goes on where it stopped");
   if (!end->value("closed", false))
     return fail(Errc::kIo, end->value("error", "not everything is in the store"));
+  print_held(*end);
   return {};
 }
 

@@ -14,6 +14,10 @@ inline constexpr Duration kTimeoutOfMount = Duration(-1);
 void print_flush_progress(const Json& pending);
 void end_flush_progress();
 
+// What --filter-upload holds back is not in the store: says so on standard error. `answer` is one
+// to flush or umount, or the last word of a daemon.
+void print_held(const Json& answer);
+
 // Flushes for at most `timeout` (0: as long as it takes), unmounts, and waits until the daemon has
 // ended and the cache is free. An error says what is left and whether it stays mounted. A volume
 // that another writer took over is unmounted all the same: waiting cannot help it. kNotFound: the

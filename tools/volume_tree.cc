@@ -115,4 +115,13 @@ Result<std::vector<Buffer>> VolumeTree::read(const Node& file, uint64_t offset, 
   return out;
 }
 
+Result<OpenTree> open_tree(const Target& target, const std::string& volume,
+                           const StoreOptions& options, Runtime& runtime,
+                           const CancelToken& cancel) {
+  OpenTree open;
+  TRY_ASSIGN(open.stack, open_store(url_of_volume(target, volume), options, false, runtime));
+  TRY_ASSIGN(open.tree, VolumeTree::open(*open.stack.store, runtime, cancel));
+  return open;
+}
+
 }  // namespace cairn

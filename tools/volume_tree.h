@@ -11,6 +11,7 @@
 
 #include "cache/format/records.h"
 #include "tools/hand_writer.h"
+#include "tools/target.h"
 
 namespace cairn {
 
@@ -47,5 +48,14 @@ class VolumeTree {
   std::unique_ptr<HandWriter> writer_;
   const CancelToken cancel_;
 };
+
+// The volume that a target lies in (find_volume), with the store under it.
+struct OpenTree {
+  StoreStack stack;
+  std::unique_ptr<VolumeTree> tree;
+};
+Result<OpenTree> open_tree(const Target& target, const std::string& volume,
+                           const StoreOptions& options, Runtime& runtime,
+                           const CancelToken& cancel);
 
 }  // namespace cairn

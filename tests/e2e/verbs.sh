@@ -14,6 +14,13 @@ fails_with() {  # TEXT COMMAND...
   if out=$("$@" 2>&1 </dev/null); then return 1; fi
   case $out in *"$text"*) ;; *) echo "$out"; return 1 ;; esac
 }
+ends_with() {  # STATUS TEXT COMMAND...
+  local wanted=$1 text=$2 out rc=0
+  shift 2
+  out=$("$@" 2>&1 </dev/null) || rc=$?
+  case $rc:$out in "$wanted:"*"$text"*) ;; *) echo "$rc: $out"; return 1 ;; esac
+}
+empty_dir() { [ -z "$(ls -A "$1")" ]; }
 is() { [ "$1" = "$2" ] || { printf '%s\n--- instead of\n%s\n' "$1" "$2"; return 1; }; }
 field() { jq -r "$1"; }
 signed() {
@@ -119,11 +126,24 @@ on_server() {  # NAME
   check "$kind-set-empty-object" cairn set --meta a=b "$s3/dir/empty"
   check "$kind-tags-of-empty" is "$(tags_of data/dir/empty)" e=f
   check "$kind-set-empty-is-set" grep -qi '^x-amz-meta-a: b' <(head_of data/dir/empty)
+  check "$kind-set-more" cairn set --meta Passing=x "$s3/dir/small.txt"
+  check "$kind-set-removes-in-any-case" cairn set --remove-meta PASSING "$s3/dir/small.txt"
+  check "$kind-passing-is-gone" is "$(head_of data/dir/small.txt | grep -ci '^x-amz-meta-passing')" 0
+  check "$kind-set-keeps-notes" ends_with 2 "metadata 'cairn-*' is what mounts note" \
+    cairn set --remove-meta Cairn-Writer "$s3/dir/small.txt"
+  check "$kind-class-of-new-objects" ends_with 2 'there is nothing to set' \
+    env CAIRN_STORAGE_CLASS=STANDARD_IA "$CAIRN" set "$s3/dir/small.txt"
+  check "$kind-tag-copies-nothing" env CAIRN_STORAGE_CLASS=NONE "$CAIRN" set --tag n=2 "$s3/dir/small.txt"
   check "$kind-set-nothing" fails_with 'there is nothing to set' cairn set "$s3/dir/small.txt"
   check "$kind-set-missing" fails_with 'there is no such object' cairn set --meta a=b "$s3/dir/missing"
   # --- status
   check "$kind-status-object" is "$(cairn status --json "$s3/dir/small.txt" | field '"\(.kind) \(.size) \(.content_type) \(.metadata.shape)"')" \
     'object 1000003 text/csv round'
+  check "$kind-status-class" is "$(cairn status --json "$s3/dir/small.txt" | field '"\(.storage_class) \(.tags)"')" 'STANDARD 2'
+  check "$kind-status-says-class" grep -q 'storage class: STANDARD' <(cairn status "$s3/dir/small.txt")
+  check "$kind-ls-is-utc" is "$(TZ=Asia/Tokyo cairn ls "$s3/dir/empty")" "$(TZ=UTC cairn ls "$s3/dir/empty")"
+  check "$kind-ls-says-when" is "$(cairn ls "$s3/dir/empty" | cut -c18-36)" \
+    "$(date -u -d "$(head_of data/dir/empty | sed -n 's/^last-modified: *//Ip' | tr -d '\r')" '+%F %T')"
   check "$kind-status-bucket" is "$(cairn status --json "$s3" | field .kind)" objects
   check "$kind-status-nothing" fails_with 'there is nothing at' cairn status "$s3/nothing/here"
 
@@ -179,12 +199,29 @@ in_mount() {  # KIND S3
   check "$1-mount-is-there" cmp "$T/small" <(other cat s3:data/dir/put.csv)
   check "$1-mount-set-is-there" grep -qi '^x-amz-meta-via: mount' <(head_of data/dir/put.csv)
   check "$1-mount-nothing-else" is "$(names "$2/dir/" | grep -c part)" 0
+  # What is not whole yet is nothing in the bucket, under no name.
+  mkfifo "$T/slow"
+  "$CAIRN" put "$T/slow" "$mnt/dir/slow.csv" 2>"$T/cut.out" &
+  local pid=$!
+  pids+=("$pid")
+  exec 9>"$T/slow"
+  head -c 1000000 "$T/small" >&9
+  check "$1-mount-flushes-meanwhile" cairn flush "$mnt"
+  check "$1-mount-puts-no-other-name" is "$(other lsf s3:data/dir/ | grep -c -e part -e slow)" 0
+  tail -c +1000001 "$T/small" >&9
+  exec 9>&-
+  check "$1-mount-slow-stream" wait "$pid"
+  rm "$T/slow"
+  check "$1-mount-flushes-again" cairn flush "$mnt"
+  check "$1-mount-slow-is-there" cmp "$T/small" <(other cat s3:data/dir/slow.csv)
+  check "$1-mount-slow-type" grep -qi '^content-type: text/csv' <(head_of data/dir/slow.csv)
   check "$1-umounts" cairn_umount "$mnt"
   # A volume: its tree without a mount, and nothing is put past it.
   check "$1-format" cairn format "$2/volume/here"
   check "$1-volume-mounts" cairn_mount "$T/$1-cache" "$2/volume/here" "$mnt"
   mkdir -p "$mnt/a/b" && cp "$T/large" "$mnt/a/b/large" && : >"$mnt/a/empty" && truncate -s 1000000 "$mnt/a/hole"
   check "$1-volume-set" cairn set --meta via=mount "$mnt/a/empty"
+  raced "$1-volume"
   check "$1-volume-umounts" cairn_umount "$mnt"
   check "$1-volume-ls" is "$(names "$2/volume/here" | xargs)" a/
   check "$1-volume-ls-recursive" is "$(names -r "$2/volume/here/a" | xargs)" 'b/ b/large empty hole'
@@ -195,6 +232,127 @@ in_mount() {  # KIND S3
   check "$1-volume-is-not-written" fails_with 'mount it to write' cairn put "$T/small" "$2/volume/here/a/small"
   check "$1-volume-objects" is "$(names --objects "$2/volume/here" | grep -c cairn.json)" 1
   check "$1-volume-status" is "$(cairn status --json "$2/volume/here" | field '"\(.kind) \(.mode)"')" 'volume closed'
+}
+
+# raced NAME: what came meanwhile is not replaced by --if-absent.
+raced() {
+  local pid
+  mkfifo "$T/slow"
+  "$CAIRN" put --if-absent "$T/slow" "$mnt/raced" 2>"$T/cut.out" &
+  pid=$!
+  pids+=("$pid")
+  exec 9>"$T/slow"
+  head -c 1000000 "$T/small" >&9
+  echo other >"$mnt/raced"
+  exec 9>&-
+  wait "$pid"
+  check "$1-late-is-refused" test $? = 1
+  check "$1-late-says-so" grep -q 'is there already' "$T/cut.out"
+  check "$1-first-stays" is "$(cat "$mnt/raced")" other
+  check "$1-nothing-else" is "$(find "$mnt" -name '.cairn-part-*')" ''
+  rm "$T/slow" "$mnt/raced"
+}
+
+# A stream to a directory goes to a temporary file first, which is never seen.
+spooled() {
+  local pid
+  mkdir "$T/spool"
+  mkfifo "$T/slow"
+  TMPDIR=$T/spool "$CAIRN" put "$T/slow" "$T/store/cut" 2>"$T/cut.out" &
+  pid=$!
+  pids+=("$pid")
+  exec 9>"$T/slow"
+  head -c 1000000 "$T/small" >&9
+  check spool-is-nameless empty_dir "$T/spool"
+  kill -INT "$pid"
+  check spool-interrupt-ends-it wait_until 20 gone_or_zombie "$pid"
+  exec 9>&-
+  wait "$pid"
+  check spool-interrupted test $? = 1
+  check spool-leaves-nothing empty_dir "$T/spool"
+  check spool-stores-nothing test ! -e "$T/store/cut"
+  rm "$T/slow"
+  if mount -t tmpfs -o size=256k none "$T/spool" 2>/dev/null; then
+    check spool-is-full ends_with 1 "a stream goes to $T/spool first" \
+      sh -c "cat '$T/small' | TMPDIR='$T/spool' '$CAIRN' put - '$T/store/cut'"
+    check spool-full-leaves-nothing empty_dir "$T/spool"
+    check spool-full-stores-nothing test ! -e "$T/store/cut"
+    umount "$T/spool"
+  else
+    skip spool-is-full "no tmpfs"
+  fi
+}
+
+# Calls that are wrong change nothing and end with 2.
+calls() {
+  local only
+  check call-objects-of-a-volume ends_with 2 'leave one out' \
+    cairn mount --cache-dir "$T/refused" --create --filter-cache '/**' "file://$T/fresh" "$mnt"
+  check call-objects-and-volume ends_with 2 '--create makes a volume, and --objects shows none' \
+    cairn mount --cache-dir "$T/refused" --create --objects "file://$T/fresh" "$mnt"
+  check call-past-of-all-buckets ends_with 2 '--at shows one bucket as it was' \
+    cairn mount --cache-dir "$T/refused" --at=-2h s3:// "$mnt"
+  mkdir "$T/fresh"
+  for only in --read-only --at=-2h; do
+    check "call$only-makes-nothing" fails_with 'what only reads makes no volume there' \
+      cairn mount --cache-dir "$T/refused" --create "$only" "file://$T/fresh" "$mnt"
+  done
+  check nothing-was-formatted test ! -e "$T/fresh/cairn.json"
+  check call-no-remote ends_with 2 'is no remote' cairn status http://x
+  check call-no-object ends_with 2 'is no object' cairn get s3://
+  check call-all-buckets ends_with 2 'name one of them' cairn ls -r s3://
+  check call-for-new-objects ends_with 2 '--acl does nothing here' cairn ls --acl private s3://data
+  check call-for-urls ends_with 2 '--region does nothing here' cairn status --region x
+}
+
+# The objects of a directory, in a mount.
+directory_mount() {
+  mkdir "$T/plain"
+  echo x >"$T/plain/there"
+  check dir-mounts cairn_mount "$T/dir-cache" "file://$T/plain" "$mnt" --commit-interval 1s \
+    --filter-upload '!/**.part'
+  check dir-name-of-the-store sh -c "! mkdir '$mnt/.tmp' 2>'$T/said'; grep -q 'Invalid argument' '$T/said'"
+  mkdir "$mnt/d"
+  check dir-name-by-rename fails_with 'Invalid argument' \
+    python3 -c 'import os, sys; os.rename(sys.argv[1], sys.argv[2])' "$mnt/d" "$mnt/.tmp"
+  check dir-put cairn put "$T/small" "$mnt/after"
+  LIMIT=30 check dir-flush cairn flush "$mnt"
+  check dir-is-stored cmp "$T/small" "$T/plain/after"
+  check dir-no-such-place fails_with 'nodir' cairn put "$T/small" "$mnt/nodir/deep/x"
+  check dir-no-store-inside test ! -e "$mnt/nodir"
+  check dir-put-into cairn put "$T/small" "$mnt/d"
+  check dir-put-into-is-there cmp "$T/small" "$mnt/d/small"
+  check dir-put-replaces cairn put "$T/empty" "$mnt/d/small"
+  check dir-replaced is "$(stat -c %s "$mnt/d/small")" 0
+  check dir-onto-itself fails_with 'is the file that would be copied' cairn put "$mnt/after" "$mnt/after"
+  check dir-itself-stays cmp "$T/small" "$mnt/after"
+  check dir-closed-input ends_with 1 'standard input is closed' \
+    sh -c "timeout 20 '$CAIRN' put - '$mnt/x' <&-"
+  raced dir
+  check dir-get-has-no-region ends_with 2 '--region does nothing on a path in a mount' \
+    cairn get --region x "$mnt/after" -
+  check dir-ls-has-no-objects ends_with 2 '--objects does nothing on a path in a mount' cairn ls --objects "$mnt"
+  check dir-status-has-no-region ends_with 2 '--region does nothing here' cairn status --region x "$mnt"
+  printf held >"$mnt/one.part"
+  check dir-flush-says-held ends_with 0 '--filter-upload holds back 4 B in 1 file' cairn flush "$mnt"
+  check dir-umount-says-held ends_with 0 '--filter-upload holds back 4 B in 1 file' cairn umount "$mnt"
+  check dir-held-is-not-stored test ! -e "$T/plain/one.part"
+  rm -rf "$T/plain"
+}
+
+# Nobody asks for the same moment again: nothing of it stays.
+time_ago() {
+  mkdir "$T/ago"
+  check ago-mounts cairn_mount "$T/ago-writer" "file://$T/ago" "$mnt" --create
+  echo old >"$mnt/file"
+  check ago-umounts cairn_umount "$mnt"
+  sleep 3
+  check ago-shows cairn_mount "$T/ago-cache" "file://$T/ago" "$mnt" --at=-1s
+  check ago-is-there is "$(cat "$mnt/file")" old
+  check ago-has-a-cache sh -c "! test -z \"\$(ls -A '$T/ago-cache')\""
+  check ago-ends cairn_umount "$mnt"
+  check ago-leaves-nothing wait_until 20 empty_dir "$T/ago-cache"
+  rm -rf "$T/ago"
 }
 
 # --- a directory
@@ -208,7 +366,18 @@ check file-ls-recursive is "$(names -r "$T/store" | xargs)" 'large sub/small'
 check file-get cmp "$T/small" <("$CAIRN" get "$T/store/sub/small" -)
 check file-set cairn set --meta a=b "$T/store/sub/small"
 check file-status is "$(cairn status --json "file://$T/store/sub/small" | field .metadata.a)" b
+mkdir "$T/store/into"
+check file-put-into-a-directory cairn put "$T/small" "file://$T/store/into"
+check file-into-is-there cmp "$T/small" "$T/store/into/small"
+check file-has-no-class ends_with 2 '--storage-class does nothing on a directory' \
+  cairn put --storage-class STANDARD_IA "$T/small" "$T/store/other"
+check closed-input ends_with 1 'standard input is closed' sh -c "timeout 20 '$CAIRN' put - '$T/store/x' <&-"
+check nothing-of-closed-input test ! -e "$T/store/x"
+spooled
 rm -rf "$T/store"
+calls
+directory_mount
+time_ago
 on_server minio
 on_server versitygw
 e2e_end

@@ -492,6 +492,30 @@ TEST_CASE("what objects cannot be is refused") {
   CHECK(xattr.error().sys_errno() == ENOTSUP);
 }
 
+TEST_CASE("a name in the root that the store keeps for itself is refused there, and only there") {
+  Writer w;
+  REQUIRE(w.mount.close());
+  w.mount.options.objects->reserved = ".tmp";
+  w.open("/other");
+  const auto refused = [&](const auto& operation) {
+    const auto done = w.mount.run(operation);
+    return done ? 0 : done.error().sys_errno();
+  };
+  CHECK(refused([&](Volume& v, Need& n) { return v.mkdir(kRootIno, ".tmp", 0755, kCaller, n); }) ==
+        EINVAL);
+  CHECK(refused([&](Volume& v, Need& n) { return v.symlink(kRootIno, ".tmp", "x", kCaller, n); }) ==
+        EINVAL);
+  w.mkdir("d");
+  w.write("d/.tmp", "x");
+  const Ino dir = w.find("d");
+  CHECK(refused([&](Volume& v, Need& n) {
+          return v.rename(dir, ".tmp", kRootIno, ".tmp", 0, n);
+        }) == EINVAL);
+  w.write(".tmpx", "y");
+  w.flush();
+  CHECK(w.keys() == Keys{"d/", "d/.tmp", ".tmpx"});
+}
+
 TEST_CASE("symbolic links, modes and times go with the object") {
   Writer w;
   w.must([&](Volume& v, Need& n) { return v.symlink(kRootIno, "link", "to/there", kCaller, n); });

@@ -25,7 +25,7 @@ struct Line {
   uint64_t number = 0;
   std::optional<Duration> wait;
   bool loud = false, once = false;
-  Words others, rules;
+  Words others, rules, typed;
 
   Line() {
     Command& command = line.add("go", "Go");
@@ -52,6 +52,7 @@ struct Line {
       return true;
     });
     command.configurable();
+    command.note_typed(typed);
     command.run([] { return 7; });
     Command& stop = line.add("stop", "Stop");
     stop.size("stop-size", size, "room");
@@ -147,6 +148,19 @@ TEST_CASE("command line: a typed value outranks -o, that the environment, that t
   l.variables.erase("CAIRN_NUMBER");
   CHECK(l.takes({"go"}));
   CHECK(l.number == 1);
+}
+
+TEST_CASE("command line: what was typed is known from what is said elsewhere") {
+  Line l;
+  l.config("number = 1\nloud = true\n");
+  l.variables["CAIRN_MODE"] = "wild";
+  l.variables["CAIRN_OPTIONS"] = "number=4";
+  CHECK(l.takes({"go", "y", "--config", "/c.toml", "--wait", "2s", "-o", "room-size=1M,nodev"}));
+  CHECK(l.mode == "wild");
+  CHECK(l.loud);
+  CHECK(l.number == 4);
+  std::sort(l.typed.begin(), l.typed.end());
+  CHECK(l.typed == Words{"config", "room-size", "wait"});
 }
 
 TEST_CASE("command line: what the store reads from the environment outranks the file") {

@@ -9,6 +9,7 @@
 #include "cache/volume_format.h"
 #include "s3/memory_store.h"
 #include "tests/support/temp_dir.h"
+#include "tools/commands.h"
 
 using namespace cairn;
 
@@ -58,6 +59,33 @@ TEST_CASE("a target in a directory: the store is what is known as one") {
   CHECK(seen(top + "/store/sub/file") == url + "/store | sub/file");
   CHECK(seen(top + "/store/sub/") == url + "/store | sub/");
   CHECK(seen(top + "/volume/inner/file") == url + "/volume | inner/file");
+  // What is put goes into a directory, and what is looked at is called as it is written.
+  CHECK(seen(top + "/store/sub") == url + "/store | sub");
+  CHECK(seen(top + "/store/sub", true) == url + "/store | sub/");
+  CHECK(seen(top + "/store/none", true) == url + "/store | none");
+}
+
+TEST_CASE("options that would do nothing are refused") {
+  const auto refused = [](const std::string& option, const std::string& text, StoreUse use) {
+    const auto target = find_target(text, true);
+    REQUIRE(target);
+    const Status fine = check_store_options({"json", option}, *target, use);
+    if (!fine) CHECK(fine.error().code() == Errc::kInvalid);
+    return !fine;
+  };
+  const TempDir temp;
+  const std::string dir = "file://" + temp.path() + "/x";
+  for (const char* option : {"acl", "sse", "sse-kms-key-id", "storage-class"}) {
+    CHECK(refused(option, "s3://b/k", StoreUse::kRead));
+    CHECK_FALSE(refused(option, "s3://b/k", StoreUse::kWritten));
+    CHECK(refused(option, dir, StoreUse::kWritten));
+  }
+  for (const char* option : {"region", "profile", "endpoint-url", "sse-c-key-file"}) {
+    CHECK_FALSE(refused(option, "s3://b/k", StoreUse::kRead));
+    CHECK(refused(option, dir, StoreUse::kRead));
+  }
+  CHECK_FALSE(refused("objects", "s3://b/k", StoreUse::kRead));
+  CHECK_FALSE(refused("objects", dir, StoreUse::kRead));
 }
 
 TEST_CASE("a volume is found from the keys in it") {
