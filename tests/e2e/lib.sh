@@ -15,6 +15,9 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 CAIRN=${CAIRN:-$repo/build/dev/cairn}
 CAIRN_TOOLS_DIR=${CAIRN_TOOLS_DIR:-$repo/build/tools}
 profile=${CAIRN_TEST_PROFILE:-quick}
+# Seconds for a program that a check runs; tests/run has a limit for the whole script.
+check_limit=900
+[ "$profile" = quick ] || check_limit=9000
 
 passed=0 failed=0 skipped=0
 prefix=     # of the names of tests, when a script does the same under several conditions
@@ -26,12 +29,14 @@ pass() { passed=$((passed + 1)); printf 'ok   %s\n' "$prefix$1"; }
 fail() { failed=$((failed + 1)); printf 'FAIL %s: %s\n' "$prefix$1" "$2"; }
 skip() { skipped=$((skipped + 1)); printf 'SKIP %s: %s\n' "$prefix$1" "$2"; }
 
-# check NAME COMMAND...: one test, its output shown when it fails. The command runs in this shell, so
-# that what it remembers for the clean-up stays.
+# check NAME COMMAND...: one test, its output shown when it fails. A function runs in this shell, so that
+# what it remembers for the clean-up stays, and has deadlines of its own; a program gets one here.
 check() {
-  local name=$1 rc=0
+  local name=$1 rc=0 limit=()
   shift
-  "$@" >"$T/check.out" 2>&1 || rc=$?
+  # In the foreground: what interrupts the script interrupts the program, too.
+  [ "$(type -t "$1")" != file ] || limit=(timeout --foreground -k 10 "${LIMIT:-$check_limit}")
+  "${limit[@]}" "$@" >"$T/check.out" 2>&1 || rc=$?
   cat "$T/check.out" >>"$T/all-said"
   if [ $rc = 0 ]; then
     pass "$name"
@@ -157,10 +162,32 @@ end_pid() {
 wait_until() {
   local end=$((SECONDS + $1))
   shift
-  until "$@" >/dev/null 2>&1; do
+  until within "$@" >/dev/null 2>&1; do
     [ $SECONDS -lt $end ] || return 1
     sleep 0.2
   done
+}
+
+# within COMMAND...: a program is ended after LIMIT seconds (default 120), with its children; a function
+# has deadlines of its own.
+within() {
+  if [ "$(type -t "$1")" = file ]; then timeout -k 10 "${LIMIT:-120}" "$@"; else "$@"; fi
+}
+
+# fails_with TEXT COMMAND...: it fails, and says so.
+fails_with() {
+  local text=$1 out
+  shift
+  if out=$(within "$@" 2>&1 </dev/null); then echo "it works: $out"; return 1; fi
+  case $out in *"$text"*) ;; *) echo "it says: $out"; return 1 ;; esac
+}
+
+# prints TEXT COMMAND...: it works, and prints this.
+prints() {
+  local text=$1 out
+  shift
+  out=$(within "$@") || { echo "fails: $*: $out"; return 1; }
+  [ "$out" = "$text" ] || { printf '%s\n--- instead of\n%s\n' "$out" "$text"; return 1; }
 }
 
 is_mounted() { findmnt -n --mountpoint "$1" >/dev/null 2>&1; }

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Runs the ObjectStore conformance suite on real S3 servers: MinIO and versitygw, started here on
-# loopback ports. Each with signed hashes, and MinIO with CRC32C checksums too. Last line:
-# "N passed, N failed, N skipped".
+# loopback ports. Each with signed hashes, MinIO with CRC32C checksums too, and each on a bucket that
+# keeps versions (of which versitygw gives right pages only when they are large). Then each mistake of
+# the first minute, which has to be refused with a sentence that says what to do. The suite is
+# CAIRN_STORE_SUITE (default: of the preset dev). Last line: "N passed, N failed, N skipped".
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 . tests/s3/servers.sh
