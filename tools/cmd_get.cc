@@ -36,7 +36,16 @@ struct GetArguments {
 class ObjectReader {
  public:
   ObjectReader(ObjectStore& store, const Target& target, const CancelToken& cancel)
-      : store_(store), target_(target), cancel_(cancel) {}
+      : store_(store),
+        target_(target),
+        given_up_(cancel.on_cancel([token = cancel_]() mutable { token.cancel(); })) {}
+  // Whoever gives up leaves no request behind: the store goes next.
+  ~ObjectReader() {
+    cancel_.cancel();
+    for (auto& piece : pieces_) (void)piece.get();
+  }
+  ObjectReader(const ObjectReader&) = delete;
+  ObjectReader& operator=(const ObjectReader&) = delete;
 
   Status copy_to(Output& out, Progress& progress) {
     TRY_ASSIGN(const GetResult first, get_sync(store_, target_.key, GetRange::from(0, kPieceBytes),
@@ -50,8 +59,9 @@ class ObjectReader {
     TRY(out.write(first.bytes));
     progress.add(first.bytes.size());
     for (uint64_t at = asked_first_; at < size_;) {
-      const auto piece = pieces_.front().get();
+      Awaited<GetResult> next = std::move(pieces_.front());
       pieces_.pop_front();
+      const auto piece = next.get();
       if (!piece && piece.error().code() == Errc::kPrecondition) return was_replaced();
       if (!piece && piece.error().code() == Errc::kNotFound) return was_replaced();
       TRY(piece);
@@ -87,7 +97,8 @@ class ObjectReader {
 
   ObjectStore& store_;
   const Target& target_;
-  const CancelToken cancel_;
+  CancelToken cancel_;
+  const CancelToken::Listener given_up_;
   uint64_t size_ = 0, asked_ = 0, asked_first_ = 0;
   std::string etag_;
   std::deque<Awaited<GetResult>> pieces_;
