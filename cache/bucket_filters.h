@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cache/bucket_tree.h"
@@ -36,7 +37,10 @@ class BucketFilters {
     std::function<bool(int64_t seen_ns)> fresh;   // do tags that were seen then count?
   };
   BucketFilters(const BucketTree& tree, FilterScope scope, Asking asking)
-      : tree_(tree), scope_(std::move(scope)), asking_(std::move(asking)) {}
+      : tree_(tree),
+        scope_(std::move(scope)),
+        asking_(std::move(asking)),
+        asks_buckets_(scope_.policies && asks_buckets(*scope_.policies)) {}
 
   bool keeps_back_any() const { return scope_.policies && !scope_.policies->upload.empty(); }
   bool hides_names() const { return scope_.policies && !scope_.policies->visible.empty(); }
@@ -45,17 +49,28 @@ class BucketFilters {
   // May something be called so whatever it will be? `key` ends with '/' for a directory.
   bool may_be(const std::string& key) const;
   Result<ContentPolicy> policy_of(uint64_t ino, const BucketNode& node, Missing& missing) const;
-  // Is it to go to the bucket? Unset: not without headers or tags.
+  // Is it to go to the bucket? Unset: not without headers or tags, of the object or the bucket.
   Filter::Answer uploads(const std::string& key, uint64_t size, const ObjectHeaders* headers,
-                         const ObjectTags* tags) const;
+                         const ObjectTags* tags, const ObjectTags* bucket_tags) const;
   // Those that count; null: they are not known, or others may be there by now. In `node`.
   const ObjectTags* known_tags(uint64_t ino, const BucketNode& node) const;
+  // The bucket that a key is in, as a directory; nullopt: it is gone, or nobody asks what it is.
+  Result<std::optional<uint64_t>> bucket_of(const std::string& key) const;
 
  private:
   struct Names {
     std::string bucket, key, path;
   };
-  bool note_missing(uint64_t ino, const Filter::Needs& needs, Missing& missing) const;
+  static bool asks_buckets(const FilterPolicies& policies);
+  // What a rule asks of the bucket: its directory and what is known of it.
+  struct Bucket {
+    std::optional<uint64_t> ino;
+    std::optional<BucketNode> node;
+    const ObjectTags* tags = nullptr;  // in `node`
+  };
+  Status look_at_bucket(const std::string& key, Bucket& out) const;
+  bool note_missing(uint64_t ino, const Bucket& bucket, const Filter::Needs& needs,
+                    Missing& missing) const;
   Names names_of(const std::string& key) const;
   FilterSubject subject_of(const Names& names) const;
   FilterSubject subject_of(const Names& names, const BucketNode& node) const;
@@ -63,6 +78,7 @@ class BucketFilters {
   const BucketTree& tree_;
   const FilterScope scope_;
   const Asking asking_;
+  const bool asks_buckets_;
 };
 
 }  // namespace cairn

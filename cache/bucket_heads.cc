@@ -195,6 +195,7 @@ void BucketHeads::request(uint64_t ino) {
   }
   if (!want && knows(**node)) return finish(ino);
   if (want == Want::kPlace && (*node)->version_id) return finish(ino);
+  if (tree_->is_bucket(ino, **node)) return ask_bucket(ino, **node, want);
   auto key = tree_->key_of(**node);
   if (key && (*node)->kind == BucketNode::Kind::kDirectory) *key += '/';
   if (!key || !tree_->check_any_key(*key)) {
@@ -209,6 +210,15 @@ void BucketHeads::request(uint64_t ino) {
           self->answered(ino, node, key, head);
         });
       });
+}
+
+// No object stands for it: it has tags and nothing else.
+void BucketHeads::ask_bucket(uint64_t ino, const BucketNode& node, std::optional<Want> want) {
+  if (want != Want::kTags) {
+    give_up(ino, kRefusedTerm);
+    return finish(ino);
+  }
+  ask_tags(ino, node, ino == BucketTree::kRoot ? std::string() : node.part + "/");
 }
 
 void BucketHeads::answered(uint64_t ino, const BucketNode& node, const std::string& key,

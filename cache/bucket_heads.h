@@ -17,6 +17,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,7 @@ class BucketHeads : public std::enable_shared_from_this<BucketHeads> {
   void learn(uint64_t ino, const BucketNode& node, const ObjectHead& head, std::string target);
   void drop_waiting(const Status& status);
   void failed(uint64_t ino, const Error& error);
+  void ask_bucket(uint64_t ino, const BucketNode& node, std::optional<Want> want);
   void ask_tags(uint64_t ino, const BucketNode& node, const std::string& key);
   void tags_answered(uint64_t ino, const BucketNode& node, Result<ObjectTags> tags,
                      int64_t asked_ns);

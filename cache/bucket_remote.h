@@ -132,12 +132,15 @@ class BucketRemote final : public Remote {
   struct Labels {
     std::optional<ObjectHeaders> headers;
     std::optional<ObjectTags> tags;
+    std::optional<ObjectTags> bucket_tags;
   };
   Result<Keep> keeps(const KeepCandidate& candidate, const MadeDirs& made, const Context& context);
   Filter::Answer uploads(const KeepCandidate& candidate, const std::string& key,
                          Labels labels) const;
   Status find_out(uint64_t ino, const BucketNode& node, const Filter::Needs& needs, Context context,
                   Labels& labels);
+  Result<std::optional<ObjectTags>> tags_told(uint64_t ino, const BucketNode& node,
+                                              Context context);
   bool is_to_be_asked(uint64_t ino, const BucketNode& node) const;
   Result<decltype(InodeRecord::body)> target_of(const std::string& target);
   void keep_block(const Digest& digest, std::string_view bytes);

@@ -27,6 +27,10 @@ Result<std::optional<T>> as_told(Result<T> got) {
   return std::optional<T>();
 }
 
+Result<std::optional<BucketNode>> no_node() {
+  return std::optional<BucketNode>();
+}
+
 }  // namespace
 
 // Of what a rule hides, and of what lies hidden under the name.
@@ -139,11 +143,18 @@ Result<Keep> BucketRemote::keeps(const KeepCandidate& candidate, const MadeDirs&
     labels.headers.emplace().content_type = content_type_of(*key);
     labels.tags.emplace();
   }
+  TRY_ASSIGN(const auto bucket, filters_.bucket_of(*key));
+  TRY_ASSIGN(const auto bucket_node, bucket ? tree_->node(*bucket) : no_node());
+  if (bucket_node)
+    if (const ObjectTags* tags = filters_.known_tags(*bucket, *bucket_node))
+      labels.bucket_tags = *tags;
   Filter::Answer answer = uploads(candidate, *key, labels);
-  if (!answer.included && node) {
+  if (!answer.included && node)
     TRY(find_out(candidate.inode, *node, answer.needs, context, labels));
-    answer = uploads(candidate, *key, labels);
+  if (!answer.included && bucket_node && answer.needs.bucket_tags) {
+    TRY_ASSIGN(labels.bucket_tags, tags_told(*bucket, *bucket_node, context));
   }
+  if (!answer.included) answer = uploads(candidate, *key, labels);
   keep.keeps = !answer.included.value_or(true);
   return keep;
 }
@@ -162,7 +173,8 @@ Filter::Answer BucketRemote::uploads(const KeepCandidate& candidate, const std::
     if (labels.tags) (void)set_tag_xattr(*labels.tags, name, value);
   }
   return filters_.uploads(key, candidate.size, labels.headers ? &*labels.headers : nullptr,
-                          labels.tags ? &*labels.tags : nullptr);
+                          labels.tags ? &*labels.tags : nullptr,
+                          labels.bucket_tags ? &*labels.bucket_tags : nullptr);
 }
 
 Status BucketRemote::find_out(uint64_t ino, const BucketNode& node, const Filter::Needs& needs,
@@ -173,7 +185,21 @@ Status BucketRemote::find_out(uint64_t ino, const BucketNode& node, const Filter
     TRY_ASSIGN(const auto head, as_told(head_sync(parts_.store, key, context)));
     if (head) labels.headers = head->headers;
   }
-  if (!needs.tags) return {};
+  if (needs.tags) {
+    TRY_ASSIGN(labels.tags, tags_told(ino, node, context));
+  }
+  return {};
+}
+
+// Of an object, or of a bucket where the inode is one.
+Result<std::optional<ObjectTags>> BucketRemote::tags_told(uint64_t ino, const BucketNode& node,
+                                                          Context context) {
+  context.deadline = Deadline::after(parts_.clock, options_.io_timeout);
+  std::string key;  // nothing: the one bucket that there is
+  if (ino != BucketTree::kRoot) {
+    TRY_ASSIGN(key, tree_->key_of(node));
+  }
+  if (!key.empty() && tree_->is_bucket(ino, node)) key += '/';
   const int64_t asked_ns = tree_->now_ns();
   auto tags = get_tags_sync(parts_.store, key, {}, context);
   if (!tags && tags.error().code() == Errc::kUnsupported) tags = ObjectTags();  // there are none
@@ -181,8 +207,7 @@ Status BucketRemote::find_out(uint64_t ino, const BucketNode& node, const Filter
     if (tree_->memory_bytes() >= options_.name_memory_bytes) TRY(tree_->checkpoint());
     TRY(tree_->learn_tags(ino, node, *tags, asked_ns));
   }
-  TRY_ASSIGN(labels.tags, as_told(std::move(tags)));
-  return {};
+  return as_told(std::move(tags));
 }
 
 }  // namespace cairn

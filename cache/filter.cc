@@ -374,6 +374,17 @@ std::optional<bool> all_hold(const FilterRule& rule, const FilterSubject& subjec
   return all;
 }
 
+// Is the bucket one that the rule is about, by its tags? Unset: they are not known.
+std::optional<bool> bucket_holds(const FilterRule& rule, const FilterSubject& subject) {
+  std::optional<bool> all = true;
+  for (const FilterPredicate& predicate : rule.bucket_predicates) {
+    const auto one = holds(predicate, subject, subject.bucket_tags);
+    if (one == false) return false;
+    if (!one) all.reset();
+  }
+  return all;
+}
+
 bool is_of_bucket(const FilterRule& rule, const FilterSubject& subject) {
   return rule.of_path || rule.bucket.matches(subject.bucket);
 }
@@ -434,16 +445,27 @@ Filter::Answer Filter::ask(const FilterSubject& subject) const {
   return answer(otherwise());
 }
 
-bool Filter::any_below(const FilterSubject& directory) const {
+Filter::Answer Filter::any_below(const FilterSubject& directory) const {
+  bool may_say_so = false, may_say_no = false;  // rules that may be of this bucket
+  const auto answer = [&](bool included) {
+    if (!(included ? may_say_no : may_say_so)) return Answer{included, {}};
+    Needs needs;
+    needs.bucket_tags = true;
+    return Answer{std::nullopt, needs};
+  };
   for (auto rule = rules_.rbegin(); rule != rules_.rend(); ++rule) {
     if (!is_of_bucket(*rule, directory)) continue;
     const Glob::Below below = rule->key.below(matched_text(*rule, directory));
     if (below == Glob::Below::kNone) continue;
-    if (!rule->excludes) return true;
-    const bool always = rule->predicates.empty() && rule->bucket_predicates.empty();
-    if (below == Glob::Below::kAll && always) return false;
+    const auto of_bucket = bucket_holds(*rule, directory);
+    if (of_bucket == false) continue;
+    const bool decides =
+        !rule->excludes || (below == Glob::Below::kAll && rule->predicates.empty());
+    if (!decides) continue;
+    if (of_bucket == true) return answer(!rule->excludes);
+    (rule->excludes ? may_say_no : may_say_so) = true;
   }
-  return otherwise();
+  return answer(otherwise());
 }
 
 Filter::Needs Filter::needs() const {

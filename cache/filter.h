@@ -83,8 +83,8 @@ class Filter {
     Needs needs;
   };
   Answer ask(const FilterSubject& subject) const;
-  // May anything be included whose key and path begin so?
-  bool any_below(const FilterSubject& directory) const;
+  // May anything be included whose key and path begin so? Unset: it depends on the bucket's tags.
+  Answer any_below(const FilterSubject& directory) const;
   // What rules ask for at all.
   Needs needs() const;
 

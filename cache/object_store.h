@@ -265,6 +265,7 @@ class ObjectStore {
   // is a delete marker.
   virtual void head_version(std::string key, std::string version, Context context,
                             Callback<ObjectHead> done) = 0;
+  // Without a key: those of the bucket itself; kUnsupported where a bucket has none.
   virtual void get_tags(std::string key, std::string version, Context context,
                         Callback<ObjectTags> done) = 0;
   // All of them: what is not named is gone. Repeating it is harmless.

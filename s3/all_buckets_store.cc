@@ -103,6 +103,12 @@ void AllBucketsStore::head_version(std::string key, std::string version, Context
 
 void AllBucketsStore::get_tags(std::string key, std::string version, Context context,
                                Callback<ObjectTags> done) {
+  const size_t slash = key.find('/');
+  if (slash != std::string::npos && slash > 0 && slash + 1 == key.size()) {  // of the bucket
+    const auto store = buckets_->open(key.substr(0, slash));
+    if (!store) return answer(done, store.error());
+    return (*store)->get_tags({}, {}, std::move(context), std::move(done));
+  }
   auto at = open(key, "tags of", Errc::kNotFound);
   if (!at) return answer(done, at.error());
   at->store->get_tags(std::move(at->place.key), std::move(version), std::move(context),

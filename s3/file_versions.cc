@@ -56,6 +56,8 @@ void FileStore::get_tags(std::string key, std::string version, Context context,
   run_task<ObjectTags>(executor_, clock_, std::move(context), what, std::move(done),
                        [&env = env_, root = root_, key = std::move(key),
                         version = std::move(version), what](const Context&) -> Result<ObjectTags> {
+                         if (key.empty())
+                           return fail(Errc::kUnsupported, what + ": a directory has no tags");
                          TRY(find_object(env, root, key, version, what));
                          return as_port(read_file_tags(env, root + "/" + key), what);
                        });

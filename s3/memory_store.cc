@@ -191,12 +191,18 @@ void MemoryStore::put_foreign(const std::string& key, Buffer bytes) {
   keep(*state_, key, std::move(object));
 }
 
+void MemoryStore::set_bucket_tags(ObjectTags tags) {
+  const std::lock_guard lock(state_->mutex);
+  state_->bucket_tags = std::move(tags);
+}
+
 std::unique_ptr<MemoryStore> MemoryStore::copy(Executor& executor) const {
   auto other = std::make_unique<MemoryStore>(executor, clock_);
   const std::lock_guard lock(state_->mutex);
   other->state_->objects = state_->objects;
   other->state_->puts = state_->puts;
   other->state_->versions = state_->versions;
+  other->state_->bucket_tags = state_->bucket_tags;
   other->state_->keeps_versions = state_->keeps_versions;
   return other;
 }

@@ -38,6 +38,8 @@ class MemoryStore final : public ObjectStore {
   void keeps_versions(Context context, Callback<bool> done) override;
   std::string description() const override { return "memory:"; }
 
+  // Those of the bucket itself.
+  void set_bucket_tags(ObjectTags tags);
   // From now on what is replaced or removed is kept, as in a bucket with versioning.
   void keep_versions();
   // As another tool would put it: any key that a bucket can hold.
@@ -66,6 +68,7 @@ class MemoryStore final : public ObjectStore {
     // Of each key the newest first, what is there among them; empty unless they are kept.
     Versions versions;
     bool keeps_versions = false;
+    ObjectTags bucket_tags;
     uint64_t puts = 0;
   };
 

@@ -70,6 +70,10 @@ void MemoryStore::get_tags(std::string key, std::string version, Context context
   run_task<ObjectTags>(executor_, clock_, std::move(context), what, std::move(done),
                        [state = state_, key = std::move(key), version = std::move(version),
                         what](const Context&) -> Result<ObjectTags> {
+                         if (key.empty()) {
+                           const std::lock_guard lock(state->mutex);
+                           return state->bucket_tags;
+                         }
                          TRY(check_any_key(key));
                          const std::lock_guard lock(state->mutex);
                          const Object* object = find(*state, key, version);

@@ -144,6 +144,7 @@ void S3Store::head_version(std::string key, std::string version, Context context
 void S3Store::get_tags(std::string key, std::string version, Context context,
                        Callback<ObjectTags> done) {
   const auto refuse = [done](Error e) { done(tl::unexpected<Error>(std::move(e))); };
+  if (key.empty()) return get_object_tags(client_, {}, {}, std::move(context), std::move(done));
   if (refuse_key(key, check_any_key, refuse)) return;
   get_object_tags(client_, full_key(key), std::move(version), std::move(context), std::move(done));
 }

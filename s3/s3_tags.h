@@ -1,4 +1,5 @@
-// The tags of one object of a bucket: GetObjectTagging, PutObjectTagging, DeleteObjectTagging.
+// The tags of a bucket or one object of it: GetBucketTagging, GetObjectTagging, PutObjectTagging,
+// DeleteObjectTagging.
 //
 // One request each. What is there may break our rule for tags (those that a store makes itself): it
 // is given back as it is. Errors are those of ObjectStore::get_tags and put_tags. Threads: `done`
@@ -13,7 +14,7 @@
 
 namespace cairn {
 
-// `key` as the bucket knows it; `version` may be empty.
+// `key` as the bucket knows it; `version` may be empty. Without a key: those of the bucket.
 void get_object_tags(const std::shared_ptr<S3Client>& client, std::string key, std::string version,
                      Context context, Callback<ObjectTags> done);
 // Requires check_tags.

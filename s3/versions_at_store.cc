@@ -303,10 +303,11 @@ void VersionsAtStore::head_version(std::string key, std::string version, Context
 
 void VersionsAtStore::get_tags(std::string key, std::string version, Context context,
                                Callback<ObjectTags> done) {
-  const auto ask = [base = base_, key, context, done = std::move(done)](Result<std::string> found) {
+  const auto ask = [base = base_, key, context, done](Result<std::string> found) {
     if (!found) return done(tl::unexpected<Error>(std::move(found).error()));
     base->get_tags(key, *found, context, done);
   };
+  if (key.empty()) return base_->get_tags({}, {}, context, done);  // the bucket's, as they are
   if (!version.empty()) return ask(std::move(version));
   find(key, context, ask);
 }

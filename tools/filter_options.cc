@@ -47,14 +47,6 @@ Status check_filters(const FilterPolicies& policies, bool full_attrs) {
     return fail(Errc::kInvalid, "--filter-visible '" + rule->text() +
                                     "' asks what each object says of itself, which a listing does "
                                     "not: add --attrs=full (one request an object)");
-  for (const auto& [name, filter] :
-       {std::pair("visible", &policies.visible), std::pair("cache", &policies.cache),
-        std::pair("pin", &policies.pin), std::pair("prefetch", &policies.prefetch),
-        std::pair("upload", &policies.upload)})
-    if (const FilterRule* rule =
-            find_rule(*filter, [](const Filter::Needs& needs) { return needs.bucket_tags; }))
-      return fail(Errc::kInvalid, std::string("--filter-") + name + " '" + rule->text() +
-                                      "' asks for the tags of a bucket, which are not read yet");
   return {};
 }
 

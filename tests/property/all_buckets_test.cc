@@ -326,3 +326,27 @@ TEST_CASE("all buckets: whatever is done, each holds what its files say") {
     });
   }
 }
+
+TEST_CASE("all buckets: rules choose them by their tags") {
+  Account w({"a", "b", "c"});
+  w.buckets->make("a").set_bucket_tags({{"team", "red"}});
+  w.buckets->make("b").set_bucket_tags({{"team", "blue"}});
+  for (const char* name : {"a", "b", "c"})
+    w.buckets->make(name).put_foreign("x", Buffer::copy(name));
+  REQUIRE(w.mount.close());
+  FilterPolicies policies;
+  REQUIRE(policies.visible.add("*[tag:team=red]/**"));
+  REQUIRE(policies.upload.add("!*[tag:team=red]/held/**"));
+  w.mount.options.objects->filters.policies = std::make_shared<const FilterPolicies>(policies);
+  w.mount.options.objects->filters.top_is_buckets = true;
+  w.open("/tagged");
+  CHECK(w.list("") == std::map<std::string, uint64_t>{{"a/", 0}});
+  CHECK(w.read("a/x") == "a");
+  CHECK(w.find("b") == 0);
+  CHECK(w.find("b/x") == 0);
+  w.mkdir("a/held");
+  w.write("a/held/y", "y");
+  w.write("a/z", "z");
+  w.flush();
+  CHECK(w.keys_in("a") == Keys{"x", "z"});
+}

@@ -312,3 +312,38 @@ TEST_CASE("rules that ask for tags, and tags that outrank rules") {
   CHECK(w.read("hold") == "BYTES");
   CHECK(w.status("stays").state == FileStatus::State::kHeld);
 }
+
+TEST_CASE("rules ask for the tags of the bucket: once a TTL, and for all that is in it") {
+  Filtered w([](FilterPolicies&) {});
+  w.objects->set_bucket_tags({{"kind", "scratch"}});
+  w.put_by_other("logs/a", "x");
+  w.put_by_other("data/b", "x");
+  w.mount_with(
+      [](FilterPolicies& p) {
+        Filtered::add(p.visible, {"!photos[tag:kind=scratch]/logs/**"});
+        Filtered::add(p.upload, {"!photos[tag:kind=scratch]/**", "photos[tag:kind=other]/**"});
+      },
+      "/tagged");
+  CHECK(w.names() == std::set<std::string>{"data/"});
+  CHECK(w.find("logs") == 0);
+  const uint64_t before = w.requests();
+  CHECK(w.read("data/b") == "x");
+  CHECK(w.requests() == before + 1);  // its bytes
+  w.write("data/new", "held");
+  w.flush();
+  CHECK(w.bucket() == std::map<std::string, std::string>{{"data/b", "x"}, {"logs/a", "x"}});
+  CHECK(w.mount.engine().kept_back().files == 1);
+
+  // Other tags, when somebody looks again.
+  w.objects->set_bucket_tags({{"kind", "other"}});
+  w.mount_with(
+      [](FilterPolicies& p) {
+        Filtered::add(p.visible, {"!photos[tag:kind=scratch]/logs/**"});
+        Filtered::add(p.upload, {"!photos[tag:kind=scratch]/**", "photos[tag:kind=other]/**"});
+      },
+      "/fresh");
+  CHECK(w.names() == std::set<std::string>{"data/", "logs/"});
+  w.write("data/sent", "sent");
+  w.flush();
+  CHECK(w.bucket().at("data/sent") == "sent");
+}

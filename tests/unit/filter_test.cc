@@ -174,7 +174,9 @@ TEST_CASE("what is not known makes the answer unknown only where it matters") {
 
 TEST_CASE("a directory is there when something below it may be") {
   const auto shows = [](const Filter& filter, std::string_view prefix) {
-    return filter.any_below(subject_of(prefix));
+    const auto answer = filter.any_below(subject_of(prefix));
+    REQUIRE(answer.included);
+    return *answer.included;
   };
   const Filter filter = filter_of({"/a/b/*.txt", "/c/**[hdr:content-length<5]", "!/c/d/**"});
   CHECK(shows(filter, "a/"));
@@ -186,6 +188,30 @@ TEST_CASE("a directory is there when something below it may be") {
   CHECK(shows(filter_of({"!/c/**[tag:x=1]"}), "c/"));
   CHECK_FALSE(shows(filter_of({"!/c/"}), "c/"));
   CHECK(shows(filter_of({"!/c/", "/c/x"}), "c/"));
+}
+
+TEST_CASE("whether a bucket is there depends on its tags, where rules ask for them") {
+  const auto below = [](const std::vector<std::string>& rules, const FilterPairs* tags) {
+    FilterSubject bucket = subject_of("");
+    bucket.bucket_tags = tags;
+    const auto answer = filter_of(rules).any_below(bucket);
+    CHECK(answer.needs.bucket_tags == !answer.included);
+    return !answer.included ? '?' : *answer.included ? 'y' : 'n';
+  };
+  const FilterPairs one{{"x", "1"}}, two{{"x", "2"}};
+  for (const std::string rule :
+       {"photos[tag:x=1]/**", "photos[tag:x=1]/a/*[hdr:content-length<5]"}) {
+    CHECK(below({rule}, nullptr) == '?');
+    CHECK(below({rule}, &one) == 'y');
+    CHECK(below({rule}, &two) == 'n');
+  }
+  CHECK(below({"!photos[tag:x=1]/**"}, nullptr) == '?');
+  CHECK(below({"!photos[tag:x=1]/**"}, &one) == 'n');
+  CHECK(below({"!photos[tag:x=1]/**"}, &two) == 'y');
+  // Whatever they are.
+  CHECK(below({"!photos[tag:x=1]/a/**"}, nullptr) == 'y');
+  CHECK(below({"other[tag:x=1]/**"}, nullptr) == 'n');
+  CHECK(below({"/**", "photos[tag:x=1]/**"}, nullptr) == 'y');
 }
 
 TEST_CASE("an error names what is wrong and points at it") {
