@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <ctime>
 #include <optional>
+#include <string_view>
+#include <utility>
 
 #include "s3/credentials.h"
 #include "s3/s3_xml.h"
@@ -35,6 +37,22 @@ std::string clock_sentence(const HttpResponse& response, const S3ErrorContext& c
       "this machine's clock is {} minutes {} the store's; set it (for example with "
       "NTP)",
       std::abs(off), off < 0 ? "behind" : "ahead of");
+}
+
+// What a policy must allow for an operation. What mounts do all the time is named together.
+std::string_view rights_for(std::string_view operation) {
+  constexpr std::pair<std::string_view, std::string_view> kOwn[] = {
+      {"get the tags of",
+       "s3:GetObjectTagging (and s3:GetBucketTagging where a rule asks for "
+       "the bucket's)"},
+      {"put the tags of", "s3:PutObjectTagging"},
+      {"list versions of", "s3:ListBucketVersions"},
+      {"get the versioning of", "s3:GetBucketVersioning"},
+      {"abort old uploads of", "s3:ListBucketMultipartUploads and s3:AbortMultipartUpload"},
+  };
+  for (const auto& [name, rights] : kOwn)
+    if (operation == name) return rights;
+  return "s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject";
 }
 
 // Who we are and whether that is enough.
@@ -70,10 +88,8 @@ std::optional<Meaning> meaning_of_identity(const S3ErrorBody& error, const HttpR
                     "bucket is named as s3://BUCKET",
                     key));
   if (code == "AccessDenied" || code == "AllAccessDisabled" || code.empty() || context.is_head)
-    return refused(
-        fmt::format("{} may not {} here: its policy must allow s3:ListBucket, "
-                    "s3:GetObject, s3:PutObject and s3:DeleteObject on bucket {}",
-                    key, context.operation, context.bucket));
+    return refused(fmt::format("{} may not {} here: its policy must allow {} on bucket {}", key,
+                               context.operation, rights_for(context.operation), context.bucket));
   return refused(fmt::format("the store refuses {}", key));
 }
 

@@ -88,3 +88,19 @@ TEST_CASE("s3 versions: what does not fit is refused, with the name of what was 
   REQUIRE_FALSE(second);
   CHECK(has(second.error().message(), "does not come forward"));
 }
+
+TEST_CASE("who may not see versions or tags is told which right is missing") {
+  Bucket bucket(always(error_reply(403, "AccessDenied")));
+  const auto text = [](const auto& refused) {
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code() == Errc::kPermission);
+    return refused.error().message();
+  };
+  const Context context = Bucket::context();
+  CHECK(has(text(list_versions_sync(*bucket.store, "", "", 10, context)),
+            "allow s3:ListBucketVersions on bucket data"));
+  CHECK(has(text(keeps_versions_sync(*bucket.store, context)), "s3:GetBucketVersioning"));
+  CHECK(has(text(get_tags_sync(*bucket.store, "k", {}, context)), "s3:GetObjectTagging"));
+  CHECK(has(text(get_tags_sync(*bucket.store, {}, {}, context)), "s3:GetBucketTagging"));
+  CHECK(has(text(put_tags_sync(*bucket.store, "k", {}, {}, context)), "s3:PutObjectTagging"));
+}
