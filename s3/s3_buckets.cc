@@ -14,7 +14,7 @@ namespace {
 constexpr size_t kPageBuckets = 1000;
 constexpr size_t kPageBucketsMax = 20'000;  // of stores that know no pages
 constexpr size_t kBucketsMax = 1'000'000;
-constexpr unsigned kPagesMax = 1000;
+constexpr unsigned kBucketPagesMax = 1000;
 constexpr size_t kStoresMax = 4096;
 
 }  // namespace
@@ -74,7 +74,8 @@ void S3Buckets::listed(const std::shared_ptr<Listing>& listing, const S3Call& se
     }
   }
   const bool comes_forward = page->next_token != listing->token && !page->buckets.empty() &&
-                             listing->buckets.size() < kBucketsMax && ++listing->pages < kPagesMax;
+                             listing->buckets.size() < kBucketsMax &&
+                             ++listing->pages < kBucketPagesMax;
   if (!page->next_token.empty() && !comes_forward)
     return done(fail(Errc::kIo, "list s3://: the listing does not come to an end"));
   listing->token = std::move(page->next_token);
