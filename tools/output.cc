@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <utility>
 
 #include "cache/base/clock.h"
@@ -27,10 +28,24 @@ mode_t new_file_mode() {
   return 0666 & ~mask;
 }
 
+// The names of standard output are links to what it is, which must stay what it is.
+bool is_standard_output(const std::string& path) {
+  return path == "-" || path == "/dev/stdout" || path == "/dev/fd/1" || path == "/proc/self/fd/1";
+}
+
+// A link to a file stays a link: it is the file that is replaced.
+std::string behind_link(const std::string& path) {
+  struct stat st{};
+  if (::lstat(path.c_str(), &st) != 0 || !S_ISLNK(st.st_mode)) return path;
+  const std::unique_ptr<char, decltype(&::free)> real(::realpath(path.c_str(), nullptr), &::free);
+  return real ? std::string(real.get()) : path;
+}
+
 }  // namespace
 
-Result<Output> Output::open(const std::string& path) {
-  if (path == "-") return Output(STDOUT_FILENO, "", "");
+Result<Output> Output::open(const std::string& named) {
+  if (is_standard_output(named)) return Output(STDOUT_FILENO, "", "");
+  const std::string path = behind_link(named);
   struct stat st{};
   const bool is_there = ::stat(path.c_str(), &st) == 0;
   if (is_there && S_ISDIR(st.st_mode)) return fail_errno(EISDIR, path);

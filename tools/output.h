@@ -15,7 +15,7 @@ namespace cairn {
 class Output {
  public:
   // "-" is standard output.
-  static Result<Output> open(const std::string& path);
+  static Result<Output> open(const std::string& named);
   Output(Output&& other) noexcept;
   Output& operator=(Output&&) = delete;
   ~Output();

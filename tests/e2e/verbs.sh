@@ -372,6 +372,11 @@ check file-stream-is-there cmp "$T/large" "$T/store/large"
 check file-ls is "$(names "file://$T/store" | xargs)" 'large sub/'
 check file-ls-recursive is "$(names -r "$T/store" | xargs)" 'large sub/small'
 check file-get cmp "$T/small" <(cairn get "$T/store/sub/small" -)
+ln -s real "$T/link" && echo old >"$T/real"
+check file-get-through-a-link cairn get "$T/store/sub/small" "$T/link"
+check file-link-stays prints real readlink "$T/link"
+check file-behind-it cmp "$T/small" "$T/real"
+check file-get-to-stdout sh -c "'$CAIRN' get '$T/store/sub/small' /dev/stdout >'$T/real' && cmp '$T/small' '$T/real' && test -L /dev/stdout"
 check file-set cairn set --meta a=b "$T/store/sub/small"
 check file-status is "$(cairn status --json "file://$T/store/sub/small" | field .metadata.a)" b
 mkdir "$T/store/into"
