@@ -5,9 +5,12 @@
 // in an unknown directory is asked for alone, with what is below it: one request, two where many
 // names begin like it. For the second one the directory is listed. When that has more than one
 // page, names are asked for alone, until that cost as many as listing it. A name that was just not
-// there is remembered. States of a directory: unknown; begun (bucket_deep.h); listed at a time,
-// with so many pages; left after its first page. Who asks waits for the answer, for its own
-// deadline, or until a long listing got further: then it is told to look again, and asks again.
+// there is remembered. The rest of a listing of very many pages is asked for in several places at
+// once (bucket_split.h).
+// States of a directory: unknown; begun (bucket_deep.h); listed at a time, with so many pages; left
+// after its first page.
+// Who asks waits for the answer, for its own deadline, or until a long listing got further: then it
+// is told to look again, and asks again.
 // While the store is away what was listed once counts as fresh, in short terms.
 //
 // Threads: all methods are thread-safe. No lock is held across a request, a table or a callback.
@@ -69,6 +72,7 @@ class BucketLister : public std::enable_shared_from_this<BucketLister> {
  private:
   struct Waiter;
   struct Flight;
+  struct Run;
   using Key = std::pair<uint64_t, std::string>;  // a directory, and a name or nothing
 
   Result<bool> is_unpublished(uint64_t dir) const;
@@ -86,8 +90,13 @@ class BucketLister : public std::enable_shared_from_this<BucketLister> {
   void list_next(const std::shared_ptr<Flight>& flight);
   void listed(const std::shared_ptr<Flight>& flight, const Result<ListPage>& page);
   Result<bool> take_page(Flight& flight, const ListPage& page);
-  Status check_page(Flight& flight, const ListPage& page) const;
-  void with_room(const std::shared_ptr<Flight>& flight, std::function<void()> next);
+  Status check_page(const Flight& flight, Run& run, const ListPage& page) const;
+  bool split(const std::shared_ptr<Flight>& flight);
+  void run_on(const std::shared_ptr<Flight>& flight, const std::shared_ptr<Run>& run);
+  Result<bool> take_run(Flight& flight, Run& run, const Result<ListPage>& page);
+  void run_over(const std::shared_ptr<Flight>& flight, Status status);
+  void end_listing(const std::shared_ptr<Flight>& flight);
+  void with_room(std::function<void(Status)> next);
   void done_with(const std::shared_ptr<Flight>& flight);
   void probe(const std::shared_ptr<Flight>& flight);
   void probe_directory(const std::shared_ptr<Flight>& flight);

@@ -117,6 +117,47 @@ TEST_CASE("a directory of many objects costs one request a thousand, and a singl
   CHECK(w.requests() == before + 5);
 }
 
+TEST_CASE("the rest of a very large directory is listed in several places at once") {
+  World w;
+  Names all;
+  const auto rng = make_seeded_rng(3);
+  const auto put = [&](std::string name) {
+    w.put("d/" + name, "x");
+    const size_t slash = name.find('/');
+    all[name.substr(0, std::min(slash, name.size() - 1) + 1)] = slash == name.npos ? 1 : 0;
+  };
+  SUBCASE("of names that count up") {
+    for (int i = 0; i < 40'000; ++i) put("img_" + std::to_string(100'000 + i) + ".jpg");
+  }
+  SUBCASE("of names from everywhere, directories among them") {
+    const std::string characters = "0123456789abcdefXYZ-é";
+    for (int i = 0; i < 38'000; ++i) {
+      std::string name;
+      for (int n = 0; n < 8; ++n) name += characters[rng->below(characters.size() - 2)];
+      put(name + (i % 7 == 0 ? "/in" : i % 5 == 0 ? "é" : ""));
+    }
+  }
+  w.open();
+  CHECK(w.list("d") == all);
+  const auto pages = (all.size() + 999) / 1000;
+  CHECK(w.requests() <= pages + 32);
+  const uint64_t before = w.requests();
+  CHECK(w.find("d/" + all.rbegin()->first.substr(0, all.rbegin()->first.find('/'))) != 0);
+  CHECK(w.requests() == before);
+  // An error of one of them is the listing's.
+  w.mount.kill();
+  w.open("/other");
+  w.faults->add({.ops = StoreOp::kList, .skip = 36, .code = Errc::kPermission});
+  const auto dir =
+      w.mount.run([ino = w.find("d")](Volume& v, Need& n) { return v.open_dir(ino, n); });
+  REQUIRE(dir);
+  const auto page =
+      w.mount.run([&](Volume& v, Need& n) { return v.readdir(*dir, 0, 100, true, n); });
+  CHECK_FALSE(page);
+  w.mount.volume().release_dir(*dir);
+  CHECK(w.list("d") == all);
+}
+
 TEST_CASE("who walks a tree of small directories asks once for a thousand objects") {
   World w;
   const auto folder = [](int n) { return "t/" + std::to_string(100 + n); };
