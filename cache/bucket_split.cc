@@ -6,6 +6,9 @@ namespace cairn {
 
 namespace {
 
+// In a number that counts up the digits behind the first ones were all seen already.
+constexpr size_t kPlacesAbout = 4;
+
 bool is_continuation(char c) {
   return (static_cast<unsigned char>(c) & 0xc0) == 0x80;
 }
@@ -15,9 +18,19 @@ bool is_continuation(char c) {
 void NamesSeen::note(std::string_view name) {
   if (name.empty()) return;
   if (first_.empty()) first_ = name;
-  last_ = std::max<std::string_view>(last_, name) == last_ ? last_ : std::string(name);
-  for (const char c : name)
-    if (c > ' ' && c < '\x7f' && c != '/') characters_.set(static_cast<size_t>(c));
+  if (name > last_) last_ = name;
+  const size_t places = std::min(name.size(), kPlacesMost);
+  if (characters_.size() < places) characters_.resize(places);
+  for (size_t i = 0; i < places; ++i)
+    if (name[i] > ' ' && name[i] < '\x7f' && name[i] != '/')
+      characters_[i].set(static_cast<size_t>(name[i]));
+}
+
+NamesSeen::Characters NamesSeen::about(size_t place) const {
+  Characters out;
+  for (size_t i = place; i < std::min(place + kPlacesAbout, characters_.size()); ++i)
+    out |= characters_[i];
+  return out;
 }
 
 std::vector<std::string> NamesSeen::split_points(size_t most) const {
@@ -25,18 +38,17 @@ std::vector<std::string> NamesSeen::split_points(size_t most) const {
   size_t differ = 0;
   while (differ < end && first_[differ] == last_[differ]) ++differ;
   std::vector<std::string> points;
-  const auto add = [&](size_t at) {
-    if (at >= last_.size() || is_continuation(last_[at])) return;
-    for (size_t c = 0; c < characters_.size(); ++c)
-      if (characters_[c] && c > static_cast<unsigned char>(last_[at]))
-        points.push_back(last_.substr(0, at) + static_cast<char>(c));
-  };
-  add(differ);
-  if (differ > 0) add(differ - 1);
-  if (points.size() <= most) return points;
-  std::vector<std::string> some;
-  for (size_t i = 0; i < most; ++i) some.push_back(points[i * points.size() / most]);
-  return some;
+  for (size_t at = differ > 0 ? differ - 1 : 0; at <= differ + 1 && at < last_.size(); ++at) {
+    if (is_continuation(last_[at])) continue;
+    const Characters characters = about(at);
+    std::vector<std::string> parts;
+    for (auto c = static_cast<unsigned char>(last_[at]) + size_t{1}; c < characters.size(); ++c)
+      if (characters[c]) parts.push_back(last_.substr(0, at) + static_cast<char>(c));
+    const size_t take = std::min(parts.size(), most - points.size());
+    for (size_t i = 0; i < take; ++i) points.push_back(parts[i * parts.size() / take]);
+  }
+  std::sort(points.begin(), points.end());
+  return points;
 }
 
 }  // namespace cairn
