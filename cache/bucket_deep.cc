@@ -30,7 +30,7 @@ size_t whole_ones_in(const std::vector<DirectoryPage>& pages, std::string_view p
 
 // Of a page: what it begins behind, and the directories of it that are known here.
 struct DeepPages::Below {
-  std::string after;
+  std::string after, last;
   int64_t asked_ns = 0;
   BucketTree::Keys& keys;
   std::map<std::string, uint64_t, std::less<>> inos;
@@ -50,15 +50,16 @@ Result<DeepPages::Next> DeepPages::first(uint64_t dir, const std::string& prefix
     if (node && walks(node->parent))
       return Next{How::kWalk, prefix.substr(0, prefix.size() - 1), now, 0};
   }
-  if (auto begun = take_begun(dir)) return *std::move(begun);
+  if (auto begun = take_begun(dir, prefix)) return *std::move(begun);
   const std::lock_guard lock(mutex_);
   return Next{deep && !shallow_.contains(dir) ? How::kDeep : How::kLevel, {}, now, 0};
 }
 
-void DeepPages::leave(uint64_t dir, Next next) {
+void DeepPages::leave(uint64_t dir, const std::string& prefix, Next next) {
+  const int64_t now = tree_.now_ns();
   const std::lock_guard lock(mutex_);
   if (begun_.size() >= kRememberedMax) begun_.clear();
-  begun_[dir] = std::move(next);
+  begun_[dir] = {prefix, std::move(next), now};
 }
 
 void DeepPages::forget(uint64_t dir) {
@@ -66,15 +67,16 @@ void DeepPages::forget(uint64_t dir) {
   begun_.erase(dir);
 }
 
-std::optional<DeepPages::Next> DeepPages::take_begun(uint64_t dir) {
+std::optional<DeepPages::Next> DeepPages::take_begun(uint64_t dir, const std::string& prefix) {
+  const int64_t now = tree_.now_ns();
   const std::lock_guard lock(mutex_);
-  const auto there = begun_.find(dir);
-  if (there == begun_.end()) return std::nullopt;
-  Next next = std::move(there->second);
-  begun_.erase(there);
-  const int64_t age = tree_.now_ns() - next.started_ns;
-  if (age < 0 || age >= begun_for_.count()) return std::nullopt;
-  return next;
+  auto there = begun_.extract(dir);
+  if (!there) return std::nullopt;
+  Begun& begun = there.mapped();
+  const int64_t age = now - begun.next.started_ns;
+  if (begun.prefix != prefix || age < 0 || age >= begun_for_.count()) return std::nullopt;
+  begun.next.idle_ns += now - begun.left_ns;
+  return std::move(begun.next);
 }
 
 bool DeepPages::walks(uint64_t parent) {
@@ -114,9 +116,12 @@ Result<DeepPages::Taken> DeepPages::take(uint64_t dir, const std::string& prefix
     return each.prefix == prefix;
   });
   Taken taken;
-  taken.next = {How::kDeep, {}, asked.started_ns, asked.pages + 1};
-  Below below{asked.after, asked_ns, taken.keys, {{listed, dir}}};
+  taken.next = {How::kDeep, {}, asked.started_ns, asked.pages + 1, asked.idle_ns};
+  Below below{asked.after, last, asked_ns, taken.keys, {{listed, dir}}};
   if (asked.how == How::kWalk) {
+    // Where the directory was moved meanwhile the page is of another one.
+    TRY_ASSIGN(const std::string above, tree_.prefix_of(node->parent));
+    if (above != listed) return taken;
     // Names of the directory above, too, as far as it goes.
     TRY_ASSIGN(taken.keys, tree_.note_page(node->parent, listed, pages.front().level, asked_ns));
     below.inos = {{listed, node->parent}};
@@ -131,6 +136,7 @@ Result<DeepPages::Taken> DeepPages::take(uint64_t dir, const std::string& prefix
     taken.complete = own->complete;
     taken.next.how = How::kLevel;
     taken.next.after = own->behind;
+    taken.next.cut = last;
     const size_t whole = whole_ones_in(pages, prefix);
     if (asked.how != How::kWalk) note_depth(dir, own->complete || whole > 1);
     if (whole > 1) note_walk(dir, true);
@@ -145,6 +151,19 @@ Result<DeepPages::Taken> DeepPages::take(uint64_t dir, const std::string& prefix
   return taken;
 }
 
+// Not one that was made or moved here since, and is not in the bucket as it was asked for.
+Result<std::optional<uint64_t>> DeepPages::directory_in(uint64_t above, std::string_view prefix,
+                                                        int64_t asked_ns) {
+  const std::string_view part = part_in_prefix(prefix);
+  const std::string name = shown_name(part);
+  TRY_ASSIGN(const auto entry, tree_.entry(above, name));
+  if (!entry || !entry->is_dir || tree_.changed_since(above, name, asked_ns))
+    return std::optional<uint64_t>();
+  TRY_ASSIGN(const auto node, tree_.node(entry->ino));
+  const bool is_it = node && node->parent == above && node->part == part;
+  return is_it ? std::optional(entry->ino) : std::nullopt;
+}
+
 // Of directories whose parents are known, too; the first one, and the one that was asked for, are
 // the caller's.
 Status DeepPages::take_below(Below& below, const std::vector<DirectoryPage>& pages) {
@@ -152,31 +171,27 @@ Status DeepPages::take_below(Below& below, const std::vector<DirectoryPage>& pag
     if (below.inos.contains(each.prefix)) continue;
     const auto above = below.inos.find(prefix_above(each.prefix));
     if (above == below.inos.end()) continue;
-    TRY_ASSIGN(const auto entry,
-               tree_.entry(above->second, shown_name(part_in_prefix(each.prefix))));
-    if (!entry || !entry->is_dir) continue;
-    // It may be one that was made or moved here and is not in the bucket as it is shown.
-    TRY_ASSIGN(const auto node, tree_.node(entry->ino));
-    if (!node) continue;
-    TRY_ASSIGN(const std::string prefix, tree_.prefix_of(entry->ino));
-    if (prefix != each.prefix) continue;
-    below.inos[each.prefix] = entry->ino;
-    TRY_ASSIGN(auto keys, tree_.note_page(entry->ino, prefix, each.level, below.asked_ns));
+    TRY_ASSIGN(const auto entry, directory_in(above->second, each.prefix, below.asked_ns));
+    if (!entry) continue;
+    const std::string& prefix = each.prefix;
+    below.inos[prefix] = *entry;
+    TRY_ASSIGN(auto keys, tree_.note_page(*entry, prefix, each.level, below.asked_ns));
     below.keys.insert(below.keys.end(), keys.begin(), keys.end());
-    Next next{How::kLevel, each.behind, below.asked_ns, 1};
+    Next next{How::kLevel, each.behind, below.asked_ns, 1, 0, below.last};
     if (below.after.starts_with(prefix)) {
       // The page begins inside of it: it goes on with what is begun, or says too little.
-      const auto begun = take_begun(entry->ino);
-      if (!begun) continue;
+      const auto begun = take_begun(*entry, prefix);
+      if (!begun || begun->cut != below.after) continue;
       next.started_ns = begun->started_ns;
+      next.idle_ns = begun->idle_ns;
       next.pages = begun->pages + 1;
     }
     if (!each.complete) {
-      leave(entry->ino, std::move(next));
+      leave(*entry, prefix, std::move(next));
       continue;
     }
-    forget(entry->ino);
-    TRY_ASSIGN(keys, tree_.finish_listing(entry->ino, next.started_ns, next.pages));
+    forget(*entry);
+    TRY_ASSIGN(keys, tree_.finish_listing(*entry, next.started_ns, next.pages, next.idle_ns));
     below.keys.insert(below.keys.end(), keys.begin(), keys.end());
   }
   return {};

@@ -19,6 +19,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cache/base/mutex.h"
@@ -42,13 +43,14 @@ class DeepPages {
     How how = How::kLevel;
     std::string after;
     int64_t started_ns = 0;
-    uint64_t pages = 0;  // before it
+    uint64_t pages = 0;    // before it
+    int64_t idle_ns = 0;   // while nobody went on: its names are older than its end by that
+    std::string cut = {};  // the key, of any depth, that the page before ended with
   };
   // What to ask for first, of a directory that was left or not. `deep`: not only a level of it.
   Result<Next> first(uint64_t dir, const std::string& prefix, bool deep);
   // A listing that is left is gone on with when somebody wants it.
-  void leave(uint64_t dir, Next next);
-  void forget(uint64_t dir);
+  void leave(uint64_t dir, const std::string& prefix, Next next);
 
   struct Taken {
     bool complete = false;
@@ -58,13 +60,23 @@ class DeepPages {
   // Notes an answer to `asked` in the tree, all but that the directory itself is finished.
   Result<Taken> take(uint64_t dir, const std::string& prefix, const Next& asked,
                      const ListPage& page, int64_t asked_ns);
+  // The directory with that prefix in the one above it, as it was asked for; nullopt: it is not.
+  Result<std::optional<uint64_t>> directory_in(uint64_t above, std::string_view prefix,
+                                               int64_t asked_ns);
   // What is asked for then.
   static ListScope scope_of(const std::string& prefix, How how);
 
  private:
   struct Below;
 
-  std::optional<Next> take_begun(uint64_t dir);
+  // What was left, of a directory that is still where it was.
+  struct Begun {
+    std::string prefix;
+    Next next;
+    int64_t left_ns = 0;
+  };
+  std::optional<Next> take_begun(uint64_t dir, const std::string& prefix);
+  void forget(uint64_t dir);
   bool walks(uint64_t parent);
   void note_walk(uint64_t parent, bool pays);
   void note_depth(uint64_t dir, bool pays);
@@ -73,7 +85,7 @@ class DeepPages {
   BucketTree& tree_;
   const Duration begun_for_;
   RankedMutex<Rank::kRemote> mutex_;
-  std::map<uint64_t, Next> begun_;  // protected by mutex_, as are these
+  std::map<uint64_t, Begun> begun_;  // protected by mutex_, as are these
   std::set<uint64_t> shallow_;
   std::set<uint64_t> walked_;  // directories of small ones
 };

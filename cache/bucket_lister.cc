@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kProbesMax = 16'384;
 constexpr size_t kChangesMax = 65'536;
+constexpr Duration kBegunMost = std::chrono::minutes(5);  // own changes are remembered for longer
 constexpr Duration kPatience = std::chrono::seconds(5);   // of who waits for a long listing
 constexpr Duration kAwayTerm = std::chrono::seconds(10);  // between two tries while it is away
 
@@ -21,7 +22,10 @@ constexpr Duration kAwayTerm = std::chrono::seconds(10);  // between two tries w
 
 BucketLister::BucketLister(const Parts& parts, const Options& options,
                            std::shared_ptr<BucketTree> tree)
-    : parts_(parts), options_(options), tree_(std::move(tree)), deep_(*tree_, options.ttl) {}
+    : parts_(parts),
+      options_(options),
+      tree_(std::move(tree)),
+      deep_(*tree_, std::min(options.ttl / 2, kBegunMost)) {}
 
 void BucketLister::stop() {
   {
@@ -72,8 +76,6 @@ Result<bool> BucketLister::is_unpublished(uint64_t dir) const {
 }
 
 void BucketLister::expire(uint64_t ino) {
-  // A listing that saw it already must not go on without it.
-  if (const auto node = tree_->node(ino); node && *node) deep_.forget((*node)->parent);
   auto keys = tree_->expire(ino);
   if (keys) note_changes(*std::move(keys));
 }

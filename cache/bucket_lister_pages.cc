@@ -14,7 +14,7 @@ constexpr uint32_t kPageNames = 1000;
 constexpr unsigned kEmptyPagesMax = 64;  // in a row, with more to come
 constexpr size_t kAbsentMax = 16'384;
 constexpr uint64_t kSplitPages = 32;  // after so many a listing goes on in several places
-constexpr size_t kSplitsMax = 15;
+constexpr size_t kSplitsMax = 24;
 constexpr Duration kAwayPatience = std::chrono::seconds(10);
 
 }  // namespace
@@ -80,12 +80,13 @@ void BucketLister::listed(const std::shared_ptr<Flight>& flight, const Result<Li
       if (!self->split(flight)) self->list_next(flight);
     });
   tree_->leave_listing(dir);
-  deep_.leave(dir, flight->next);
+  deep_.leave(dir, flight->prefix, flight->next);
   done_with(flight);
 }
 
 void BucketLister::end_listing(const std::shared_ptr<Flight>& flight) {
-  auto keys = tree_->finish_listing(flight->key.first, flight->next.started_ns, flight->pages);
+  auto keys = tree_->finish_listing(flight->key.first, flight->next.started_ns, flight->pages,
+                                    flight->next.idle_ns);
   if (!keys) return finish(flight, tl::unexpected<Error>(std::move(keys).error()));
   note_changes(*std::move(keys));
   done_with(flight);
@@ -145,8 +146,10 @@ Result<bool> BucketLister::take_page(Flight& flight, const ListPage& page) {
   note_changes(std::move(keys));
   ++flight.next.pages;
   flight.next.after = page.next;
+  flight.next.cut.clear();
   for (const ObjectInfo& object : page.objects)
-    flight.names.note(std::string_view(object.key).substr(flight.prefix.size()));
+    if (object.key.size() > flight.prefix.size())
+      flight.names.note(std::string_view(object.key).substr(flight.prefix.size()));
   for (const std::string& prefix : page.prefixes) flight.names.note(part_in_prefix(prefix));
   return !page.truncated;
 }
@@ -298,21 +301,17 @@ Status BucketLister::settle_probe(const Flight& flight) {
 }
 
 Status BucketLister::take_probed_directory(const Flight& flight) {
-  TRY_ASSIGN(const auto entry, tree_->entry(flight.key.first, shown_name(flight.part)));
-  TRY_ASSIGN(const auto node,
-             entry ? tree_->node(entry->ino) : Result<std::optional<BucketNode>>(std::nullopt));
   const std::string below = flight.prefix + flight.part + "/";
-  if (!node || !entry->is_dir) return {};
-  TRY_ASSIGN(const std::string prefix, tree_->prefix_of(entry->ino));
-  if (prefix != below) return {};
+  TRY_ASSIGN(const auto ino, deep_.directory_in(flight.key.first, below, flight.asked_ns));
+  if (!ino) return {};
   const DeepPages::Next asked{DeepPages::How::kDeep, {}, flight.asked_ns, 0};
-  TRY_ASSIGN(auto taken, deep_.take(entry->ino, below, asked, flight.below, flight.asked_ns));
+  TRY_ASSIGN(auto taken, deep_.take(*ino, below, asked, flight.below, flight.asked_ns));
   note_changes(std::move(taken.keys));
   if (!taken.complete) {
-    deep_.leave(entry->ino, std::move(taken.next));
+    deep_.leave(*ino, below, std::move(taken.next));
     return {};
   }
-  TRY_ASSIGN(auto keys, tree_->finish_listing(entry->ino, taken.next.started_ns, 1));
+  TRY_ASSIGN(auto keys, tree_->finish_listing(*ino, taken.next.started_ns, 1));
   note_changes(std::move(keys));
   return {};
 }

@@ -23,8 +23,16 @@ bool BucketTree::is_own_since(uint64_t dir, std::string_view name, int64_t asked
   return own != own_.end() && own->second >= asked_ns;
 }
 
+bool BucketTree::changed_since(uint64_t dir, std::string_view name, int64_t asked_ns) const {
+  const std::lock_guard lock(mutex_);
+  return is_own_since(dir, name, asked_ns);
+}
+
 void BucketTree::note_own(uint64_t dir, std::string_view name) {
-  const int64_t now = now_ns();
+  note_own(dir, name, now_ns());
+}
+
+void BucketTree::note_own(uint64_t dir, std::string_view name, int64_t now) {
   if (own_.size() >= own_max_) {
     std::erase_if(own_, [now](const auto& each) { return each.second < now - kOwnNs; });
     own_max_ = std::max(kOwnMax, 2 * own_.size());

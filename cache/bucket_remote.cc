@@ -278,10 +278,12 @@ Result<std::vector<TreeEntry>> BucketRemote::scan_names(uint64_t dir, std::strin
         TRY_ASSIGN(const auto node, tree_->node(entry.ino));
         if (node && is_to_be_asked(entry.ino, *node)) return must_be_asked(entry.ino, missing);
       }
+      const size_t asked = missing.objects().size();
       const auto shown = filters_.shows(entry, missing);
-      // Some of what has to be asked for at once.
-      const bool asks = !shown && shown.error().code() == Errc::kNotLocal;
-      if (asks && missing.objects().size() < kAskedAtOnce) continue;
+      // Some of what has to be asked for at once; of the bucket's tags nobody knows more before.
+      const bool asks_more = !shown && shown.error().code() == Errc::kNotLocal &&
+                             missing.objects().size() > asked;
+      if (asks_more && missing.objects().size() < kAskedAtOnce) continue;
       TRY(shown);
       if (*shown) out.push_back({dirent_key(dir, name), dirent_value(entry)});
     }

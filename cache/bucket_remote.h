@@ -134,7 +134,10 @@ class BucketRemote final : public Remote {
     std::optional<ObjectTags> tags;
     std::optional<ObjectTags> bucket_tags;
   };
-  Result<Keep> keeps(const KeepCandidate& candidate, const MadeDirs& made, const Context& context);
+  // What was told of buckets for one batch: also that it is not told.
+  using BucketTags = std::map<uint64_t, std::optional<ObjectTags>>;
+  Result<Keep> keeps(const KeepCandidate& candidate, const MadeDirs& made, BucketTags& told,
+                     const Context& context);
   Filter::Answer uploads(const KeepCandidate& candidate, const std::string& key,
                          Labels labels) const;
   Status find_out(uint64_t ino, const BucketNode& node, const Filter::Needs& needs, Context context,

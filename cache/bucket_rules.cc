@@ -107,8 +107,9 @@ Result<std::vector<Keep>> BucketRemote::keep_back(const std::vector<KeepCandidat
                                                   const PublishBatch& batch, Context context) {
   std::vector<Keep> out;
   TRY_ASSIGN(const MadeDirs made, made_dirs(batch));
+  BucketTags told;
   for (const KeepCandidate& candidate : candidates) {
-    TRY_ASSIGN(const Keep keep, keeps(candidate, made, context));
+    TRY_ASSIGN(const Keep keep, keeps(candidate, made, told, context));
     out.push_back(keep);
   }
   return out;
@@ -121,7 +122,7 @@ Result<bool> BucketRemote::has_stored(uint64_t ino, Lsn lsn) const {
 }
 
 Result<Keep> BucketRemote::keeps(const KeepCandidate& candidate, const MadeDirs& made,
-                                 const Context& context) {
+                                 BucketTags& told, const Context& context) {
   Keep keep;
   TRY_ASSIGN(const auto node, tree_->node(candidate.inode));
   keep.is_stored = node.has_value();
@@ -152,7 +153,11 @@ Result<Keep> BucketRemote::keeps(const KeepCandidate& candidate, const MadeDirs&
   if (!answer.included && node)
     TRY(find_out(candidate.inode, *node, answer.needs, context, labels));
   if (!answer.included && bucket_node && answer.needs.bucket_tags) {
-    TRY_ASSIGN(labels.bucket_tags, tags_told(*bucket, *bucket_node, context));
+    const auto [known, is_new] = told.try_emplace(*bucket);
+    if (is_new) {
+      TRY_ASSIGN(known->second, tags_told(*bucket, *bucket_node, context));
+    }
+    labels.bucket_tags = known->second;
   }
   if (!answer.included) answer = uploads(candidate, *key, labels);
   keep.keeps = !answer.included.value_or(true);
@@ -165,11 +170,11 @@ Filter::Answer BucketRemote::uploads(const KeepCandidate& candidate, const std::
   for (const auto& [name, value] : candidate.xattrs) {
     if (labels.headers && is_header_xattr(name))
       (void)set_object_xattr(*labels.headers, name, value);
-    // It outranks the rules, whatever the other tags are.
+    // It outranks the rules, whatever else is known.
     const bool decides = name.starts_with(kTagXattr) &&
                          name.substr(kTagXattr.size()) == kUploadTag &&
                          (value == "true" || value == "false");
-    if (decides && !labels.tags) labels.tags.emplace();
+    if (decides) return {value == "true", {}};
     if (labels.tags) (void)set_tag_xattr(*labels.tags, name, value);
   }
   return filters_.uploads(key, candidate.size, labels.headers ? &*labels.headers : nullptr,

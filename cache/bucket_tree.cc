@@ -395,20 +395,24 @@ Status BucketTree::remove_below(uint64_t dir) {
 }
 
 Result<BucketTree::Keys> BucketTree::finish_listing(uint64_t dir, int64_t started_ns,
-                                                    uint64_t pages) {
+                                                    uint64_t pages, int64_t older_ns) {
   Keys keys;
-  const int64_t now = now_ns();
+  const int64_t ended_ns = now_ns();
+  // Others note names meanwhile; stamps of later than now are none of this mount.
+  const auto was_seen = [&](const BucketEntry& entry) {
+    return entry.seen_ns >= started_ns && entry.seen_ns <= now_ns();
+  };
   std::string from;
   for (bool more = true; more;) {
     TRY_ASSIGN(const auto names, entries(dir, from, kNamesAtOnce));
     more = names.size() == kNamesAtOnce;
     if (more) from = names.back().name + '\0';
     for (const Named& each : names) {
-      if (each.entry.seen_ns >= started_ns && each.entry.seen_ns <= now) continue;
+      if (was_seen(each.entry)) continue;
       const std::lock_guard lock(mutex_);
       // The name may have been looked up, or moved, since.
       TRY_ASSIGN(const auto there, entry(dir, each.name));
-      if (!there || (there->seen_ns >= started_ns && there->seen_ns <= now)) continue;
+      if (!there || was_seen(*there)) continue;
       if (is_own_since(dir, each.name, started_ns)) continue;
       TRY_ASSIGN(const bool held, holds(*there));
       if (held) continue;
@@ -419,7 +423,7 @@ Result<BucketTree::Keys> BucketTree::finish_listing(uint64_t dir, int64_t starte
     }
   }
   tables_.apply({{bucket_rows::kTable, bucket_rows::listing_key(dir),
-                  bucket_rows::encode(BucketListing{true, now, pages})}});
+                  bucket_rows::encode(BucketListing{true, ended_ns - older_ns, pages})}});
   return keys;
 }
 
@@ -466,6 +470,9 @@ Result<BucketTree::Keys> BucketTree::expire(uint64_t ino) {
     TRY_ASSIGN(const auto there, entry(known->parent, name));
     if (!there || there->ino != ino) continue;
     put_entry(known->parent, name, {ino, there->is_dir, there->is_link, 0});
+    // What was asked for before says nothing of it: neither that it is as it was, nor, where a
+    // listing under way has seen it, that it is gone.
+    note_own(known->parent, name, now_ns() - 1);
     keys.push_back(dirent_key(known->parent, name));
   }
   TRY_ASSIGN(auto listed, listing(known->parent));

@@ -134,8 +134,12 @@ class BucketTree {
   // A page of a listing that was asked for at `asked_ns`.
   Result<Keys> note_page(uint64_t dir, const std::string& prefix, const ListPage& page,
                          int64_t asked_ns);
-  // The listing that began at `started_ns` is complete: what it did not see is gone.
-  Result<Keys> finish_listing(uint64_t dir, int64_t started_ns, uint64_t pages);
+  // The listing that began at `started_ns` is complete: what it did not see is gone. It counts as
+  // `older_ns` old.
+  Result<Keys> finish_listing(uint64_t dir, int64_t started_ns, uint64_t pages,
+                              int64_t older_ns = 0);
+  // Did this cache change the name since? Then what was asked for is of something else.
+  bool changed_since(uint64_t dir, std::string_view name, int64_t asked_ns) const;
   // It was left after its first page.
   void leave_listing(uint64_t dir);
   // What was there under one part at `asked_ns`.
@@ -187,6 +191,7 @@ class BucketTree {
   Status put_file(uint64_t dir, const std::string& name, BucketNode node, Keys& keys);
   bool is_own_since(uint64_t dir, std::string_view name, int64_t asked_ns) const;
   void note_own(uint64_t dir, std::string_view name);
+  void note_own(uint64_t dir, std::string_view name, int64_t now);
   Result<bool> holds(const BucketEntry& entry) const;
   Status move_entry(uint64_t dir, const std::string& from, const std::string& to, Keys& keys);
   Status remove(uint64_t dir, const std::string& name, Keys& keys);
@@ -202,7 +207,7 @@ class BucketTree {
   const int64_t begun_wall_ns_;
   const MonotonicTime begun_;
   LiveTables tables_;
-  RankedMutex<Rank::kNames> mutex_;
+  mutable RankedMutex<Rank::kNames> mutex_;
   uint64_t next_ino_ = 0;  // 0: not looked up yet
   uint64_t reserved_ino_ = 0;
   int64_t asked_ns_ = 0;  // when what is being noted was asked for

@@ -586,6 +586,7 @@ class Engine final : private PublishHost {
 
   // Held across disk and network by design, so never taken while another lock is held.
   LongMutex publish_mutex_;     // one publish at a time
+  bool split_failed_ = false;   // the last look at what is held; protected by publish_mutex_
   LongMutex checkpoint_mutex_;  // one checkpoint at a time
 };
 

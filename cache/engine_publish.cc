@@ -68,13 +68,15 @@ Result<bool> Engine::publish_once(bool close, Context context) {
   fold.batch.close = close && fold.batch.lsn == upto;
   context.trouble = trouble_;
   const auto split = split_kept(fold.batch, context);
+  // Without a batch the store may not have been asked: it only answers again if this says so.
+  const bool answers_again = std::exchange(split_failed_, !split) && split;
   if (!split) {
     note_remote(tl::unexpected<Error>(split.error()));
     return tl::unexpected<Error>(Error(split.error()).wrap("what is held back"));
   }
   const KeptChange& kept = *split;
   if (fold.batch.lsn == after && !fold.batch.close && kept.release.empty()) {
-    if (kept.reconsidered) note_remote({});
+    if (answers_again) note_remote({});
     note_reconsidered(kept);
     return false;
   }
