@@ -120,11 +120,7 @@ TEST_CASE("all buckets: of one that takes nothing it is said which, and others h
   w.rename("b/first", "b/late/first");
   w.write("b/first", "second");
   w.rename("b/new", "b/third");
-  w.faults->add({.kind = FaultKind::kFail,
-                 .ops = StoreOp::kPut,
-                 .prefix = "b/late",
-                 .count = FaultyStore::kForever,
-                 .code = Errc::kPermission});
+  w.refuse(StoreOp::kPut, "b/late");
   CHECK_FALSE(w.mount.engine().publish_once(false, Context()));
   CHECK(w.in("b") == Files{{"dir/", ""}, {"first", "first"}, {"new", "new"}, {"third", "new"}});
   w.faults->clear();

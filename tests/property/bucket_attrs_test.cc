@@ -111,10 +111,7 @@ TEST_CASE("a directory of many costs one request an object, and what changes is 
 TEST_CASE("attributes that cannot be asked for are those of the listing for a while") {
   FullWriter w;
   w.put_by_other("f", "bytes", headers_of(S_IFREG | 0600, 42, 1, "1"));
-  w.faults->add({.kind = FaultKind::kFail,
-                 .ops = StoreOp::kHead,
-                 .count = FaultyStore::kForever,
-                 .code = Errc::kPermission});
+  w.refuse(StoreOp::kHead);
   CHECK(w.attr("f").mode == (S_IFREG | 0644));
   CHECK(w.read("f") == "bytes");
   const uint64_t before = w.heads();

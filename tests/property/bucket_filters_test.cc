@@ -267,10 +267,7 @@ TEST_CASE("tags that are known are not asked for again, whoever asks") {
   REQUIRE(put_tags_sync(*w.objects, "f", "", {{"keep", "yes"}}, Context()));
   CHECK(w.xattr("f", "user.s3.tag.keep") == "yes");
   // From now on nobody would be told.
-  w.faults->add({.kind = FaultKind::kFail,
-                 .ops = StoreOp::kTags,
-                 .count = FaultyStore::kForever,
-                 .code = Errc::kPermission});
+  w.refuse(StoreOp::kTags);
   CHECK(w.read("f") == "bytes");
   CHECK(w.status("f").pinned);
   // And the other way round, also by the next mount.
@@ -313,17 +310,16 @@ TEST_CASE("rules that ask for tags, and tags that outrank rules") {
   CHECK(w.status("stays").state == FileStatus::State::kHeld);
 }
 
-TEST_CASE("rules ask for the tags of the bucket: once a TTL, and for all that is in it") {
+TEST_CASE("rules ask for the tags of the bucket: once, and for all that is in it") {
+  const auto rules = [](FilterPolicies& p) {
+    Filtered::add(p.visible, {"!photos[tag:kind=scratch]/logs/**"});
+    Filtered::add(p.upload, {"!photos[tag:kind=scratch]/**", "photos[tag:kind=other]/**"});
+  };
   Filtered w([](FilterPolicies&) {});
   w.objects->set_bucket_tags({{"kind", "scratch"}});
   w.put_by_other("logs/a", "x");
   w.put_by_other("data/b", "x");
-  w.mount_with(
-      [](FilterPolicies& p) {
-        Filtered::add(p.visible, {"!photos[tag:kind=scratch]/logs/**"});
-        Filtered::add(p.upload, {"!photos[tag:kind=scratch]/**", "photos[tag:kind=other]/**"});
-      },
-      "/tagged");
+  w.mount_with(rules, "/tagged");
   CHECK(w.names() == std::set<std::string>{"data/"});
   CHECK(w.find("logs") == 0);
   const uint64_t before = w.requests();
@@ -334,16 +330,16 @@ TEST_CASE("rules ask for the tags of the bucket: once a TTL, and for all that is
   CHECK(w.bucket() == std::map<std::string, std::string>{{"data/b", "x"}, {"logs/a", "x"}});
   CHECK(w.mount.engine().kept_back().files == 1);
 
-  // Other tags, when somebody looks again.
+  // Other tags, when they are asked for again.
   w.objects->set_bucket_tags({{"kind", "other"}});
-  w.mount_with(
-      [](FilterPolicies& p) {
-        Filtered::add(p.visible, {"!photos[tag:kind=scratch]/logs/**"});
-        Filtered::add(p.upload, {"!photos[tag:kind=scratch]/**", "photos[tag:kind=other]/**"});
-      },
-      "/fresh");
+  CHECK(w.find("logs") == 0);
+  w.mount.options.objects->metadata_ttl = std::chrono::seconds(1);
+  w.mount_with(rules, "/fresh");
   CHECK(w.names() == std::set<std::string>{"data/", "logs/"});
   w.write("data/sent", "sent");
   w.flush();
   CHECK(w.bucket().at("data/sent") == "sent");
+  w.objects->set_bucket_tags({{"kind", "scratch"}});
+  w.let_ttl_pass();
+  CHECK(w.names() == std::set<std::string>{"data/"});
 }

@@ -67,11 +67,7 @@ TEST_CASE("a name that something leaves can be a directory's at once") {
   w.mkdir("f");
   w.rename("aside", "f/f");
   // Not every store keeps an object beside others below its key: it is gone before they come.
-  w.faults->add({.kind = FaultKind::kFail,
-                 .ops = StoreOp::kPut,
-                 .prefix = "f/",
-                 .count = FaultyStore::kForever,
-                 .code = Errc::kPermission});
+  w.refuse(StoreOp::kPut, "f/");
   CHECK_FALSE(w.try_flush());
   CHECK(w.keys() == std::set<std::string>{"aside"});
   w.faults->clear();

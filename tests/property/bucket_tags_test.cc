@@ -189,10 +189,7 @@ TEST_CASE("tags that the store refuses to tell or to take hold back what they mu
   TagWriter w;
   w.put_by_other("f", "bytes");
   w.tag_by_other("f", {{"theirs", "1"}});
-  w.faults->add({.kind = FaultKind::kFail,
-                 .ops = StoreOp::kTags,
-                 .count = FaultyStore::kForever,
-                 .code = Errc::kPermission});
+  w.refuse(StoreOp::kTags);
   const auto value = w.mount.run(
       [&](Volume& v, Need& n) { return v.getxattr(w.find("f"), "user.s3.tag.theirs", n); });
   REQUIRE_FALSE(value);

@@ -5,9 +5,11 @@
 
 #include <cerrno>
 #include <functional>
+#include <future>
 #include <map>
 
 #include "cache/bucket_tree.h"
+#include "cache/wait.h"
 #include "tests/support/bucket_world.h"
 
 using namespace cairn;
@@ -140,10 +142,21 @@ TEST_CASE("the rest of a very large directory is listed in several places at onc
   w.open();
   CHECK(w.list("d") == all);
   const auto pages = (all.size() + 999) / 1000;
-  CHECK(w.requests() <= pages + 32);
+  CHECK(w.requests() > pages + 1);  // some guesses were wrong
+  CHECK(w.requests() <= pages + 27);
   const uint64_t before = w.requests();
   CHECK(w.find("d/" + all.rbegin()->first.substr(0, all.rbegin()->first.find('/'))) != 0);
   CHECK(w.requests() == before);
+  // Several are under way at once: the first one that waits keeps no other from waiting.
+  w.mount.kill();
+  w.open("/held");
+  w.faults->add({.kind = FaultKind::kHold, .ops = StoreOp::kList, .skip = 33, .count = 3});
+  auto lists = std::async(std::launch::async, [&] { return w.list("d"); });
+  for (int i = 0; i < 3000 && w.faults->held() < 3; ++i)
+    REQUIRE(pause(w.io, system_clock(), std::chrono::milliseconds(10), Context()));
+  CHECK(w.faults->held() == 3);
+  w.faults->release();
+  CHECK(lists.get() == all);
   // An error of one of them is the listing's.
   w.mount.kill();
   w.open("/other");

@@ -1,4 +1,4 @@
-// AtPoint, DiesAt: something happens on this thread where the product reaches a named point
+// AtPoint, dies_at: something happens on this thread where the product reaches a named point
 // (cache/base/failpoint.h); the process dies there, as far as a test can see.
 //
 // Only in builds with CAIRN_CHECKED. Owner: the test, on its stack.

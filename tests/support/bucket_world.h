@@ -102,6 +102,11 @@ struct World {
         mount.run([&, ino = find(path)](Volume& v, Need& n) { return v.getxattr(ino, name, n); });
     return value ? to_string(*value) : "none";
   }
+  // From now on nobody has the right to.
+  void refuse(StoreOp ops, const std::string& prefix = {}) {
+    faults->add(
+        {.ops = ops, .prefix = prefix, .count = FaultyStore::kForever, .code = Errc::kPermission});
+  }
   // Of one second.
   void let_ttl_pass() {
     REQUIRE(pause(io, system_clock(), std::chrono::milliseconds(1100), Context()));

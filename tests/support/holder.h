@@ -14,6 +14,7 @@
 namespace cairn::test {
 
 using Rules = std::vector<std::string>;
+inline const Rules kNoTmp{"!/**.tmp"};
 
 struct Holder : Writer {
   explicit Holder(const Rules& rules) { mount_with(rules); }
@@ -32,6 +33,15 @@ struct Holder : Writer {
     set_rules(rules);
     open();
   }
+  // It is here, also after a death, and goes whole once no rule holds it.
+  void check_held(const std::string& path, const std::string& bytes) {
+    CHECK(read(path) == bytes);
+    die_and_mount_with(kNoTmp);
+    CHECK(read(path) == bytes);
+    mount_with({});
+    settle();
+    CHECK(object_bytes(path) == bytes);
+  }
   std::string state(const std::string& path) { return xattr(path, "user.cairn.state"); }
   uint64_t held() { return mount.engine().kept_back().files; }
   // Nothing waits, and nothing is held that may go.
@@ -46,7 +56,5 @@ struct Holder : Writer {
     FAIL("it is never done");
   }
 };
-
-inline const Rules kNoTmp{"!/**.tmp"};
 
 }  // namespace cairn::test

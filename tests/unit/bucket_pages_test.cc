@@ -19,7 +19,9 @@ struct Bucket {
   // One level of it, behind `after`: objects and prefixes.
   std::set<std::string> level(const std::string& prefix, std::string after = {}) {
     std::set<std::string> out;
-    for (bool more = true; more;) {
+    int pages = 0;
+    for (bool more = true; more; ++pages) {
+      REQUIRE(pages < 10);
       const auto page = list_sync(store, ListScope::level(prefix), after, 1000, Context());
       REQUIRE(page);
       for (const ObjectInfo& object : page->objects) out.insert(object.key);
