@@ -8,6 +8,7 @@
     head KEY FIELD                prints a field of the answer to a HEAD (VersionId, StorageClass, ETag)
     versions KEY                  prints the bytes of each version, the newest first
     cat KEY                       prints its bytes
+    tag-bucket [TAG=VALUE]...     sets the tags of the bucket
 """
 import os
 import sys
@@ -32,6 +33,10 @@ def put(key, text, *tags):
 
 def tag(key, *tags):
     s3.put_object_tagging(Bucket=bucket, Key=key, Tagging={"TagSet": pairs(tags)})
+
+
+def tag_bucket(*tags):
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": pairs(tags)})
 
 
 def tags(key):
@@ -59,4 +64,5 @@ def cat(key):
     sys.stdout.write(s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode())
 
 
-{f.__name__: f for f in (put, tag, tags, rm, head, versions, cat)}[sys.argv[1]](*sys.argv[2:])
+commands = (put, tag, tag_bucket, tags, rm, head, versions, cat)
+{f.__name__.replace("_", "-"): f for f in commands}[sys.argv[1]](*sys.argv[2:])

@@ -10,13 +10,10 @@ mnt=$T/mnt
 mkdir "$mnt" "$T/empty"
 export BUCKET=data
 
-boto_python=$CAIRN_TOOLS_DIR/boto3/bin/python
-[ -x "$boto_python" ] || boto_python=python3
-if ! "$boto_python" -c 'import boto3' 2>/dev/null; then
+if ! have_boto; then
   skip bucket_versions "no boto3 (tests/deps servers gets it)"
   e2e_end
 fi
-boto() { timeout -k 10 60 "$boto_python" -B "$repo/tests/e2e/bucket_object.py" "$@"; }
 view() {  # CACHE [OPTION...]
   local cache=$1
   shift

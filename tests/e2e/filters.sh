@@ -129,29 +129,25 @@ check umounts-at-the-end cairn_umount "$mnt"
 store_done
 
 # --- tags of buckets
-tag_bucket() {  # BUCKET NAME VALUE
-  "$CAIRN_TOOLS_DIR/boto3/bin/python" -c 'import sys, boto3
-boto3.client("s3").put_bucket_tagging(Bucket=sys.argv[1],
-    Tagging={"TagSet": [{"Key": sys.argv[2], "Value": sys.argv[3]}]})' "$@"
-}
 by_bucket_tags() {
   store_ready "$1" || return
   other mkdir s3:team
   put x "$T/small"
   signed -T "$T/small" "$AWS_ENDPOINT_URL/team/y" >/dev/null
   signed -T "$T/small" "$AWS_ENDPOINT_URL/team/logs/z" >/dev/null
-  check "$1-bucket-is-tagged" tag_bucket team kind scratch
+  BUCKET=team check "$1-bucket-is-tagged" boto tag-bucket kind=scratch
   check "$1-tags-choose-buckets" cairn_mount "$T/$1-all" s3:// "$mnt" --metadata-ttl 1s --commit-interval 1s \
     --filter-visible '*[tag:kind=scratch]/**' --filter-upload '!*[tag:kind=scratch]/logs/**'
   check "$1-tagged-bucket-is-there" prints team ls "$mnt"
   check "$1-and-what-is-in-it" cmp "$T/small" "$mnt/team/y"
   check "$1-other-bucket-is-not" fails_with 'No such file' cat "$mnt/data/x"
-  cp "$T/small" "$mnt/team/logs/held"
-  cp "$T/small" "$mnt/team/sent"
+  check "$1-is-written" cp "$T/small" "$mnt/team/logs/held"
+  check "$1-the-rest-is-written" cp "$T/small" "$mnt/team/sent"
   check "$1-flush" cairn flush "$mnt"
+  check "$1-is-held" prints 1 status "$mnt" .held.files
   check "$1-the-rest-is-sent" other_has team/sent "$T/small"
   check "$1-held-by-the-tag" prints 404 object_status team/logs/held
-  check "$1-tag-goes" tag_bucket team kind done
+  BUCKET=team check "$1-tag-goes" boto tag-bucket kind=done
   check "$1-then-it-is-hidden" wait_until 10 prints '' ls "$mnt"
   check "$1-all-umounts" cairn_umount "$mnt"
   check "$1-one-bucket" cairn_mount "$T/$1-one" s3://team "$mnt" --filter-visible '!team[tag:kind=done]/logs/'
@@ -159,7 +155,7 @@ by_bucket_tags() {
   check "$1-one-umounts" cairn_umount "$mnt"
   store_done
 }
-if "$CAIRN_TOOLS_DIR/boto3/bin/python" -c 'import boto3' 2>/dev/null; then
+if have_boto; then
   by_bucket_tags minio
   by_bucket_tags versitygw
 else

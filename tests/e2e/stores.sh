@@ -16,6 +16,7 @@
 #   signed ARGS...       curl, which fails when the server refuses
 #   object_status KEY    the status of its answer to a HEAD of BUCKET/KEY
 #   uploads_of BUCKET    how many uploads in parts are under way
+#   boto COMMAND ARG...  bucket_object.py, on bucket $BUCKET; have_boto: it is here
 . "$repo/tests/s3/servers.sh"
 
 store_ready() {
@@ -103,3 +104,6 @@ uploads_of() {
   case $answer in *'<ListMultipartUploadsResult'*) ;; *) echo "$answer" >&2; return 1 ;; esac
   { grep -o '<UploadId>' || true; } <<<"$answer" | wc -l
 }
+boto_python() { [ -x "$CAIRN_TOOLS_DIR/boto3/bin/python" ] && echo "$CAIRN_TOOLS_DIR/boto3/bin/python" || echo python3; }
+have_boto() { "$(boto_python)" -c 'import boto3' 2>/dev/null; }
+boto() { timeout -k 10 60 "$(boto_python)" -B "$repo/tests/e2e/bucket_object.py" "$@"; }
