@@ -420,10 +420,13 @@ class Cairn(Target):
     def is_alive(self):
         return os.path.ismount(self.mount_point)
 
-    def cold(self):
+    def unmount(self):
         if os.path.ismount(self.mount_point):
             self.cairn("umount", self.mount_point)
         unmount(self.mount_point)  # of a daemon that was killed
+
+    def cold(self):
+        self.unmount()
         shutil.rmtree(self.cache)
         return self.mount()
 
