@@ -77,7 +77,7 @@ void AllBucketsStore::list(ListScope scope, std::string after, uint32_t limit, C
   const auto store = buckets_->open(bucket);
   if (!store) return answer(done, store.error());
   const std::string front = bucket + "/";
-  // Of one level it is mostly the store's own word.
+  // Of one level it is the store's own word, unless it is a key.
   const std::string_view behind = scope.one_level ? key_of_level(after) : std::string_view(after);
   if (behind.starts_with(front)) after.erase(after.size() - behind.size(), front.size());
   scope.prefix.erase(0, front.size());
@@ -86,6 +86,8 @@ void AllBucketsStore::list(ListScope scope, std::string after, uint32_t limit, C
                    if (!page) return done(std::move(page));
                    for (ObjectInfo& object : page->objects) object.key.insert(0, front);
                    for (std::string& prefix : page->prefixes) prefix.insert(0, front);
+                   if (const auto key = key_of_level(page->next); !key.empty())
+                     page->next = level_behind_key(front + std::string(key));
                    done(std::move(page));
                  });
 }

@@ -164,8 +164,11 @@ bool S3Client::note_crc32c(Attempt& attempt, const HttpResponse& response) {
   } else if (response.status == 200 && was == Crc32c::kRefused) {
     checks_crc32c_ = Checks::kNo;
   }
-  const bool may_be_it = response.status == 400 || response.status == 501 ||
-                         (response.status == 403 && was == Crc32c::kRelied);
+  // A body that came too slowly, or damaged, is one as well: that goes away with another try.
+  const bool is_bad =
+      response.status == 400 && s3_error(response, S3ErrorContext()).code() != Errc::kTransient;
+  const bool may_be_it =
+      is_bad || response.status == 501 || (response.status == 403 && was == Crc32c::kRelied);
   if (!may_be_it || (was != Crc32c::kTried && was != Crc32c::kRelied)) return false;
   attempt.hashed = was == Crc32c::kTried;
   attempt.crc32c_is = Crc32c::kRefused;

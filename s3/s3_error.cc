@@ -47,6 +47,10 @@ std::string_view rights_for(std::string_view operation) {
        "the bucket's)"},
       {"put the tags of", "s3:PutObjectTagging"},
       {"list versions of", "s3:ListBucketVersions"},
+      {"get a version of", "s3:GetObjectVersion"},
+      {"head a version of", "s3:GetObjectVersion"},
+      {"get the tags of a version of", "s3:GetObjectVersionTagging"},
+      {"put the tags of a version of", "s3:PutObjectVersionTagging"},
       {"get the versioning of", "s3:GetBucketVersioning"},
       {"abort old uploads of", "s3:ListBucketMultipartUploads and s3:AbortMultipartUpload"},
   };

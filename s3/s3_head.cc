@@ -36,7 +36,7 @@ class HeadRequest : public std::enable_shared_from_this<HeadRequest> {
  private:
   S3Call make_call(std::string method) const {
     S3Call call;
-    call.operation = "head";
+    call.operation = version_.empty() ? "head" : "head a version of";
     call.method = std::move(method);
     call.use = S3Use::kRead;
     call.key = key_;

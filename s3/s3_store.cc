@@ -97,7 +97,7 @@ void S3Store::get(std::string key, GetRange range, Context context, Callback<Get
   if (refuse_key(key, check_any_key, refuse)) return;
   const uint64_t wanted = bytes_wanted(range, client_->settings());
   S3Call call;
-  call.operation = "get";
+  call.operation = range.version.empty() ? "get" : "get a version of";
   call.method = "GET";
   call.use = S3Use::kRead;
   call.key = full_key(key);

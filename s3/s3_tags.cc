@@ -13,7 +13,7 @@ namespace {
 S3Call tagging_call(std::string operation, std::string method, std::string key,
                     const std::string& version, Context context) {
   S3Call call;
-  call.operation = std::move(operation);
+  call.operation = std::move(operation) + (version.empty() ? "" : " a version of");
   call.method = std::move(method);
   call.key = std::move(key);
   call.query = {{"tagging", ""}};

@@ -62,6 +62,28 @@ TEST_CASE("all buckets: they are one level, in the order of keys") {
         Errc::kUnsupported);
 }
 
+TEST_CASE("all buckets: a level goes on where it ended, also below a bucket's own name") {
+  Account w;
+  for (const char* key : {"a/a/1", "a/a/2", "a/a/d/x", "a/a/z", "a/b"}) REQUIRE(w.put(key, "x"));
+  Names seen;
+  std::string after;
+  for (bool more = true; more;) {
+    REQUIRE(seen.size() < 10);
+    const auto page = list_sync(w.store, ListScope::level("a/a/"), after, 1, Context());
+    REQUIRE(page);
+    for (const ObjectInfo& object : page->objects) seen.push_back(object.key);
+    seen.insert(seen.end(), page->prefixes.begin(), page->prefixes.end());
+    after = page->next;
+    more = page->truncated;
+  }
+  CHECK(seen == Names{"a/a/1", "a/a/2", "a/a/d/", "a/a/z"});
+  const auto rest =
+      list_sync(w.store, ListScope::level("a/a/"), level_behind_prefix("a/a/d/"), 9, Context());
+  REQUIRE(rest);
+  REQUIRE(rest->objects.size() == 1);
+  CHECK(rest->objects[0].key == "a/a/z");
+}
+
 TEST_CASE("all buckets: what follows the bucket's name is the key in it") {
   Account w;
   REQUIRE(w.put("a/dir/x", "of a"));

@@ -2,6 +2,8 @@
 // to know.
 #include <doctest/doctest.h>
 
+#include <utility>
+
 #include "cache/base/digest.h"
 #include "tests/support/fake_bucket.h"
 
@@ -112,6 +114,21 @@ TEST_CASE("s3 checksum: a put that fails for another reason tells nothing of the
   CHECK(is_signed(sent[1]));
   CHECK(has_crc(sent[2]));
   CHECK(sent[3].header(kHash) == "UNSIGNED-PAYLOAD");
+}
+
+TEST_CASE("s3 checksum: a body that came damaged or too slowly tells nothing of the store") {
+  for (const char* code : {"BadDigest", "RequestTimeout"}) {
+    bool first = true;
+    const auto unlucky = [&](const Sent& sent) {
+      return std::exchange(first, false) ? error_reply(400, code) : checks(sent);
+    };
+    Bucket bucket(unlucky, at("https://store.test"));
+    CHECK(bucket.put("a", "first").error().code() == Errc::kTransient);
+    CHECK(bucket.http->sent().size() == 1);
+    REQUIRE(bucket.put("a", "first"));
+    REQUIRE(bucket.put("b", "second"));
+    CHECK(bucket.http->sent().back().header(kHash) == "UNSIGNED-PAYLOAD");
+  }
 }
 
 TEST_CASE("s3 checksum: a store that wants bodies signed after all gets them signed") {

@@ -104,4 +104,9 @@ TEST_CASE("who may not see versions or tags is told which right is missing") {
   CHECK(has(text(get_tags_sync(*bucket.store, "k", {}, context)), "s3:GetObjectTagging"));
   CHECK(has(text(get_tags_sync(*bucket.store, {}, {}, context)), "s3:GetBucketTagging"));
   CHECK(has(text(put_tags_sync(*bucket.store, "k", {}, {}, context)), "s3:PutObjectTagging"));
+  CHECK(has(text(head_version_sync(*bucket.store, "k", "v", context)), "s3:GetObjectVersion"));
+  GetRange range = GetRange::all();
+  range.version = "v";
+  CHECK(has(text(get_sync(*bucket.store, "k", range, context)), "s3:GetObjectVersion"));
+  CHECK(has(text(get_tags_sync(*bucket.store, "k", "v", context)), "s3:GetObjectVersionTagging"));
 }
