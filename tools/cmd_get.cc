@@ -127,7 +127,7 @@ Status get_from_volume(const Target& target, const std::string& volume,
 
 Status get_from_mount(const Target& target, const CancelToken& cancel, Output& out,
                       Progress& progress) {
-  const int fd = ::open(target.path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(target.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return fail_errno(errno, target.path);
   struct stat st{};
   Status done = ::fstat(fd, &st) == 0 ? Status() : fail_errno(errno, target.path);
@@ -150,8 +150,8 @@ Status get_from_mount(const Target& target, const CancelToken& cancel, Output& o
 std::string destination_of(const GetArguments& arguments, const Target& target) {
   const std::string& named = arguments.destination;
   struct stat st{};
-  if (named.empty()) return target.name();
-  if (named != "-" &&
+  if (named.empty()) return "./" + target.name();
+  if (!is_standard_output(named) &&
       (named.ends_with('/') || (::stat(named.c_str(), &st) == 0 && S_ISDIR(st.st_mode))))
     return named + (named.ends_with('/') ? "" : "/") + target.name();
   return named;
@@ -187,12 +187,13 @@ int run_get(const GetArguments& arguments) {
   const auto target = find_target(arguments.source);
   if (!target) return refuse(target.error());
   if (const Status fine = check_get_call(arguments, *target); !fine) return refuse(fine.error());
-  // What goes to a pipe leaves nothing behind: there Ctrl-C just ends it.
+  // What goes to a pipe leaves nothing behind: there Ctrl-C just ends it, whatever it waits for.
   std::unique_ptr<Interrupt> interrupt;
-  if (arguments.destination != "-") interrupt = std::make_unique<Interrupt>();
+  if (!is_written_as_it_is(arguments.destination)) interrupt = std::make_unique<Interrupt>();
   const Status done = get(arguments, *target, interrupt ? interrupt->token() : CancelToken());
   if (done) return kExitOk;
-  if (arguments.destination == "-" && done.error().sys_errno() == EPIPE) return kExitFailed;
+  if (is_standard_output(arguments.destination) && done.error().sys_errno() == EPIPE)
+    return kExitFailed;
   return complain(done.error());
 }
 

@@ -98,9 +98,10 @@ class WatchedFile final : public File {
   Progress& progress_;
 };
 
+// One whose size says how much there is: those of /proc have none and are read as streams.
 bool is_plain_file(const std::string& path) {
   struct stat st{};
-  return path != "-" && ::stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode);
+  return path != "-" && ::stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
 }
 
 // A descriptor to read a stream from: "-" is standard input.
@@ -112,7 +113,8 @@ Result<int> open_stream(const std::string& path) {
     if (fd >= 0) ::close(fd);
     return fail_errno(EBADF, "standard input is closed");
   }
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // A pipe that nobody writes to yet is waited for by read_some, which can be interrupted.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return fail_errno(errno, path);
   struct stat st{};
   if (::fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode)) return fd;
@@ -199,6 +201,8 @@ Status copy_to(int fd, File& source, const CancelToken& cancel, const std::strin
 Status put_in_objects(File& source, const Target& target, bool if_absent,
                       const CancelToken& cancel) {
   const std::string& path = target.path;
+  ByteVec first(kPutStep);
+  TRY(source.read_at(0, first));  // what cannot be read replaces nothing
   int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   const bool is_new = fd >= 0;
   if (!is_new && errno == EEXIST && if_absent) return is_there_already(path);
@@ -207,6 +211,9 @@ Status put_in_objects(File& source, const Target& target, bool if_absent,
   Status done = copy_to(fd, source, is_new ? cancel : CancelToken(), path);
   if (::close(fd) != 0 && done) done = fail_errno(errno, path);
   if (!done && is_new) ::unlink(path.c_str());
+  if (!done && !is_new)
+    return tl::unexpected<Error>(
+        std::move(done).error().wrap(path + " has only a part of it now, and not what it had"));
   return done;
 }
 
@@ -416,8 +423,9 @@ int run_set(SetArguments arguments) {
     return refuse(Error(Errc::kInvalid, target->text() + " is no object"));
   // Of a file in a mount that one is an attribute.
   std::vector<std::string> of_store = typed;
+  const StoreUse use = changes_headers(arguments) ? StoreUse::kWritten : StoreUse::kRead;
   if (target->mount) std::erase(of_store, "storage-class");
-  if (const Status fine = check_store_options(of_store, *target, StoreUse::kWritten); !fine)
+  if (const Status fine = check_store_options(of_store, *target, use); !fine)
     return refuse(fine.error());
   const Interrupt interrupt;
   const Status done = target->mount
@@ -447,7 +455,8 @@ void add_put_command(CommandLine& line) {
       "than 16 MiB goes in parts while it is read. A TARGET that ends with '/', or is a directory, "
       "takes the name of SOURCE. To a volume nothing is put without a mount. In a mount of objects "
       "a file is written under its name from the beginning, a stream when all of it is in a file "
-      "in $TMPDIR; what it replaces goes when the writing begins.");
+      "in $TMPDIR; what it replaces goes when the writing begins, and is not back when that "
+      "fails.");
   command.example("cairn put report.pdf s3://bucket/reports/", "a file under its name");
   command.example("pg_dump db | cairn put - s3://bucket/db.sql", "a stream");
   add_store_options(command, arguments->store);

@@ -28,11 +28,6 @@ mode_t new_file_mode() {
   return 0666 & ~mask;
 }
 
-// The names of standard output are links to what it is, which must stay what it is.
-bool is_standard_output(const std::string& path) {
-  return path == "-" || path == "/dev/stdout" || path == "/dev/fd/1" || path == "/proc/self/fd/1";
-}
-
 // A link to a file stays a link: it is the file that is replaced.
 std::string behind_link(const std::string& path) {
   struct stat st{};
@@ -43,13 +38,24 @@ std::string behind_link(const std::string& path) {
 
 }  // namespace
 
+// The names of standard output are links to what it is, which must stay what it is.
+bool is_standard_output(const std::string& path) {
+  return path == "-" || path == "/dev/stdout" || path == "/dev/fd/1" || path == "/proc/self/fd/1";
+}
+
+bool is_written_as_it_is(const std::string& path) {
+  struct stat st{};
+  if (is_standard_output(path)) return true;
+  return ::stat(path.c_str(), &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+}
+
 Result<Output> Output::open(const std::string& named) {
   if (is_standard_output(named)) return Output(STDOUT_FILENO, "", "");
   const std::string path = behind_link(named);
   struct stat st{};
   const bool is_there = ::stat(path.c_str(), &st) == 0;
   if (is_there && S_ISDIR(st.st_mode)) return fail_errno(EISDIR, path);
-  if (is_there && !S_ISREG(st.st_mode)) {
+  if (is_written_as_it_is(path)) {
     const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
     if (fd < 0) return failed(path);
     return Output(fd, path, "");
@@ -118,7 +124,7 @@ Result<size_t> read_some(int fd, MutableBytes out, const CancelToken& cancel) {
     if (count < 0 && errno != EINTR) return fail_errno(errno, "the input");
     if (count <= 0) continue;
     const ssize_t n = ::read(fd, out.data(), out.size());
-    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (n < 0) return fail_errno(errno, "the input");
     return static_cast<size_t>(n);
   }

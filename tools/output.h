@@ -12,9 +12,13 @@
 
 namespace cairn {
 
+// "-", /dev/stdout and what that is a link to.
+bool is_standard_output(const std::string& path);
+// That, a pipe or a device: nothing is left of it when the writing ends early.
+bool is_written_as_it_is(const std::string& path);
+
 class Output {
  public:
-  // "-" is standard output.
   static Result<Output> open(const std::string& named);
   Output(Output&& other) noexcept;
   Output& operator=(Output&&) = delete;

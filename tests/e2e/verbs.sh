@@ -14,6 +14,12 @@ ends_with() {  # STATUS TEXT COMMAND...
   out=$(within "$@" 2>&1 </dev/null) || rc=$?
   case $rc:$out in "$wanted:"*"$text"*) ;; *) echo "$rc: $out"; return 1 ;; esac
 }
+# ends_when_told COMMAND...: it waits for somebody, and ends with the first SIGINT.
+ends_when_told() {
+  local rc=0 begin=$SECONDS
+  timeout -k 1 30 timeout -s INT 2 "$@" || rc=$?
+  [ "$rc" = 124 ] && [ $((SECONDS - begin)) -lt 20 ]
+}
 empty_dir() { prints '' ls -A "$1"; }
 lists_no() {  # PATTERN COMMAND...: it works, and has no such line
   local pattern=$1 out
@@ -378,6 +384,14 @@ check file-behind-it cmp "$T/small" "$T/real"
 check file-get-to-stdout sh -c "'$CAIRN' get '$T/store/sub/small' /dev/stdout >'$T/real' && cmp '$T/small' '$T/real' && test -L /dev/stdout"
 check file-set cairn set --meta a=b "$T/store/sub/small"
 check file-status is "$(cairn status --json "file://$T/store/sub/small" | field .metadata.a)" b
+check file-put-without-a-size cairn put /proc/self/mountinfo "$T/store/mounts"
+check file-has-what-it-had test -s "$T/store/mounts"
+check file-put-dash cairn put "$T/small" "$T/store/-"
+check file-get-dash sh -c "cd '$T/out' && '$CAIRN' get 'file://$T/store/-' && cmp '$T/small' ./- && rm ./-"
+mkfifo "$T/nobody"
+check get-waits-for-a-reader ends_when_told "$CAIRN" get "$T/store/sub/small" "$T/nobody"
+check put-waits-for-a-writer ends_when_told "$CAIRN" put "$T/nobody" "$T/store/nobody"
+rm "$T/nobody" "$T/store/-" "$T/store/mounts"
 mkdir "$T/store/into"
 check file-put-into-a-directory cairn put "$T/small" "file://$T/store/into"
 check file-into-is-there cmp "$T/small" "$T/store/into/small"
