@@ -23,6 +23,9 @@ Engine::Engine(EngineSettings settings, Components components)
       bookmark_(std::move(components.bookmark)),
       live_(*tables_, remote_->params().chunk_bytes),
       chunks_(live_, *segments_, settings.chunk_memory_bytes),
+      fetches_(
+          chunks_, executor_, clock_,
+          [this](const Need::Chunk& chunk, const Buffer& bytes) { keep_fetched(chunk, bytes); }),
       last_progress_(clock_.now()),
       last_checkpoint_(clock_.now()),
       retry_at_(clock_.now()),

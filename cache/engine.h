@@ -31,32 +31,17 @@
 #include "cache/base/executor.h"
 #include "cache/base/trouble.h"
 #include "cache/chunk_cache.h"
+#include "cache/chunk_fetches.h"
 #include "cache/collect.h"
 #include "cache/fold.h"
 #include "cache/journal.h"
 #include "cache/live_state.h"
+#include "cache/need.h"
 #include "cache/remote.h"
 #include "cache/segments.h"
 #include "cache/space.h"
 
 namespace cairn {
-
-// What an operation could not find here.
-struct Need {
-  Missing blocks;
-  struct Chunk {
-    uint64_t inode = 0;
-    uint64_t chunk = 0;
-    Leaf leaf;
-  };
-  std::vector<Chunk> chunks;
-  bool space = false;  // room for new data, or for more pending work
-  uint64_t space_bytes = 0;
-  Lsn stored = 0;  // everything up to this record in the store
-  bool any() const { return space || stored > 0 || !blocks.empty() || !chunks.empty(); }
-  // It waits until the store takes something: that has its own limit, the stall timeout.
-  bool waits_for_uploads() const { return space || stored > 0; }
-};
 
 // A file's content in the store, and which of our records it contains.
 struct ContentBase {
@@ -459,6 +444,7 @@ class Engine final : private PublishHost {
   void put_pin(uint64_t inode, std::string_view why);
   Status pin_by_rule(uint64_t inode, uint64_t size, Need& need);
   SegmentClass class_of(uint64_t inode) const;
+  void keep_fetched(const Need::Chunk& chunk, const Buffer& bytes);
   Status try_drop_passing(uint64_t inode);
   // What `prefetch` does; `then` is told when what was asked for is here, if anything was.
   struct Ahead {
@@ -515,6 +501,7 @@ class Engine final : private PublishHost {
   std::function<Buffer()> bookmark_;
   LiveState live_;
   ChunkCache chunks_;
+  ChunkFetches fetches_;
   std::unique_ptr<Journal> journal_;
 
   // Serialises commit, cleanup and the freezing part of a checkpoint.

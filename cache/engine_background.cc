@@ -301,20 +301,18 @@ void Engine::satisfy(Need need, Context context, Callback<void> done) {
   join->by_end = stop_token_.on_cancel(cancel);
   context.cancel = either;
   if (!need.blocks.empty()) remote_->fetch(need.blocks, context, finish);
-  if (!need.chunks.empty()) {
-    std::vector<Leaf> leaves;
-    for (const Need::Chunk& chunk : need.chunks) leaves.push_back(chunk.leaf);
-    const auto keep = [this, chunks = std::move(need.chunks)](size_t i, const Buffer& bytes) {
-      std::optional<SegmentClass> to_disk;
-      if (make_room(bytes.size())) to_disk = class_of(chunks[i].inode);
-      chunks_.put(chunks[i].inode, chunks[i].chunk, chunks[i].leaf, bytes, to_disk);
-    };
-    remote_->fetch_leaves(std::move(leaves), context, keep,
-                          [finish](Result<std::vector<Buffer>> fetched) {
-                            if (!fetched) return finish(tl::unexpected<Error>(fetched.error()));
-                            finish({});
-                          });
-  }
+  if (!need.chunks.empty())
+    fetches_.fetch(*remote_, std::move(need.chunks), context, [this, finish](Status fetched) {
+      if (fetched && stop_token_.cancelled())  // who fetched it gave up, and nobody looks again
+        fetched = fail(Errc::kCancelled, "the mount is ending", EIO);
+      finish(std::move(fetched));
+    });
+}
+
+void Engine::keep_fetched(const Need::Chunk& chunk, const Buffer& bytes) {
+  std::optional<SegmentClass> to_disk;
+  if (make_room(bytes.size())) to_disk = class_of(chunk.inode);
+  chunks_.put(chunk.inode, chunk.chunk, chunk.leaf, bytes, to_disk);
 }
 
 std::optional<Status> Engine::answer_to(const Waiter& waiter, Duration stalled) {

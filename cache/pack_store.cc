@@ -9,30 +9,6 @@
 
 namespace cairn {
 
-bool PackStoreCore::join_flight(const Digest& digest, Waiter waiter) {
-  const std::lock_guard lock(mutex);
-  const auto [it, begun] = flights_.try_emplace(digest);
-  it->second.push_back(std::move(waiter));
-  return begun;
-}
-
-void PackStoreCore::land(const Digest& digest, const Result<Buffer>& result) {
-  // A block is on its way until everyone has it: who asks meanwhile is answered in the next round.
-  // After a failure whoever asks begins anew.
-  for (bool more = true; more;) {
-    std::vector<Waiter> waiters;
-    {
-      const std::lock_guard lock(mutex);
-      const auto it = flights_.find(digest);
-      if (it == flights_.end()) return;
-      waiters.swap(it->second);
-      more = result && !waiters.empty();
-      if (!more) flights_.erase(it);
-    }
-    for (const Waiter& waiter : waiters) waiter(result);
-  }
-}
-
 void PackStoreCore::ask_again(unsigned looks, Callback<void> done) {
   std::function<void(Callback<void>)> how;
   {

@@ -7,9 +7,9 @@
 #include <map>
 #include <memory>
 #include <set>
-#include <unordered_map>
 #include <vector>
 
+#include "cache/flights.h"
 #include "cache/get_limiter.h"
 #include "cache/pack_store.h"
 #include "cache/pack_tails.h"
@@ -21,8 +21,6 @@ namespace cairn {
 
 class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
  public:
-  using Waiter = std::function<void(const Result<Buffer>&)>;
-
   PackStoreCore(ObjectStore& object_store, Executor& run_on, Clock& time, PackStore::Options opts)
       : store(object_store),
         executor(run_on),
@@ -40,10 +38,6 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
               Callback<std::vector<BlockPlace>> done);
   void read(std::vector<BlockWant> wants, PackKind kind, Context context, EachBlock each,
             Callback<std::vector<Buffer>> done);
-
-  // Joins the block's flight (false), or begins one (true): then the caller must `land` it.
-  bool join_flight(const Digest& digest, Waiter waiter);
-  void land(const Digest& digest, const Result<Buffer>& result);
 
   // Packs that are on their way out: read only where nothing else has the block.
   struct Outgoing {
@@ -80,6 +74,7 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
   const std::shared_ptr<TailProbes> probes;
   const std::shared_ptr<SegmentIndex> segments;
   PackWindows windows;  // of data packs
+  Flights flights;
 
   mutable RankedMutex<Rank::kBlockCache> mutex;
   std::vector<PackName> named;  // by the head, oldest first
@@ -93,9 +88,6 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
   std::shared_ptr<const std::set<Digest>> covered = std::make_shared<std::set<Digest>>();
   std::shared_ptr<const Outgoing> outgoing = std::make_shared<Outgoing>();
   std::function<void(Callback<void>)> ask;
-
- private:
-  std::unordered_map<Digest, std::vector<Waiter>> flights_;
 };
 
 }  // namespace cairn

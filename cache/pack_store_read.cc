@@ -47,7 +47,7 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
       const auto waiter = [self = shared_from_this(), index, again](const Result<Buffer>& block) {
         self->arrived(index, block, again);
       };
-      if (core_->join_flight(wants_[index].digest, waiter))
+      if (core_->flights.join(wants_[index].digest, waiter))
         mine.push_back(wants_[index]);
       else
         joined = true;
@@ -95,7 +95,7 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
                    looks](Result<std::vector<BlockPlace>> places) mutable {
                     if (!places) {
                       for (const Digest& digest : list)
-                        self->core_->land(digest, tl::unexpected<Error>(places.error()));
+                        self->core_->flights.land(digest, tl::unexpected<Error>(places.error()));
                     } else {
                       for (size_t i = 0; i < list.size(); ++i)
                         placed.push_back({list[i], (*places)[i]});
@@ -173,7 +173,7 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
     }
     if (!got) {
       for (const Wanted& part : parts)
-        core_->land(part.digest, tl::unexpected<Error>(Error(got.error())));
+        core_->flights.land(part.digest, tl::unexpected<Error>(Error(got.error())));
       return;
     }
     // Hashing is spread over the executor; what is small is done here.
@@ -201,7 +201,7 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
       if (inside) {
         Buffer block = bytes.slice(static_cast<size_t>(offset), part.place.length);
         if (sha256(block) == part.digest) {
-          core_->land(part.digest, block);
+          core_->flights.land(part.digest, block);
           continue;
         }
       }
@@ -213,11 +213,11 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
       return core_->pause(
           looks, [self = shared_from_this(), wrong, looks] { self->look_again(wrong, looks); });
     for (const Wanted& part : wrong)
-      core_->land(part.digest,
-                  fail(Errc::kCorruption,
-                       fmt::format("{}: {}, {} bytes at {}, are not the block {}",
-                                   core_->store.description(), pack_key(part.place.pack),
-                                   part.place.length, part.place.offset, part.digest.hex())));
+      core_->flights.land(
+          part.digest, fail(Errc::kCorruption,
+                            fmt::format("{}: {}, {} bytes at {}, are not the block {}",
+                                        core_->store.description(), pack_key(part.place.pack),
+                                        part.place.length, part.place.offset, part.digest.hex())));
   }
 
   void look_again(const std::vector<Wanted>& parts, unsigned looks) {

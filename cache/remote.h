@@ -239,8 +239,7 @@ class Remote {
   virtual void fetch(const Missing& missing, Context context, Callback<void> done) = 0;
   // Bytes of leaves, in the order asked for; neighbours in the store come with one request.
   // `each` (may be empty) has every leaf but zeroes as soon as it is here, from several threads,
-  // never after `done`. A volume gives what is asked for twice to both from one request, until
-  // `each` returned.
+  // never after `done`. Who asks for one twice gets it twice (ChunkFetches does not).
   virtual void fetch_leaves(std::vector<Leaf> leaves, Context context, EachLeaf each,
                             Callback<std::vector<Buffer>> done) = 0;
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <future>
 #include <map>
+#include <thread>
 
 #include "cache/bucket_tree.h"
 #include "cache/wait.h"
@@ -58,6 +59,78 @@ TEST_CASE("objects are files, what their keys have in common are directories") {
       [](Volume& v, Need& n) { return v.unlink(kRootIno, "a.txt", n); });
   REQUIRE_FALSE(made);
   CHECK(made.error().sys_errno() == EROFS);
+}
+
+TEST_CASE(
+    "what is on its way for read-ahead is waited for, and what came meanwhile is not asked for") {
+  World w;
+  const std::string bytes = bytes_of(3 << 20, 5);
+  w.put("file", bytes);
+  w.open();
+  const Ino ino = w.find("file");
+  Engine& engine = w.mount.engine();
+  const auto look = [&] {
+    Need need;
+    const auto read = engine.read(ino, {}, bytes.size(), 0, 64 << 10, need);
+    CHECK_FALSE(read);
+    REQUIRE(need.chunks.size() == 1);
+    return need;
+  };
+  Need early = look();
+  Need late = early;
+  StoreFault hold;
+  hold.kind = FaultKind::kHold;
+  hold.ops = StoreOp::kGet;
+  w.faults->add(hold);
+  const uint64_t before = w.requests();
+  engine.prefetch(ino, {}, 0, bytes.size());
+  while (w.faults->held() == 0) std::this_thread::yield();
+  std::promise<Status> read;
+  engine.satisfy(std::move(early), Context(),
+                 [&](Status done) { read.set_value(std::move(done)); });
+  // Who loses patience does not wait for it.
+  Context brief;
+  brief.cancel.cancel();
+  std::promise<Status> gave_up;
+  engine.satisfy(look(), brief, [&](Status done) { gave_up.set_value(std::move(done)); });
+  const Status lost = gave_up.get_future().get();
+  REQUIRE_FALSE(lost);
+  CHECK(lost.error().code() == Errc::kCancelled);
+  w.faults->release();
+  CHECK(read.get_future().get());
+  CHECK(w.read_ino(ino, 0, bytes.size()) == bytes);
+  CHECK(w.requests() - before == 1);
+
+  std::promise<Status> again;
+  engine.satisfy(std::move(late), Context(),
+                 [&](Status done) { again.set_value(std::move(done)); });
+  CHECK(again.get_future().get());
+  CHECK(w.requests() - before == 1);
+}
+
+TEST_CASE("who waits for what another gave up asks for it") {
+  World w;
+  const std::string bytes = bytes_of(100 << 10, 6);
+  w.put("file", bytes);
+  w.open();
+  const Ino ino = w.find("file");
+  Engine& engine = w.mount.engine();
+  Need need;
+  CHECK_FALSE(engine.read(ino, {}, bytes.size(), 0, 64 << 10, need));
+  StoreFault hold;
+  hold.kind = FaultKind::kHold;
+  hold.ops = StoreOp::kGet;
+  w.faults->add(hold);
+  Context first;
+  std::promise<Status> gave_up;
+  engine.satisfy(need, first, [&](Status done) { gave_up.set_value(std::move(done)); });
+  while (w.faults->held() == 0) std::this_thread::yield();
+  std::promise<Status> waited;
+  engine.satisfy(need, Context(), [&](Status done) { waited.set_value(std::move(done)); });
+  first.cancel.cancel();
+  CHECK_FALSE(gave_up.get_future().get());
+  CHECK(waited.get_future().get());  // to look again
+  CHECK(w.read_ino(ino) == bytes);
 }
 
 TEST_CASE("keys that cannot be names are shown all the same, and read by what is shown") {

@@ -11,11 +11,13 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
+#include <future>
 #include <numeric>
 #include <stdexcept>
 #include <thread>
 
 #include "s3/memory_store.h"
+#include "s3/metered_store.h"
 #include "tests/support/faulty_store.h"
 #include "tests/support/memory_env.h"
 #include "tests/support/test_mount.h"
@@ -284,6 +286,42 @@ TEST_CASE("a copy of a stored file moves nothing and stores nothing") {
   CHECK(bytes_of(file).size() == kSize);
   CHECK(bytes_of(file) == bytes_of(early));
   CHECK(bytes_of(file) == bytes_of(late));
+}
+
+TEST_CASE("a chunk that came between looking and asking is not fetched again") {
+  MemoryEnv env;
+  ThreadExecutor io("io", 2);
+  MeteredStore store(std::make_shared<MemoryStore>(io, system_clock()));
+  TestMount mount(store, env, io);
+  REQUIRE(mount.format(128 << 10, 174));
+  REQUIRE(mount.open());
+  const std::string bytes(128 << 10, 'x');
+  const auto created =
+      mount.run([](Volume& v, Need& n) { return v.create(kRootIno, "file", 0644, {}, n); });
+  REQUIRE(created);
+  REQUIRE(mount.run(
+      [&](Volume& v, Need& n) { return v.write(created->handle, 0, as_bytes(bytes), n); }));
+  mount.volume().release_file(created->handle);
+  REQUIRE(mount.close());
+
+  REQUIRE(mount.open("/another"));
+  const auto found = mount.run([](Volume& v, Need& n) { return v.lookup(kRootIno, "file", n); });
+  REQUIRE(found);
+  Need seen;
+  const auto all = mount.run([&](Volume&, Need& n) {
+    auto read = mount.engine().read(found->ino, {}, bytes.size(), 0, bytes.size(), n);
+    if (!n.chunks.empty()) seen = n;
+    return read;
+  });
+  REQUIRE(all);
+  REQUIRE_FALSE(seen.chunks.empty());
+  const uint64_t before = store.counts().get;
+  std::promise<Status> done;
+  mount.engine().satisfy(seen, Context(),
+                         [&](Status status) { done.set_value(std::move(status)); });
+  CHECK(done.get_future().get());
+  CHECK(store.counts().get == before);
+  REQUIRE(mount.close());
 }
 
 TEST_CASE("the end of a mount answers what still waits, and read-ahead comes back before it") {
