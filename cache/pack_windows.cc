@@ -7,6 +7,7 @@ namespace cairn {
 namespace {
 constexpr size_t kMaxHabits = 1024;  // packs; forgetting one costs a few smaller windows
 constexpr uint64_t kGrowth = 4;        // a window grows and shrinks by this factor
+constexpr uint64_t kGrowthNear = 2;    // and by this one after a miss beside another
 constexpr uint64_t kMaxOffset = 1ULL << 48;  // no pack is so long, whatever an index says
 
 bool holds(const ByteRange& range, const BlockPlace& place) {
@@ -35,7 +36,18 @@ PackWindows::Look PackWindows::look(const BlockPlace& place, Buffer& bytes, Wait
   return Look::kComing;
 }
 
-uint64_t PackWindows::next_window_bytes(const Digest& pack) {
+bool PackWindows::is_near(const Digest& pack, ByteRange range, uint64_t bytes) const {
+  const auto beside = [&](const Digest& other, const ByteRange& there) {
+    return other == pack && there.offset <= range.end() + bytes &&
+           range.offset <= there.end() + bytes;
+  };
+  return std::any_of(windows_.begin(), windows_.end(),
+                     [&](const Window& each) { return beside(each.pack, each.range()); }) ||
+         std::any_of(coming_.begin(), coming_.end(),
+                     [&](const Coming& each) { return beside(each.pack, each.range); });
+}
+
+uint64_t PackWindows::next_window_bytes(const Digest& pack, ByteRange range) {
   if (habits_.size() >= kMaxHabits) habits_.clear();
   const auto [it, is_new] = habits_.try_emplace(pack);
   Habit& habit = it->second;
@@ -43,6 +55,8 @@ uint64_t PackWindows::next_window_bytes(const Digest& pack) {
                                  [&](const Coming& each) { return each.pack == pack; });
   if (!is_new && habit.finds >= 2)
     habit.window_bytes = std::min(habit.window_bytes * kGrowth, kMostBytes);
+  else if (is_near(pack, range, habit.window_bytes))
+    habit.window_bytes = std::min(habit.window_bytes * kGrowthNear, kMostBytes);
   else if (!is_new && habit.finds == 0 && !waits)
     habit.window_bytes = std::max(habit.window_bytes / kGrowth, kLeastBytes);
   habit.finds = 0;
@@ -60,10 +74,17 @@ ByteRange PackWindows::widen(const Digest& pack, ByteRange range) {
   const bool small = range.length < kSmallBytes && range.offset < kMaxOffset;
   if (!small || bytes_max_ < 2 * kLeastBytes) return range;
   const std::lock_guard lock(mutex_);
-  const uint64_t window = next_window_bytes(pack);
+  const uint64_t window = next_window_bytes(pack, range);
   // On a grid, so that windows of one size meet without a gap or an overlap.
-  const uint64_t start = range.offset / window * window;
-  const uint64_t end = std::max(start + window, range.end());
+  uint64_t start = range.offset / window * window;
+  uint64_t end = std::max(start + window, range.end());
+  // What is here on either side does not come again.
+  for (const Window& here : windows_) {
+    if (here.pack != pack) continue;
+    const ByteRange there = here.range();
+    if (there.offset < range.offset) start = std::max(start, std::min(there.end(), range.offset));
+    if (there.end() > range.end()) end = std::min(end, std::max(there.offset, range.end()));
+  }
   const ByteRange wide{start, end - start};
   if (wide == range) return range;  // no window: nobody will say that it arrived
   coming_.push_back({pack, wide, range.length, {}});

@@ -3,8 +3,9 @@
 // Files that were written together lie together, and whoever reads one small file mostly reads its
 // neighbours next; so a small block is asked for with a window around it, and the neighbours find
 // theirs here instead of costing a request each. How large the window is follows what was found in
-// the last one of the same pack: fourfold after two finds, a quarter after none. And none is larger
-// than what paid lately: each window that has to go tells how much of it was wanted.
+// the last one of the same pack: fourfold after two finds, a quarter after none. A miss near
+// another (files read in another order than they lie) doubles it. And none is larger than what paid
+// lately: each window that has to go tells how much of it was wanted.
 //
 // Windows are raw bytes of packs: whoever takes a block out verifies it. Owner: PackStore, shared
 // with the reads under way. Thread-safe; no lock is held across a callback. Memory: windows in one
@@ -70,7 +71,9 @@ class PackWindows {
     uint64_t window_bytes = kFirstBytes;
     uint64_t finds = 0;  // since the last window was asked for
   };
-  uint64_t next_window_bytes(const Digest& pack);
+  // Less than `bytes` from a window that is here or coming.
+  bool is_near(const Digest& pack, ByteRange range, uint64_t bytes) const;
+  uint64_t next_window_bytes(const Digest& pack, ByteRange range);
   void note_end(const Window& window);
 
   const uint64_t bytes_max_;

@@ -370,6 +370,21 @@ TEST_CASE("what lies in a window on its way is waited for, and asked for when it
   CHECK(failed <= 1);  // who asked for the window, when the store is asked only once
 }
 
+TEST_CASE("small blocks that are read in another order than they lie come with few requests") {
+  constexpr unsigned kFolders = 20;
+  constexpr unsigned kEach = 10;  // 1.1 MB in all
+  SmallBlocks world(kFolders * kEach);
+  const uint64_t before = world.metered->counts().bytes_read;
+  uint64_t requests = 0;
+  for (unsigned n = 0; n < kEach; ++n)
+    for (unsigned folder = 0; folder < kFolders; ++folder)
+      requests += world.requests_of({8 + folder * kEach + n});
+  CHECK(requests <= 5);  // 128 KiB, 256 KiB, 512 KiB, 1 MiB less what was here; the tail
+  uint64_t all = 0;
+  for (unsigned n = 8; n < 8 + kFolders * kEach; ++n) all += world.bytes[n].size();
+  CHECK(world.metered->counts().bytes_read - before < all * 3 / 2);
+}
+
 TEST_CASE("a window of which nothing was wanted is followed by a smaller one") {
   constexpr unsigned kCount = 1000;  // 5.5 MB
   SmallBlocks world(kCount);
