@@ -247,6 +247,7 @@ class Opening {
     options.page_memory_bytes = memory_.page_bytes;
     options.around_memory_bytes = memory_.around_bytes;
     options.read_memory_bytes = memory_.read_bytes;
+    options.tails_ahead = options_.tails_ahead;
     options.publish_memory_bytes = memory_.publish_bytes;
     options.offline = options_.offline;
     options.takeover = options_.takeover;

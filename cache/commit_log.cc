@@ -42,6 +42,10 @@ std::string host_text(std::string_view host) {
 // What a failed create means for the next step.
 enum class Outcome : uint8_t { kDecideByReading, kNothingHappened, kFinal };
 
+GetRange whole_record() {
+  return GetRange::from(0, CommitRecord::kMaxBytes + 1);
+}
+
 Outcome outcome_of(const Error& error) {
   if (error.code() == Errc::kPrecondition) return Outcome::kDecideByReading;
   if (outcome_unknown(error)) return Outcome::kDecideByReading;
@@ -105,14 +109,21 @@ Result<bool> CommitLog::exists(uint64_t seq, Context context) {
 // time; what is wrong three times is wrong in the store.
 Result<std::optional<StoredCommit>> CommitLog::try_read(uint64_t seq, Context context) {
   for (int reads = 1;; ++reads) {
-    auto there = read_once(seq, context);
+    auto there = take_record(seq, get_sync(store_, commit_key(seq), whole_record(), context));
     if (there || there.error().code() != Errc::kCorruption || reads == kReadsMax) return there;
   }
 }
 
-Result<std::optional<StoredCommit>> CommitLog::read_once(uint64_t seq, const Context& context) {
-  auto got =
-      get_sync(store_, commit_key(seq), GetRange::from(0, CommitRecord::kMaxBytes + 1), context);
+CommitLog::Neighbours CommitLog::read_with_next(uint64_t seq, const Context& context) {
+  Awaited<GetResult> answer;
+  store_.get(commit_key(seq + 1), whole_record(), context, answer.callback());
+  Neighbours read{try_read(seq, context), take_record(seq + 1, answer.get())};
+  if (!read.next && read.next.error().code() == Errc::kCorruption)
+    read.next = try_read(seq + 1, context);
+  return read;
+}
+
+Result<std::optional<StoredCommit>> CommitLog::take_record(uint64_t seq, Result<GetResult> got) {
   if (!got && got.error().code() == Errc::kNotFound) return std::nullopt;
   if (!got) return tl::unexpected<Error>(std::move(got).error());
   const auto where = [&] { return store_.description() + ": " + commit_key(seq); };
@@ -135,8 +146,8 @@ Result<StoredCommit> CommitLog::read(uint64_t seq, Context context) {
 
 // Commit numbers exist without a gap from the boundary to the head, so a search by doubling steps
 // and then by halves finds the end.
-Result<StoredCommit> CommitLog::gallop(StoredCommit known, Context context) {
-  TRY_ASSIGN(auto next, try_read(known.record->seq + 1, context));
+Result<StoredCommit> CommitLog::gallop(StoredCommit known, std::optional<StoredCommit> next,
+                                       Context context) {
   if (!next) return known;
   uint64_t there = next->record->seq;  // exists
   uint64_t gone = 0;                   // does not exist, once it is not 0
@@ -183,18 +194,18 @@ Result<StoredCommit> CommitLog::find_head(const std::optional<LastSeen>& last_se
     const uint64_t sure = std::max(*boundary, last_seen ? last_seen->seq : 0);
     // The hint may be missing, old or damaged: only what it leads to counts.
     const uint64_t hinted = hint.value_or(0);
-    std::optional<StoredCommit> start;
-    if (hinted > sure) {
-      auto read_there = try_read(hinted, context);
-      if (read_there) start = *std::move(read_there);
-    }
-    if (!start) {
-      TRY_ASSIGN(start, try_read(sure, context));
-    }
-    if (start) {
-      TRY_ASSIGN(auto head, gallop(*std::move(start), context));
+    Neighbours start = read_with_next(std::max(hinted, sure), context);
+    if (hinted > sure && (!start.here || !*start.here)) start = read_with_next(sure, context);
+    if (!start.here) return tl::unexpected<Error>(std::move(start.here).error());
+    if (*start.here) {
+      TRY_ASSIGN(auto next, std::move(start.next));
+      TRY_ASSIGN(auto head, gallop(**std::move(start.here), std::move(next), context));
       if (last_seen) TRY(check_not_rolled_back(head, *last_seen, *boundary, context));
       note_head_seen();
+      {
+        const std::lock_guard lock(mutex_);
+        found_.emplace(clock_.now(), head);
+      }
       // A hint that leads here in a step or two needs no new one for a while.
       if (hinted + kHintDistanceMax >= head.record->seq) {
         const std::lock_guard lock(mutex_);
@@ -236,7 +247,8 @@ Result<std::optional<StoredCommit>> CommitLog::find_newer(const StoredCommit& se
                                                           Context context) {
   TRY_ASSIGN(auto next, try_read(seen.record->seq + 1, context));
   if (next) {
-    TRY_ASSIGN(auto head, gallop(*std::move(next), std::move(context)));
+    TRY_ASSIGN(auto after, try_read(next->record->seq + 1, context));
+    TRY_ASSIGN(auto head, gallop(*std::move(next), std::move(after), std::move(context)));
     note_head_seen();
     return head;
   }
@@ -376,6 +388,18 @@ void CommitLog::note_head_seen() {
   head_seen_at_ = now;
 }
 
+// The head as it was found a moment ago, where nothing speaks against it.
+std::optional<StoredCommit> CommitLog::head_of_late(const std::optional<LastSeen>& last_seen) {
+  if (!head_is_fresh()) return std::nullopt;
+  const MonotonicTime now = clock_.now();
+  const std::lock_guard lock(mutex_);
+  if (!found_ || now - found_->first >= options_.head_known) return std::nullopt;
+  const CommitRecord& record = *found_->second.record;
+  if (last_seen && (last_seen->seq != record.seq || last_seen->root != record.root))
+    return std::nullopt;
+  return found_->second;
+}
+
 Error CommitLog::lost_to(uint64_t seq, Context context) {
   auto head = find_head(std::nullopt, context);
   if (!head)
@@ -423,9 +447,18 @@ Result<CommitRecord> CommitLog::opening_record(const StoredCommit& before,
 }
 
 Result<OpenedWriter> CommitLog::open_writer(const WriterOptions& options, Context context) {
+  const auto is_of_others = [&](const StoredCommit& commit) {
+    return commit.record->writer.open && commit.record->writer.cache_id != options.cache_id;
+  };
   for (int attempt = 0; attempt < kOpenAttemptsMax; ++attempt) {
     OpenedWriter opened;
-    TRY_ASSIGN(opened.before, find_head(options.last_seen, context));
+    std::optional<StoredCommit> late;
+    if (attempt == 0) late = head_of_late(options.last_seen);
+    // Who is told that another has the volume open is told what is so now.
+    if (!late || is_of_others(*late)) {
+      TRY_ASSIGN(late, find_head(options.last_seen, context));
+    }
+    opened.before = *std::move(late);
     const CommitRecord& before = *opened.before.record;
     TRY_ASSIGN(const Access access, check_features(before.features));
     if (access == Access::kReadOnly)
@@ -433,7 +466,7 @@ Result<OpenedWriter> CommitLog::open_writer(const WriterOptions& options, Contex
                   fmt::format("{}: the volume has a feature that this version cannot write; mount "
                               "it with --read-only",
                               store_.description()));
-    const bool others = before.writer.open && before.writer.cache_id != options.cache_id;
+    const bool others = is_of_others(opened.before);
     if (others && !options.takeover)
       return fail(Errc::kPrecondition,
                   fmt::format("{} is open for writing on {}, last commit {} (number {}); mount it "

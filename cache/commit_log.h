@@ -77,6 +77,9 @@ class CommitLog {
     // A create is known to be no re-creation of a removed number while the head was seen this
     // recently; after that gc.boundary is read. Far below the time commits are kept (24 h).
     Duration boundary_fresh = std::chrono::minutes(5);
+    // Who opens for writing so soon after the head was found does not look for it again: where it
+    // moved meanwhile the create fails and says so.
+    Duration head_known = std::chrono::seconds(10);
   };
   // All references must outlive the log.
   CommitLog(ObjectStore& store, Executor& executor, Clock& clock, Rng& rng, Options options);
@@ -116,8 +119,16 @@ class CommitLog {
       const Context& context);
   Result<bool> exists(uint64_t seq, Context context);
   Result<std::optional<StoredCommit>> try_read(uint64_t seq, Context context);
-  Result<std::optional<StoredCommit>> read_once(uint64_t seq, const Context& context);
-  Result<StoredCommit> gallop(StoredCommit known, Context context);
+  Result<std::optional<StoredCommit>> take_record(uint64_t seq, Result<GetResult> got);
+  // `next` is what was found at the number behind `known`.
+  Result<StoredCommit> gallop(StoredCommit known, std::optional<StoredCommit> next,
+                              Context context);
+  // Two round trips of most mounts in one.
+  struct Neighbours {
+    Result<std::optional<StoredCommit>> here;
+    Result<std::optional<StoredCommit>> next;
+  };
+  Neighbours read_with_next(uint64_t seq, const Context& context);
   Status check_not_rolled_back(const StoredCommit& head, const LastSeen& last_seen,
                                uint64_t boundary, Context context);
 
@@ -131,6 +142,7 @@ class CommitLog {
   Result<CommitRecord> opening_record(const StoredCommit& before, const WriterOptions& options);
   bool head_is_fresh();
   void note_head_seen();
+  std::optional<StoredCommit> head_of_late(const std::optional<LastSeen>& last_seen);
 
   ObjectStore& store_;
   Executor& executor_;
@@ -140,6 +152,7 @@ class CommitLog {
   RankedMutex<Rank::kBlockCache> mutex_;
   // When the head was last known, by both clocks.
   std::optional<std::pair<MonotonicTime, int64_t>> head_seen_at_;
+  std::optional<std::pair<MonotonicTime, StoredCommit>> found_;  // by find_head
   std::optional<MonotonicTime> hinted_at_;
   uint64_t oldest_known_ = 1;  // the highest boundary that was read or written here
 };

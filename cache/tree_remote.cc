@@ -134,6 +134,9 @@ Status TreeRemote::Impl::find_head(const Context& context) {
     show(std::move(head));
   }
   const auto shown = snapshot();
+  const auto young = young_packs(*shown->commit.record);
+  if (young.size() <= options.tails_ahead)
+    tails_ahead_.fetch(*packs, young, Deadline::after(parts.clock, options.io_timeout));
   std::vector<PackName> metadata = metadata_packs(*shown->commit.record);
   const Status fetched = await<void>([&](Callback<void> done) {
     blocks->prefetch(std::move(metadata), options.prefetch_bytes, context, std::move(done));

@@ -59,6 +59,8 @@ class TreeRemote final : public Remote {
     uint64_t around_memory_bytes = 8ULL << 20;     // what came with small blocks
     uint64_t read_memory_bytes = 64ULL << 20;      // asked of the store at once
     uint64_t prefetch_bytes = 64ULL << 20;         // a tree up to this size is fetched at once
+    // So few tails of data packs are fetched with the head, for the first read to find them here.
+    size_t tails_ahead = 0;
     bool takeover = false;  // begin_writing fences a writer that has not left
     // The commit record last seen here, if any. A store whose head is older is refused as rolled
     // back; a store that cannot be reached opens offline with it.

@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "cache/volume_format.h"
 #include "s3/memory_store.h"
@@ -461,6 +463,41 @@ TEST_CASE("tree remote: a follower moves to what was published and says what cha
   CHECK(changes->keys[1] == inode_key(ino));
   CHECK(same(test::read_all(*follower), model.files(), remote->params()));
   CHECK(!follower->follow(Context())->moved);
+}
+
+TEST_CASE("tree remote: few tails of data packs come with the head, many when they are needed") {
+  World world;
+  VolumeModel model(world.new_log(), kChunk);
+  auto remote = world.open_writer(world.options("writer"), model);
+  constexpr uint16_t kPacks = 3;
+  for (uint16_t i = 1; i <= kPacks; ++i) {
+    const Ino ino = make_ino(1, 1, i);
+    model.create(ino);
+    model.write(ino, 0, std::string(kChunk + 1, static_cast<char>('a' + i)));
+    REQUIRE(remote->publish(model.batch(), model, Context()).has_value());
+    model.published();
+  }
+  const auto gets = [&] { return world.metered->counts().get; };
+  const auto settled = [&](uint64_t wanted) {
+    for (int tries = 0; tries < 5000 && gets() < wanted; ++tries)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return gets();
+  };
+  // Of the opening, which goes on behind `at_least`; of it and of reading all.
+  const auto cost = [&](const std::string& name, size_t ahead, uint64_t at_least) {
+    auto with = world.options(name, false);
+    with.tails_ahead = ahead;
+    const uint64_t before = gets();
+    const auto reader = world.open(with);
+    const uint64_t opened = settled(before + at_least) - before;
+    CHECK(same(test::read_all(*reader), model.files(), remote->params()));
+    return std::make_pair(opened, gets() - before);
+  };
+  const auto none = cost("none", 0, 0);
+  CHECK(cost("few", kPacks - 1, 0) == none);
+  const auto ahead = cost("ahead", kPacks, none.first + kPacks);
+  CHECK(ahead.first == none.first + kPacks);
+  CHECK(ahead.second == none.second);
 }
 
 TEST_CASE("tree remote: after hundreds of small commits a new cache needs few requests") {

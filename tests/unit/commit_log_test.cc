@@ -360,6 +360,61 @@ TEST_CASE_FIXTURE(Fixture, "opening: closed, ours, another's, taken over") {
   CHECK(fenced.message().find("host-2") != std::string::npos);
 }
 
+TEST_CASE_FIXTURE(Fixture, "opening right after the head was found is one create") {
+  make_history(5);
+  CommitLog commits = log();
+  const auto head = commits.find_head(std::nullopt, soon());
+  REQUIRE(head);
+  WriterOptions options = writer(1);
+  options.last_seen = LastSeen{head->record->seq, head->record->root};
+  uint64_t before = store.requests();
+  REQUIRE(commits.open_writer(options, soon()));
+  CHECK(store.requests() - before == 2);  // and the hint
+
+  // Somebody was faster, and has it open or left.
+  for (const bool left : {false, true}) {
+    CommitLog slow = log();
+    const auto found = slow.find_head(std::nullopt, soon());
+    REQUIRE(found);
+    CommitRecord other = *found->record;
+    other.seq += 1;
+    other.epoch += 1;
+    other.previous = CommitRecord::Previous{found->record->seq, found->digest};
+    other.writer.cache_id = writer(2).cache_id;
+    other.writer.open = !left;
+    REQUIRE(log().create(other.seq, encoded(other), soon()));
+    options.last_seen = LastSeen{found->record->seq, found->record->root};
+    const auto opened = slow.open_writer(options, soon());
+    CHECK(opened.has_value() == left);
+    if (!opened) CHECK(opened.error().code() == Errc::kPrecondition);
+    if (opened) CHECK(opened->before.record->seq == other.seq);
+    CommitLog own = log();
+    WriterOptions again = writer(1, /*takeover=*/true);
+    REQUIRE(own.open_writer(again, soon()));
+  }
+
+  // Who was refused for another that left meanwhile is not told so from memory.
+  CommitLog commits_of_2 = log();
+  REQUIRE(commits_of_2.find_head(std::nullopt, soon()));
+  CHECK_FALSE(commits_of_2.open_writer(writer(2), soon()));
+  CommitRecord closed = *log().find_head(std::nullopt, soon())->record;
+  closed.previous =
+      CommitRecord::Previous{closed.seq, log().find_head(std::nullopt, soon())->digest};
+  closed.seq += 1;
+  closed.writer.open = false;
+  REQUIRE(log().create(closed.seq, encoded(closed), soon()));
+  CHECK(commits_of_2.open_writer(writer(2), soon()));
+
+  // What was found long ago is looked for again.
+  CommitLog idle = log();
+  const auto old = idle.find_head(std::nullopt, soon());
+  REQUIRE(old);
+  clock.advance(std::chrono::seconds(11));
+  before = store.requests();
+  REQUIRE(idle.open_writer(writer(2), soon()));
+  CHECK(store.requests() - before >= 5);
+}
+
 TEST_CASE_FIXTURE(Fixture, "of writers that open at the same time one wins") {
   make_history(1);
   constexpr int kWriters = 6;

@@ -1,0 +1,52 @@
+// TailsAhead: tails of packs that are fetched before anybody asks for a block.
+//
+// Owner: who owns the pack store; destroyed before it. Destroying it gives up what is on its way
+// and waits until nothing is, so not on a task of the executor. One thread.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "cache/base/mutex.h"
+#include "cache/pack_store.h"
+
+namespace cairn {
+
+class TailsAhead {
+ public:
+  TailsAhead() = default;
+  ~TailsAhead() {
+    over_.cancel();
+    std::unique_lock lock(under_way_->mutex);
+    under_way_->none.wait(lock, [this] { return under_way_->count == 0; });
+  }
+  TailsAhead(const TailsAhead&) = delete;
+  TailsAhead& operator=(const TailsAhead&) = delete;
+
+  // Returns at once. What fails is fetched when a block is asked for.
+  void fetch(PackStore& from, const std::vector<PackName>& packs, Deadline deadline) {
+    {
+      const std::lock_guard lock(under_way_->mutex);
+      under_way_->count += packs.size();
+    }
+    Context context;
+    context.cancel = over_;
+    context.deadline = deadline;
+    for (const PackName& pack : packs)
+      from.read_tail(pack, context, [under_way = under_way_](const Result<PackTail>&) {
+        const std::lock_guard lock(under_way->mutex);
+        if (--under_way->count == 0) under_way->none.notify_all();
+      });
+  }
+
+ private:
+  struct UnderWay {
+    RankedMutex<Rank::kLeaf> mutex;
+    ConditionVariable none;
+    size_t count = 0;
+  };
+  CancelToken over_;
+  std::shared_ptr<UnderWay> under_way_ = std::make_shared<UnderWay>();
+};
+
+}  // namespace cairn
