@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "cache/base/coding.h"
 #include "cache/base/failpoint.h"
@@ -116,6 +117,15 @@ Result<std::string> CacheDir::remote_of(Env& env, const std::string& path) {
 
 namespace {
 
+// What the disk had left, which every write asks for. So far from the reserve nothing that is
+// written in so short a time gets there.
+struct LastLook {
+  static constexpr uint64_t kFar = 1ULL << 30;
+  static constexpr Duration kTime = std::chrono::milliseconds(10);
+  std::atomic<uint64_t> left{0};
+  std::atomic<MonotonicTime> good_until{MonotonicTime::min()};
+};
+
 class Opening {
  public:
   Opening(CacheDir& dir, const MountEnvironment& environment, const MountOptions& options,
@@ -182,10 +192,17 @@ class Opening {
   std::unique_ptr<Space> make_space() const {
     return std::make_unique<Space>(
         options_.cache_bytes_max,
-        [env = &e_.env, path = dir_.path(), reserve = options_.disk_reserve_bytes]() -> uint64_t {
+        [env = &e_.env, clock = &e_.clock, path = dir_.path(),
+         reserve = options_.disk_reserve_bytes, last = std::make_shared<LastLook>()]() -> uint64_t {
+          const MonotonicTime now = clock->now();
+          if (now < last->good_until.load()) return last->left;
           const auto space = env->disk_space(path);
           if (!space) return UINT64_MAX;
-          return space->free_bytes > reserve ? space->free_bytes - reserve : 0;
+          const uint64_t left = space->free_bytes > reserve ? space->free_bytes - reserve : 0;
+          if (left < LastLook::kFar) return left;
+          last->left = left;
+          last->good_until = now + LastLook::kTime;
+          return left;
         });
   }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -21,6 +22,11 @@ namespace {
 // Growing a file in steps keeps its size out of most syncs; the zeroes behind the last record are
 // its clean end.
 constexpr uint64_t kGrowBytes = 1 << 20;
+// A sync of a file in which space was used for the first time, though it was reserved, makes the
+// filesystem commit its own journal; one of space that was written before does not. So where syncs
+// come often, so many bytes are written ahead of the records; where not, that would be for nothing.
+constexpr uint64_t kAheadBytes = 256 << 10;
+constexpr unsigned kOften = 4;  // rounds while so much was appended
 // Disk is counted in blocks: a file has one from its header on.
 constexpr uint64_t kFirstBytes = 4096;
 
@@ -86,6 +92,7 @@ class DiskJournal final : public Journal {
   Status make_room(uint64_t frame_bytes, Space::Use use);
   Status grow(JournalFile& file, uint64_t size, Space::Use use);
   void shrink(JournalFile& file, uint64_t size);
+  Status write_ahead(const JournalFile& file, uint64_t frame_bytes);
   Status write_frame(uint64_t offset);
   Result<std::vector<Span>> spans_of(Lsn after, Lsn upto) const;
 
@@ -104,6 +111,8 @@ class DiskJournal final : public Journal {
   Lsn durable_ = 0;
   Lsn trimmed_;
   uint64_t bytes_ = 0;
+  uint64_t ahead_until_ = 0;  // in the active file; behind it write_ahead looks again
+  unsigned rounds_ = 0;       // since it last looked
   bool is_syncing_ = false;
   std::optional<Error> poisoned_;
 };
@@ -186,6 +195,7 @@ Status DiskJournal::make_file(const JournalHeader& header) {
   next.end = bytes.size();
   next.bytes = kFirstBytes;
   bytes_ += next.bytes;
+  ahead_until_ = 0;
   active_ = open_files_.put(header.first, std::move(file));
   return {};
 }
@@ -213,6 +223,22 @@ Status DiskJournal::grow(JournalFile& file, uint64_t size, Space::Use use) {
   }
   bytes_ += more;
   file.bytes = size;
+  return {};
+}
+
+Status DiskJournal::write_ahead(const JournalFile& file, uint64_t frame_bytes) {
+  static std::array<std::byte, 64 << 10> zeroes;
+  if (file.end + frame_bytes <= ahead_until_) return {};
+  ahead_until_ = std::min(file.bytes, whole_steps(file.end + frame_bytes) + kAheadBytes);
+  if (std::exchange(rounds_, 0) < kOften) return {};
+  for (uint64_t at = whole_steps(file.end); at < ahead_until_; at += zeroes.size()) {
+    const uint64_t size = std::min<uint64_t>(zeroes.size(), ahead_until_ - at);
+    const Status written = active_->write_at(at, Bytes(zeroes).first(size));
+    if (written) continue;
+    // Only time is lost.
+    if (written.error().code() == Errc::kNoSpace) return {};
+    return poison(written.error());
+  }
   return {};
 }
 
@@ -246,6 +272,7 @@ Result<Journal::Appended> DiskJournal::append(uint8_t type, std::span<const Byte
   TRY(check_healthy());
   TRY(make_room(kFrameHeaderBytes + payload_bytes, use));
   auto& [first, file] = *files_.rbegin();
+  TRY(write_ahead(file, kFrameHeaderBytes + payload_bytes));
   frame_.clear();
   encode_frame(frame_, file.seed, appended_ + 1, durable_, type, parts);
   TRY(write_frame(file.end));
@@ -269,6 +296,7 @@ Status DiskJournal::sync(Lsn upto) {
   std::vector<std::shared_ptr<File>> files = std::exchange(unsynced_, {});
   files.push_back(active_);
   is_syncing_ = true;
+  ++rounds_;
   lock.unlock();
   // The data first: no record may outlive what it refers to.
   Status synced = options_.sync_data ? options_.sync_data() : Status();

@@ -99,9 +99,9 @@ Status LiveState::Step::load(uint64_t inode, uint64_t offset, uint64_t length) {
   TRY(load_file(inode));
   return each_chunk_extent(state_.chunk_bytes_, offset, length, Extent::zeroes(),
                            [&](uint64_t chunk, const Extent&) -> Status {
-                             const auto [it, is_new] = extents_.try_emplace({inode, chunk});
+                             const auto [it, is_new] = chunks_.try_emplace({inode, chunk});
                              if (!is_new) return {};
-                             TRY_ASSIGN(it->second, state_.extents(inode, chunk));
+                             TRY_ASSIGN(it->second, load_chunk(inode, chunk));
                              return {};
                            });
 }
@@ -111,7 +111,10 @@ Status LiveState::Step::load_from(uint64_t inode, uint64_t offset) {
   uint64_t first = offset / state_.chunk_bytes_;
   while (true) {
     TRY_ASSIGN(auto rows, state_.scan_extents(inode, first, UINT64_MAX, kScanStep));
-    for (auto& row : rows) extents_.try_emplace({inode, row.chunk}, std::move(row.extents));
+    for (auto& row : rows) {
+      const auto [it, is_new] = chunks_.try_emplace({inode, row.chunk});
+      if (is_new) it->second.extents = std::move(row.extents);
+    }
     if (rows.size() < kScanStep) return {};
     first = rows.back().chunk + 1;
   }
@@ -158,7 +161,13 @@ void LiveState::Step::write(uint64_t inode, uint64_t offset, uint64_t length, Ex
   source.lsn = lsn_;
   (void)each_chunk_extent(state_.chunk_bytes_, offset, length, source,
                           [&](uint64_t chunk, const Extent& extent) -> Status {
-                            write_extent(extents_[{inode, chunk}], extent);
+                            Chunk& written = chunks_[{inode, chunk}];
+                            written.written = true;
+                            if (written.row) {
+                              written.added.push_back(extent);
+                            } else {
+                              write_extent(written.extents, extent);
+                            }
                             return {};
                           });
 }
@@ -166,11 +175,11 @@ void LiveState::Step::write(uint64_t inode, uint64_t offset, uint64_t length, Ex
 void LiveState::Step::cut(uint64_t inode, uint64_t limit) {
   touch(inode).add_cut(Cut{lsn_, limit});
   const uint64_t boundary = limit / state_.chunk_bytes_;
-  for (auto it = extents_.lower_bound({inode, boundary});
-       it != extents_.end() && it->first.first == inode; ++it)
-    cut_extents(it->second, it->first.second == boundary
-                                ? static_cast<uint32_t>(limit % state_.chunk_bytes_)
-                                : 0);
+  for (auto it = chunks_.lower_bound({inode, boundary});
+       it != chunks_.end() && it->first.first == inode; ++it)
+    cut_extents(it->second.own_extents(), it->first.second == boundary
+                                              ? static_cast<uint32_t>(limit % state_.chunk_bytes_)
+                                              : 0);
 }
 
 void LiveState::Step::forget(uint64_t inode) {
@@ -184,7 +193,7 @@ void LiveState::Step::forget(uint64_t inode) {
     counted |= file->second.has_value();
     files_.erase(file);
   }
-  extents_.erase(extents_.lower_bound({inode, 0}), extents_.upper_bound({inode, UINT64_MAX}));
+  chunks_.erase(chunks_.lower_bound({inode, 0}), chunks_.upper_bound({inode, UINT64_MAX}));
   if (counted) --state_.dirty_files_;
 }
 
@@ -197,17 +206,6 @@ void LiveState::Step::put_state(const PutState& e) {
   std::optional<std::string> value;
   if (!e.value.empty()) value = e.value;
   changes_.push_back({Table::kState, e.key, std::move(value)});
-}
-
-void LiveState::Step::finish() {
-  for (auto& [inode, file] : files_)
-    if (file) changes_.push_back({Table::kFiles, file_key(inode), encode_file_state(*file)});
-  for (auto& [key, extents] : extents_) {
-    std::optional<std::string> row;
-    if (!extents.empty()) row = encode_extents(extents);
-    changes_.push_back({Table::kDirty, chunk_key(key.first, key.second), std::move(row)});
-  }
-  state_.tables_.apply(changes_);
 }
 
 FileState& LiveState::Step::touch(uint64_t inode) {

@@ -44,6 +44,8 @@ struct MovedData {
 };
 using MovedChunks = std::map<uint64_t, std::vector<MovedData>>;
 
+struct WrittenChunk;
+
 class LiveState {
  public:
   LiveState(LiveTables& tables, uint32_t chunk_bytes)
@@ -155,6 +157,14 @@ class LiveState {
   std::atomic<uint64_t> dirty_files_{0};
 };
 
+// The extents of a chunk that is written in many small pieces, as its row.
+struct WrittenChunk final : DecodedRow {
+  Extents extents;
+  explicit WrittenChunk(Extents made_of) : extents(std::move(made_of)) {}
+  std::optional<std::string> encode() const override;
+  uint64_t memory_bytes() const override { return extents.capacity() * sizeof(Extent); }
+};
+
 class LiveState::Step {
  public:
   explicit Step(LiveState& state) : state_(state) {}
@@ -177,7 +187,17 @@ class LiveState::Step {
   void finish();
 
  private:
+  // The extents of a chunk, or the decoded row that has them and what is going to be put over it.
+  struct Chunk {
+    Extents extents;
+    std::shared_ptr<WrittenChunk> row;
+    std::vector<Extent> added;
+    bool written = false;
+    Extents& own_extents();  // the row is left alone from here on
+  };
+
   Status load_file(uint64_t inode);
+  Result<Chunk> load_chunk(uint64_t inode, uint64_t chunk) const;
   FileState& touch(uint64_t inode);
 
   LiveState& state_;
@@ -185,7 +205,7 @@ class LiveState::Step {
   int64_t time_ns_ = 0;
   std::vector<TableChange> changes_;
   std::map<uint64_t, std::optional<FileState>> files_;  // unset: it has no row
-  std::map<std::pair<uint64_t, uint64_t>, Extents> extents_;
+  std::map<std::pair<uint64_t, uint64_t>, Chunk> chunks_;
   std::map<uint64_t, std::vector<TableChange>> removed_;
 };
 

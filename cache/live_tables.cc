@@ -1,6 +1,7 @@
 #include "cache/live_tables.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace cairn {
 
@@ -64,6 +65,7 @@ const std::optional<std::string>* LiveTables::find_in_memory(Table table,
 Result<std::optional<std::string>> LiveTables::get(Table table, std::string_view key) const {
   {
     const std::lock_guard lock(mutex_);
+    settle(table, key);
     if (const auto* value = find_in_memory(table, key)) return *value;
   }
   // A checkpoint may finish in between; then this reads what was written since, which is as good.
@@ -73,6 +75,8 @@ Result<std::optional<std::string>> LiveTables::get(Table table, std::string_view
 LiveTables::Source LiveTables::collect(Table table, std::string_view from, std::string_view to,
                                        size_t limit) const {
   static const Rows no_rows;
+  for (Decoded& decoded : decoded_)
+    if (decoded.table == table && decoded.key >= from && !behind(decoded.key, to)) settle(decoded);
   const Rows& active = active_.tables[static_cast<size_t>(table)];
   const Rows& frozen = frozen_ ? frozen_->tables[static_cast<size_t>(table)] : no_rows;
   auto newer = active.lower_bound(from);
@@ -136,9 +140,52 @@ Result<std::vector<LiveTables::Row>> LiveTables::scan(Table table, std::string_v
   return merge(table, from, to, limit, collect(table, from, to, limit));
 }
 
-void LiveTables::apply(const std::vector<TableChange>& changes) {
+void LiveTables::settle(Decoded& decoded) const {
+  if (std::exchange(decoded.is_newer, false))
+    active_.put(decoded.table, decoded.key, decoded.row->encode());
+}
+
+void LiveTables::settle(Table table, std::string_view key) const {
+  for (Decoded& decoded : decoded_)
+    if (decoded.is(table, key)) settle(decoded);
+}
+
+void LiveTables::forget_decoded(Table table, std::string_view key) {
+  std::erase_if(decoded_, [&](const Decoded& decoded) { return decoded.is(table, key); });
+}
+
+void LiveTables::keep_decoded(DecodedChange change) {
+  forget_decoded(change.table, change.key);
+  decoded_.push_back({change.table, std::move(change.key), std::move(change.row), true});
+  uint64_t bytes = 0;
+  size_t kept = 0;
+  while (kept < decoded_.size() && kept < kDecodedRowsMax) {
+    bytes += decoded_[decoded_.size() - 1 - kept].row->memory_bytes();
+    if (bytes > kDecodedBytesMax) break;
+    ++kept;
+  }
+  const auto end = decoded_.end() - static_cast<ptrdiff_t>(kept);
+  std::for_each(decoded_.begin(), end, [this](Decoded& old) { settle(old); });
+  decoded_.erase(decoded_.begin(), end);
+}
+
+std::shared_ptr<DecodedRow> LiveTables::decoded(Table table, std::string_view key) const {
   const std::lock_guard lock(mutex_);
-  for (const TableChange& change : changes) active_.put(change.table, change.key, change.value);
+  for (const Decoded& decoded : decoded_)
+    if (decoded.is(table, key)) return decoded.row;
+  return nullptr;
+}
+
+void LiveTables::apply(std::vector<TableChange> changes, std::vector<DecodedChange> decoded) {
+  const std::lock_guard lock(mutex_);
+  for (TableChange& change : changes) {
+    forget_decoded(change.table, change.key);
+    active_.put(change.table, change.key, std::move(change.value));
+  }
+  for (DecodedChange& change : decoded) {
+    if (change.change) change.change();
+    keep_decoded(std::move(change));
+  }
 }
 
 Status LiveTables::update(
@@ -149,6 +196,8 @@ Status LiveTables::update(
   while (true) {
     {
       const std::lock_guard lock(mutex_);
+      settle(table, key);
+      forget_decoded(table, key);
       const auto* value = find_in_memory(table, key);
       if (value != nullptr || freezes_at_read == freezes_) {
         active_.put(table, key, change(value != nullptr ? *value : std::move(stored)));
@@ -162,6 +211,9 @@ Status LiveTables::update(
 
 void LiveTables::freeze() {
   const std::lock_guard lock(mutex_);
+  if (frozen_ && is_writing_) return;
+  for (Decoded& decoded : decoded_) settle(decoded);
+  decoded_.clear();
   if (frozen_ && !is_writing_) {
     active_.put_under(*frozen_);  // set apart by an attempt that went no further
     frozen_.reset();
@@ -201,7 +253,10 @@ Status LiveTables::write_frozen() {
 
 uint64_t LiveTables::memory_bytes() const {
   const std::lock_guard lock(mutex_);
-  return active_.bytes + (frozen_ ? frozen_->bytes : 0);
+  uint64_t bytes = active_.bytes + (frozen_ ? frozen_->bytes : 0);
+  for (const Decoded& decoded : decoded_)
+    if (decoded.is_newer) bytes += row_bytes(decoded.key, std::nullopt);
+  return bytes;
 }
 
 }  // namespace cairn

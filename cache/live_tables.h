@@ -22,8 +22,21 @@
 
 namespace cairn {
 
+// A row that is written again and again, kept as what it stands for: a change to it touches only
+// what it changes. Its bytes are made when somebody reads the row, and before a checkpoint.
+class DecodedRow {
+ public:
+  virtual ~DecodedRow() = default;
+  virtual std::optional<std::string> encode() const = 0;  // nullopt: there is no such row
+  virtual uint64_t memory_bytes() const = 0;
+};
+
 class LiveTables {
  public:
+  // Decoded rows that are kept, and the memory they may take.
+  static constexpr size_t kDecodedRowsMax = 16;
+  static constexpr uint64_t kDecodedBytesMax = 4ULL << 20;
+
   explicit LiveTables(std::unique_ptr<MetaStore> store);
   ~LiveTables();
 
@@ -35,7 +48,19 @@ class LiveTables {
   };
   Result<std::vector<Row>> scan(Table table, std::string_view from, std::string_view to,
                                 size_t limit) const;
-  void apply(const std::vector<TableChange>& changes);
+  void apply(std::vector<TableChange> changes) { apply(std::move(changes), {}); }
+  // The same, and of rows that are kept decoded: `change` runs under the tables' lock (short, and
+  // it may not call back), then `row` is what the key has. It stays until the key is changed in
+  // another way, until a checkpoint, or until others need its room.
+  struct DecodedChange {
+    Table table;
+    std::string key;
+    std::shared_ptr<DecodedRow> row;
+    std::function<void()> change;
+  };
+  void apply(std::vector<TableChange> changes, std::vector<DecodedChange> decoded);
+  // What is kept of a row, or nothing. Only who orders all changes may look into it.
+  std::shared_ptr<DecodedRow> decoded(Table table, std::string_view key) const;
   // Atomic read-modify-write of one row: `change` gets the present value and returns the new one
   // (nullopt removes). It runs under the tables' lock: short, and it may not call back.
   Status update(
@@ -51,7 +76,7 @@ class LiveTables {
   Status write_frozen();
   // Both: everything applied before the call is in the store. A second caller waits.
   Status checkpoint();
-  // Memory held by the memtables, estimated.
+  // Memory held by the memtables, estimated; what decoded rows stand for comes on top.
   uint64_t memory_bytes() const;
   MetaStore& store() { return *store_; }
 
@@ -67,7 +92,19 @@ class LiveTables {
     void put_under(Memtable& older);
   };
   struct Source;  // the memtable rows that one scan can touch
+  struct Decoded {
+    Table table;
+    std::string key;
+    std::shared_ptr<DecodedRow> row;
+    bool is_newer = false;  // than what the memtable has
+    bool is(Table of, std::string_view name) const { return table == of && key == name; }
+  };
 
+  // Puts a decoded row into the memtable, where readers find it.
+  void settle(Decoded& decoded) const;
+  void settle(Table table, std::string_view key) const;
+  void forget_decoded(Table table, std::string_view key);
+  void keep_decoded(DecodedChange change);
   const std::optional<std::string>* find_in_memory(Table table, std::string_view key) const;
   Source collect(Table table, std::string_view from, std::string_view to, size_t limit) const;
   Result<std::vector<Row>> merge(Table table, std::string_view from, std::string_view to,
@@ -78,7 +115,8 @@ class LiveTables {
   // it: whoever read the store takes the lock again and compares freezes_; when it is the same,
   // everything written since lies in the active memtable.
   mutable RankedMutex<Rank::kMetaStore> mutex_;
-  Memtable active_;
+  mutable Memtable active_;               // also when a decoded row is read
+  mutable std::vector<Decoded> decoded_;  // the last one was changed last
   std::unique_ptr<Memtable> frozen_;  // read without the lock while is_writing_
   bool is_writing_ = false;
   uint64_t freezes_ = 0;

@@ -122,6 +122,47 @@ void append_both(LiveTables& tables, Model& model) {
   }
 }
 
+// A row that is a number, and no row when it is 0.
+struct Counted final : DecodedRow {
+  int value = 0;
+  uint64_t bytes = 0;
+  std::optional<std::string> encode() const override {
+    return value == 0 ? std::nullopt : std::optional(std::to_string(value));
+  }
+  uint64_t memory_bytes() const override { return bytes; }
+};
+
+// Changes a row that is kept decoded, or begins to keep it.
+void count_both(LiveTables& tables, Model& model) {
+  const Table table = any_table();
+  const std::string key = any_key();
+  auto row = std::static_pointer_cast<Counted>(tables.decoded(table, key));
+  const bool is_kept = row != nullptr;
+  if (is_kept) {
+    const auto expected = row->encode();
+    const auto it = model.find({table, key});
+    RC_ASSERT(expected.has_value() == (it != model.end()));
+    if (expected) RC_ASSERT(*expected == it->second);
+  } else {
+    row = std::make_shared<Counted>();
+    row->bytes = *rc::gen::element<uint64_t>(10, LiveTables::kDecodedBytesMax / 3,
+                                             LiveTables::kDecodedBytesMax + 1);
+  }
+  const int value = *rc::gen::inRange(0, 1000);
+  std::function<void()> change;
+  if (is_kept) {
+    change = [row, value] { row->value = value; };
+  } else {
+    row->value = value;
+  }
+  tables.apply({}, {{table, key, row, change}});
+  if (value == 0) {
+    model.erase({table, key});
+  } else {
+    model[{table, key}] = std::to_string(value);
+  }
+}
+
 void check_same(const LiveTables& tables, const Model& model) {
   const Table table = any_table();
   const std::string key = any_key();
@@ -151,8 +192,11 @@ void check_same(const LiveTables& tables, const Model& model) {
 
 void random_steps(LiveTables& tables, Model& model) {
   for (int i = *rc::gen::inRange(0, 8); i > 0; --i) {
-    if (*rc::gen::inRange(0, 4) == 0) {
+    const int kind = *rc::gen::inRange(0, 5);
+    if (kind == 0) {
       append_both(tables, model);
+    } else if (kind == 1) {
+      count_both(tables, model);
     } else {
       change_both(tables, model);
     }

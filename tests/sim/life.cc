@@ -469,6 +469,8 @@ void Life::event() {
     if (chance(5)) w_.scheduler.sleep(std::chrono::minutes(11));  // commits stay for ten
     collections_.collect();
   }
+  // So are disks that are too small for what is cached.
+  if (writer().mount->planned_death().at_failpoint == "segment.evicted" && chance(5)) change_disk();
   const uint64_t kind = below(205);
   if (kind < 160) {
     operations_->step();

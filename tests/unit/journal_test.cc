@@ -236,3 +236,65 @@ TEST_CASE("the header of a file that a dead process left is durable before recor
     CHECK_MESSAGE(again, (again ? "" : again.error().message()));
   }
 }
+
+TEST_CASE("space is written ahead of the records where syncs come often, and only there") {
+  constexpr Lsn kCount = 1000;
+  const std::string payload(1000, 'x');
+  const auto writes_for = [&](Lsn records_each_sync) {
+    MemoryEnv env;
+    uint64_t writes = 0;
+    {
+      auto journal = open_new(env, options_for(8 << 20));
+      env.set_fault([&](FileCall call, const std::string&) -> Status {
+        if (call == FileCall::kWrite) ++writes;
+        return {};
+      });
+      for (Lsn lsn = 1; lsn <= kCount; ++lsn) {
+        REQUIRE(append(*journal, payload));
+        if (lsn % records_each_sync == 0) REQUIRE(journal->sync(lsn));
+      }
+      env.set_fault({});
+    }
+    Lsn found = 0;
+    REQUIRE(Journal::open(env, options_for(8 << 20), 0, 0, [&](const JournalRecord& record) {
+      CHECK(record.payload.size() == payload.size());
+      ++found;
+      return Result<bool>(true);
+    }));
+    CHECK(found == kCount);
+    return writes;
+  };
+  CHECK(writes_for(kCount) == kCount);
+  CHECK(writes_for(200) == kCount);
+  const uint64_t often = writes_for(5);
+  CHECK(often > kCount);
+  CHECK(often < kCount + kCount / 10);
+}
+
+TEST_CASE("a disk too full to write ahead refuses no record; another failure there is the end") {
+  const QuietLog quiet;
+  constexpr Lsn kCount = 600;
+  // What the appends end with when write number `failing` fails, and which write came first in an
+  // append of several: that was ahead of its record.
+  uint64_t ahead = 0;
+  const auto append_all = [&](uint64_t failing, Errc how) -> Status {
+    MemoryEnv env;
+    auto journal = open_new(env, options_for(8 << 20));
+    uint64_t writes = 0;
+    env.set_fault([&](FileCall call, const std::string&) -> Status {
+      if (call == FileCall::kWrite && ++writes == failing) return fail(how, "ahead");
+      return {};
+    });
+    for (Lsn lsn = 1; lsn <= kCount; ++lsn) {
+      const uint64_t before = writes;
+      TRY(append(*journal, std::string(1000, 'x')));
+      if (ahead == 0 && writes > before + 1) ahead = before + 1;
+      TRY(journal->sync(lsn));
+    }
+    return journal->health();
+  };
+  CHECK(append_all(0, Errc::kIo));
+  REQUIRE(ahead > 0);
+  CHECK(append_all(ahead, Errc::kNoSpace));
+  CHECK(append_all(ahead, Errc::kIo).error().code() == Errc::kIo);
+}
