@@ -78,7 +78,11 @@ class BucketRemote final : public Remote {
     bool tables_are_new = false;             // they know nothing of what is gone from the journal
     std::function<bool(uint64_t ino)> held;  // does something of the inode wait?
   };
-  // One of them before anything else.
+  // Would somebody miss the inode if its name were forgotten? Before anything else.
+  void set_in_use(std::function<bool(uint64_t ino)> in_use) {
+    tree_->set_in_use(std::move(in_use));
+  }
+  // One of them next.
   Status begin_reading();
   Status begin_writing(LocalState local);
   // Files that are somewhere else than they were written to, since the mount.

@@ -300,12 +300,13 @@ class Opening {
 
   Result<OpenedMount> finish_reader() {
     OpenedMount mount;
-    if (bucket_ != nullptr) {
-      TRY(refuse_unpublished());
-      TRY(bucket_->begin_reading());
-    }
     mount.bucket = bucket_;
     mount.engine = make_engine();
+    if (bucket_ != nullptr) {
+      TRY(refuse_unpublished(mount.engine->live().tables()));
+      keep_what_is_in_use(*mount.engine);
+      TRY(bucket_->begin_reading());
+    }
     mount.remote = remote_;
     TRY(mount.engine->start());
     return mount;
@@ -336,11 +337,15 @@ class Opening {
     return found;
   }
 
+  void keep_what_is_in_use(Engine& engine) {
+    bucket_->set_in_use([with = &engine](uint64_t ino) { return with->is_in_use(ino); });
+  }
+
   // What is to be published refers to names that a reader would list anew.
-  Status refuse_unpublished() const {
+  Status refuse_unpublished(const LiveTables& tables) const {
     if (!has_journal(e_.env, dir_.path())) return {};
     TRY_ASSIGN(const JournalSurvey survey, survey_journal(e_.env, journal_options()));
-    TRY_ASSIGN(const bool keeps, Engine::keeps_back_any(*tables_));
+    TRY_ASSIGN(const bool keeps, Engine::keeps_back_any(tables));
     if (survey.last() <= marks_.published && !keeps) return {};
     return fail(Errc::kInvalid, "the cache " + dir_.path() +
                                     " holds changes that are not in the bucket yet: mount without "
@@ -363,6 +368,7 @@ class Opening {
     local.tables_are_new = marks_.checkpointed == 0 && journal->trimmed() > 0;
     TRY_ASSIGN(local.keeps_back, Engine::keeps_back_any(engine.live().tables()));
     local.held = [engine = &engine](uint64_t ino) { return engine->has_unpublished(ino); };
+    keep_what_is_in_use(engine);
     TRY(bucket_->begin_writing(std::move(local)));
     TRY(engine.drop_leftovers(done));
     engine.attach(std::move(journal), marks_.checkpointed, done);
