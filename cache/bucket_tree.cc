@@ -177,9 +177,8 @@ Result<std::string> BucketTree::key_of(const BucketNode& node) const {
 }
 
 Status BucketTree::thin_out() {
-  const MetaStore& store = tables_.store();
   TRY_ASSIGN(const auto form, tables_.get(bucket_rows::kTable, kFormRow));
-  const bool fills = store.used_bytes() > store.bytes_max() / 2;
+  const bool fills = !has_room();
   if (form == std::string(bucket_rows::kForm) && !fills) return {};
   return forget_all(fills);
 }

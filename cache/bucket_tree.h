@@ -101,8 +101,8 @@ class BucketTree {
   // this mount must not step.
   int64_t now_ns() const;
 
-  // Forgets all names when they fill more than half of the place, or are in another form than
-  // this one. Only while nobody uses them and nothing waits to be published.
+  // Forgets all names when there is no room for more, or they are in another form than this one.
+  // Only while nobody uses them and nothing waits to be published.
   Status thin_out();
   // All of them. `fills`: because there are too many.
   Status forget_all(bool fills);
