@@ -216,7 +216,7 @@ class Recover {
     options.recover = true;
     options.scratch_dir = scratch.path();
     TRY_ASSIGN(OpenedMount mount, open_mount(*cache_, environment(), options, Context()));
-    for (const std::string& damage : mount.damage) std::cerr << "damaged: " << damage << "\n";
+    for (const std::string& damage : mount.damage) std::cerr << "damaged: " + damage + "\n";
     TRY_ASSIGN(const auto volume, Volume::open(*mount.engine, 0, 0));
     complete_ = complete_ && mount.damage.empty();
     return use(mount, *volume);
