@@ -27,6 +27,7 @@ struct BucketLister::Run {
   std::string after;  // as a list of one level takes it
   std::string until;  // it ends with this key, or behind it; empty: with the listing
   int64_t asked_ns = 0;
+  uint64_t pages_seen = 0;  // of all runs, when it asked
   unsigned empty_pages = 0;
   std::string last_object, last_prefix;
 };

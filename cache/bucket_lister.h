@@ -99,6 +99,7 @@ class BucketLister : public std::enable_shared_from_this<BucketLister> {
   Status check_page(const Flight& flight, Run& run, const ListPage& page) const;
   bool split(const std::shared_ptr<Flight>& flight);
   void run_on(const std::shared_ptr<Flight>& flight, const std::shared_ptr<Run>& run);
+  bool is_only_late(const Flight& flight, const Run& run, const Result<ListPage>& page) const;
   Result<bool> take_run(Flight& flight, Run& run, const Result<ListPage>& page);
   void run_over(const std::shared_ptr<Flight>& flight, Status status);
   void end_listing(const std::shared_ptr<Flight>& flight);

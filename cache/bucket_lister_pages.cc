@@ -181,7 +181,9 @@ bool BucketLister::split(const std::shared_ptr<Flight>& flight) {
 
 void BucketLister::run_on(const std::shared_ptr<Flight>& flight, const std::shared_ptr<Run>& run) {
   run->asked_ns = tree_->now_ns();
+  run->pages_seen = flight->pages;
   const auto listed = [self = shared_from_this(), flight, run](const Result<ListPage>& page) {
+    if (self->is_only_late(*flight, *run, page)) return self->run_on(flight, run);
     const auto over = self->take_run(*flight, *run, page);
     if (!over) return self->run_over(flight, tl::unexpected<Error>(over.error()));
     if (*over) return self->run_over(flight, {});
@@ -192,6 +194,15 @@ void BucketLister::run_on(const std::shared_ptr<Flight>& flight, const std::shar
                     [self = shared_from_this(), listed](Result<ListPage> page) {
                       self->with_room(std::move(page), listed);
                     });
+}
+
+// A slow store answers the others: many are under way.
+bool BucketLister::is_only_late(const Flight& flight, const Run& run,
+                                const Result<ListPage>& page) const {
+  if (page || stop_token_.cancelled()) return false;
+  const Errc code = page.error().code();
+  const bool passes = code == Errc::kTimeout || code == Errc::kTransient;
+  return passes && flight.pages > run.pages_seen;
 }
 
 // Was it the last one, or is there nothing to go on for?
