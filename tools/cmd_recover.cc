@@ -137,7 +137,7 @@ class Recover {
     std::cout << folder << ": " << url_.text() << (is_of_objects_ ? ", objects" : ", a volume")
               << "\n";
     if (!is_of_objects_) return list_volume();
-    return with_mount([this](OpenedMount& mount, Volume& volume) -> Status {
+    return with_mount([](OpenedMount& mount, Volume& volume) -> Status {
       TRY_ASSIGN(const auto items, unpublished_items(mount, volume));
       print_items(items);
       if (items.empty()) std::cout << "  everything is in the bucket\n";

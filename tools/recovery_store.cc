@@ -8,7 +8,7 @@ namespace cairn {
 namespace {
 
 template <class T>
-void refuse(Executor& executor, const Error& why, Callback<T> done) {
+void answer_with(Executor& executor, const Error& why, Callback<T> done) {
   executor.submit([why, done = std::move(done)] { done(tl::unexpected<Error>(why)); });
 }
 
@@ -17,7 +17,7 @@ Error not_asked() {
 }
 
 // Of one object, or of the store?
-bool is_of_store(const Error& error) {
+bool is_of_whole_store(const Error& error) {
   return error.code() != Errc::kPrecondition && error.code() != Errc::kNotFound;
 }
 
@@ -36,10 +36,11 @@ Status RecoveryStore::away() const {
 
 void RecoveryStore::get(std::string key, GetRange range, Context context,
                         Callback<GetResult> done) {
-  if (const Status gone = away(); !gone) return refuse(executor_, gone.error(), std::move(done));
+  if (const Status gone = away(); !gone)
+    return answer_with(executor_, gone.error(), std::move(done));
   store_->get(std::move(key), std::move(range), std::move(context),
               [state = state_, done = std::move(done)](Result<GetResult> got) {
-                if (!got && is_of_store(got.error())) {
+                if (!got && is_of_whole_store(got.error())) {
                   const std::lock_guard lock(state->mutex);
                   if (state->away) state->away = tl::unexpected<Error>(got.error());
                 }
@@ -48,32 +49,32 @@ void RecoveryStore::get(std::string key, GetRange range, Context context,
 }
 
 void RecoveryStore::head(std::string, Context, Callback<ObjectHead> done) {
-  refuse(executor_, not_asked(), std::move(done));
+  answer_with(executor_, not_asked(), std::move(done));
 }
 void RecoveryStore::put(std::string, Body, PutHow, Context, Callback<std::string> done) {
-  refuse(executor_, not_asked(), std::move(done));
+  answer_with(executor_, not_asked(), std::move(done));
 }
 void RecoveryStore::remove(std::string, Context, Callback<void> done) {
-  refuse(executor_, not_asked(), std::move(done));
+  answer_with(executor_, not_asked(), std::move(done));
 }
 void RecoveryStore::list(ListScope, std::string, uint32_t, Context, Callback<ListPage> done) {
-  refuse(executor_, not_asked(), std::move(done));
+  answer_with(executor_, not_asked(), std::move(done));
 }
 void RecoveryStore::head_version(std::string, std::string, Context, Callback<ObjectHead> done) {
-  refuse(executor_, not_asked(), std::move(done));
+  answer_with(executor_, not_asked(), std::move(done));
 }
 void RecoveryStore::get_tags(std::string, std::string, Context, Callback<ObjectTags> done) {
-  refuse(executor_, not_asked(), std::move(done));
+  answer_with(executor_, not_asked(), std::move(done));
 }
 void RecoveryStore::put_tags(std::string, std::string, ObjectTags, Context, Callback<void> done) {
-  refuse(executor_, not_asked(), std::move(done));
+  answer_with(executor_, not_asked(), std::move(done));
 }
 void RecoveryStore::list_versions(ListScope, std::string, uint32_t, Context,
                                   Callback<VersionPage> done) {
-  refuse(executor_, not_asked(), std::move(done));
+  answer_with(executor_, not_asked(), std::move(done));
 }
 void RecoveryStore::keeps_versions(Context, Callback<bool> done) {
-  refuse(executor_, not_asked(), std::move(done));
+  answer_with(executor_, not_asked(), std::move(done));
 }
 
 }  // namespace cairn
