@@ -27,6 +27,7 @@ struct BucketLister::Run {
   std::string after;  // as a list of one level takes it
   std::string until;  // it ends with this key, or behind it; empty: with the listing
   int64_t asked_ns = 0;
+  uint64_t pages_seen = 0;  // of all runs, when it asked
   unsigned empty_pages = 0;
   std::string last_object, last_prefix;
 };
@@ -41,6 +42,7 @@ struct BucketLister::Flight {
   std::atomic<uint64_t> pages{0};
 
   std::string prefix;
+  uint64_t first_ino = 0;  // what is found from now on has numbers from here
   DeepPages::Next next;
   int64_t asked_ns = 0;  // the page under way
   Run run;
@@ -49,6 +51,7 @@ struct BucketLister::Flight {
   Status failed;         // of a run; protected by mutex_
   bool moved = false;    // the directory, meanwhile; protected by mutex_
 
+  std::string walk_after;  // not empty: the name is asked for with those behind it
   std::string part;
   std::optional<ObjectInfo> object;  // of this part
   ListPage below;                    // what is in the directory of this part

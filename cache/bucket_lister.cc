@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kProbesMax = 16'384;
 constexpr size_t kChangesMax = 65'536;
+constexpr size_t kNextNames = 64;                         // of who walks, and does not look at each
 constexpr Duration kBegunMost = std::chrono::minutes(5);  // own changes are remembered for longer
 constexpr Duration kPatience = std::chrono::seconds(5);   // of who waits for a long listing
 constexpr Duration kAwayTerm = std::chrono::seconds(10);  // between two tries while it is away
@@ -109,22 +110,53 @@ Result<BucketLister::Question> BucketLister::what_to_ask(const Missing::Name& wa
   const Key whole(wanted.dir, "");
   const bool of_buckets = tree_->has_buckets() && wanted.dir == BucketTree::kRoot;
   const bool listed_whole = !options_.probe_names || of_buckets || is_past_ino(wanted.dir);
-  if (wanted.name.empty() || listed_whole) return Question{whole, true};
+  if (wanted.name.empty() || listed_whole) return Question{whole, true, {}};
   using Kind = NameMeaning::Kind;
   const NameMeaning meaning = meaning_of(wanted.name);
   const bool one_key = meaning.kind == Kind::kPart || meaning.kind == Kind::kBeside;
   // Without a part of its own (keys that begin with '/') a name cannot be asked for alone.
-  if (!one_key || meaning.part.empty()) return Question{whole, true};
+  if (!one_key || meaning.part.empty()) return Question{whole, true, {}};
   TRY_ASSIGN(const auto listing, tree_->listing(wanted.dir));
-  if (listing && listing->complete && listing->pages <= 1) return Question{whole, false};
+  if (listing && listing->complete && listing->pages <= 1) return Question{whole, false, {}};
+  TRY_ASSIGN(std::string after, walked_from(wanted));
+  if (!after.empty()) return Question{Key(wanted.dir, wanted.name), false, std::move(after)};
   const std::lock_guard lock(mutex_);
   if (probes_.size() >= kProbesMax) probes_.clear();
   uint64_t& probes = probes_[wanted.dir];
-  if (!listing && (!options_.deep_pages || probes > 0)) return Question{whole, false};
+  if (!listing && (!options_.deep_pages || probes > 0)) return Question{whole, false, {}};
   const uint64_t cost = (options_.deep_pages ? 1 : 2) * probes;
-  if (listing && listing->complete && cost >= listing->pages) return Question{whole, true};
+  if (listing && listing->complete && cost >= listing->pages) return Question{whole, true, {}};
   ++probes;
-  return Question{Key(wanted.dir, wanted.name), false};
+  return Question{Key(wanted.dir, wanted.name), false, {}};
+}
+
+// Whoever looks at all names of a directory, for longer than what was listed counts, does so in
+// their order.
+Result<std::string> BucketLister::walked_from(const Missing::Name& wanted) const {
+  Walk walk;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto there = walks_.find(wanted.dir);
+    if (there == walks_.end() || there->second.name >= wanted.name) return std::string();
+    walk = there->second;
+  }
+  TRY_ASSIGN(const auto next, tree_->entries(wanted.dir, walk.name + '\0', kNextNames));
+  const bool follows = std::any_of(
+      next.begin(), next.end(), [&wanted](const auto& each) { return each.name == wanted.name; });
+  return follows ? std::move(walk.after) : std::string();
+}
+
+// `key`: what was seen last of the directory. Where nothing is behind it `after` is empty.
+void BucketLister::note_walk(const Flight& flight, std::string_view key, std::string after) {
+  if (!options_.deep_pages || key.size() <= flight.prefix.size()) return;
+  std::string_view part = key.substr(flight.prefix.size());
+  if (part.ends_with('/')) part.remove_suffix(1);
+  const std::lock_guard lock(mutex_);
+  if (walks_.size() >= kProbesMax) walks_.clear();
+  if (after.empty())
+    walks_.erase(flight.key.first);
+  else
+    walks_[flight.key.first] = {shown_name(part), std::move(after)};
 }
 
 void BucketLister::join(const Missing::Name& wanted, const Context& context, Callback<void> done) {
@@ -150,6 +182,7 @@ void BucketLister::join(const Missing::Name& wanted, const Context& context, Cal
       if (is_new) {
         there = std::make_shared<Flight>();
         there->key = question->key;
+        there->walk_after = question->after;
       }
       flight = there;
       flight->all |= question->all;

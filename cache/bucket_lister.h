@@ -4,17 +4,18 @@
 // with what is below it where that costs no more (bucket_deep.h). The first name that is looked up
 // in an unknown directory is asked for alone, with what is below it: one request, two where many
 // names begin like it. For the second one the directory is listed. When that has more than one
-// page, names are asked for alone, until that cost as many as listing it. A name that was just not
-// there is remembered. The rest of a listing of very many pages is asked for in several places at
-// once (bucket_split.h).
-// States of a directory: unknown; begun (bucket_deep.h); listed at a time, with so many pages; left
-// after its first page.
-// Who asks waits for the answer, for its own deadline, or until a long listing got further: then it
-// is told to look again, and asks again.
-// While the store is away what was listed once counts as fresh, in short terms.
+// page, names are asked for alone, until that cost as many as listing it; where one follows the
+// other, each time with the next 1,000. A name that was just not there is remembered. The rest of a
+// listing of very many pages is asked for in several places at once (bucket_split.h). States of a
+// directory: unknown; begun (bucket_deep.h); listed at a time, with so many pages; left after its
+// first page. Who asks waits for the answer, for its own deadline, or until a long listing got
+// further: then it is told to look again, and asks again. While the store is away what was listed
+// once counts as fresh, in short terms.
 //
 // Threads: all methods are thread-safe. No lock is held across a request, a table or a callback.
 // Owner: BucketRemote, which calls `stop` before it goes; requests under way keep it alive.
+// Where names fill their place, those of directories that were listed before are forgotten; a
+// directory that alone has too many is not listed, and its names are asked for alone.
 // Errors: those of the store; kNoSpace when the cache has no room for the names; kIo when a listing
 // does not come forward.
 #pragma once
@@ -64,6 +65,8 @@ class BucketLister : public std::enable_shared_from_this<BucketLister> {
   // An object turned out to be another version: its name is to be asked for again.
   void expire(uint64_t ino);
   void note_changes(BucketTree::Keys keys);
+  // Forgets names when they fill their place, of directories that are not being listed. Blocks.
+  Status make_room();
   // Is what was seen then still good enough?
   bool fresh(int64_t seen_ns) const;
   // Tree keys whose values changed since the last call.
@@ -78,9 +81,12 @@ class BucketLister : public std::enable_shared_from_this<BucketLister> {
   Result<bool> is_unpublished(uint64_t dir) const;
   struct Question {
     Key key;
-    bool all = false;  // however many pages there are
+    bool all = false;   // however many pages there are
+    std::string after;  // a name that somebody walks to: behind what was seen last
   };
   Result<Question> what_to_ask(const Missing::Name& wanted);
+  Result<std::string> walked_from(const Missing::Name& wanted) const;
+  void note_walk(const Flight& flight, std::string_view key, std::string after);
   void join(const Missing::Name& wanted, const Context& context, Callback<void> done);
   void watch(const std::weak_ptr<Flight>& flight, const std::shared_ptr<Waiter>& waiter);
   void answer(const std::shared_ptr<Waiter>& waiter, Status status);
@@ -93,12 +99,17 @@ class BucketLister : public std::enable_shared_from_this<BucketLister> {
   Status check_page(const Flight& flight, Run& run, const ListPage& page) const;
   bool split(const std::shared_ptr<Flight>& flight);
   void run_on(const std::shared_ptr<Flight>& flight, const std::shared_ptr<Run>& run);
+  bool is_only_late(const Flight& flight, const Run& run, const Result<ListPage>& page) const;
   Result<bool> take_run(Flight& flight, Run& run, const Result<ListPage>& page);
   void run_over(const std::shared_ptr<Flight>& flight, Status status);
   void end_listing(const std::shared_ptr<Flight>& flight);
-  void with_room(std::function<void(Status)> next);
+  bool has_room() const;
+  void with_room(Result<ListPage> page, std::function<void(const Result<ListPage>&)> next);
+  void give_up(const std::shared_ptr<Flight>& flight, const Error& why);
   void done_with(const std::shared_ptr<Flight>& flight);
   void probe(const std::shared_ptr<Flight>& flight);
+  void probe_page(const std::shared_ptr<Flight>& flight);
+  void probed_page(const std::shared_ptr<Flight>& flight, const Result<ListPage>& page);
   void probe_directory(const std::shared_ptr<Flight>& flight);
   void probed(const std::shared_ptr<Flight>& flight);
   Status settle_probe(const Flight& flight);
@@ -119,6 +130,11 @@ class BucketLister : public std::enable_shared_from_this<BucketLister> {
   std::map<Key, std::shared_ptr<Flight>> flights_;
   std::map<Key, int64_t> absent_;        // names that were not there, and when
   std::map<uint64_t, uint64_t> probes_;  // of a directory, since it was listed
+  struct Walk {
+    std::string name;   // that was seen last
+    std::string after;  // behind it, as a list of one level takes it
+  };
+  std::map<uint64_t, Walk> walks_;  // through a directory, name by name
   Changes changes_;
 };
 

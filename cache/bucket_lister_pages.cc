@@ -2,6 +2,7 @@
 #include <cerrno>
 #include <mutex>
 
+#include "cache/base/log.h"
 #include "cache/bucket_flight.h"
 #include "cache/bucket_names.h"
 #include "cache/bucket_past.h"
@@ -38,6 +39,9 @@ void BucketLister::start(const std::shared_ptr<Flight>& flight) {
   if (!prefix) return finish(flight, tl::unexpected<Error>(std::move(prefix).error()));
   flight->prefix = *std::move(prefix);
   if (!flight->key.second.empty()) return probe(flight);
+  const auto first_ino = tree_->first_new_ino();
+  if (!first_ino) return finish(flight, tl::unexpected<Error>(first_ino.error()));
+  flight->first_ino = *first_ino;
   bool all = false;
   {
     const std::lock_guard lock(mutex_);
@@ -54,13 +58,14 @@ void BucketLister::list_next(const std::shared_ptr<Flight>& flight) {
   parts_.store.list(DeepPages::scope_of(flight->prefix, flight->next.how), flight->next.after,
                     kPageNames, request_context(flight->key.first),
                     [self = shared_from_this(), flight](Result<ListPage> page) {
-                      self->parts_.executor.submit(
-                          [self, flight, page = std::move(page)] { self->listed(flight, page); });
+                      self->with_room(std::move(page), [self, flight](const auto& listed) {
+                        self->listed(flight, listed);
+                      });
                     });
 }
 
 void BucketLister::listed(const std::shared_ptr<Flight>& flight, const Result<ListPage>& page) {
-  if (!page) return finish(flight, tl::unexpected<Error>(page.error()));
+  if (!page) return give_up(flight, page.error());
   const uint64_t dir = flight->key.first;
   // The directory was moved meanwhile: what is here is of the old place. Who waits asks again.
   const auto prefix = tree_->prefix_of(dir);
@@ -74,11 +79,10 @@ void BucketLister::listed(const std::shared_ptr<Flight>& flight, const Result<Li
     const std::lock_guard lock(mutex_);
     all = flight->all;
   }
-  if (all)
-    return with_room([self = shared_from_this(), flight](Status kept) {
-      if (!kept) return self->finish(flight, std::move(kept));
-      if (!self->split(flight)) self->list_next(flight);
-    });
+  if (all) {
+    if (!split(flight)) list_next(flight);
+    return;
+  }
   tree_->leave_listing(dir);
   deep_.leave(dir, flight->prefix, flight->next);
   done_with(flight);
@@ -93,8 +97,9 @@ void BucketLister::end_listing(const std::shared_ptr<Flight>& flight) {
 }
 
 void BucketLister::done_with(const std::shared_ptr<Flight>& flight) {
-  with_room(
-      [self = shared_from_this(), flight](Status kept) { self->finish(flight, std::move(kept)); });
+  if (has_room()) return finish(flight, {});
+  parts_.background.submit(
+      [self = shared_from_this(), flight] { self->finish(flight, self->make_room()); });
 }
 
 // A store whose pages do not come forward must not keep us for ever.
@@ -102,11 +107,6 @@ Status BucketLister::check_page(const Flight& flight, Run& run, const ListPage& 
   const auto stuck = [&flight] {
     return fail(Errc::kIo, "list '" + flight.prefix + "': the listing does not come to an end");
   };
-  if (!tree_->has_room())
-    return fail(Errc::kNoSpace,
-                "the cache has no room for the names of the bucket; mount with a larger "
-                "--cache-size",
-                ENOSPC);
   if (flight.next.how != DeepPages::How::kLevel) {
     const bool goes_back = !page.objects.empty() && page.objects.front().key <= flight.next.after;
     return goes_back || (page.truncated && page.objects.empty()) ? stuck() : Status();
@@ -181,20 +181,28 @@ bool BucketLister::split(const std::shared_ptr<Flight>& flight) {
 
 void BucketLister::run_on(const std::shared_ptr<Flight>& flight, const std::shared_ptr<Run>& run) {
   run->asked_ns = tree_->now_ns();
+  run->pages_seen = flight->pages;
   const auto listed = [self = shared_from_this(), flight, run](const Result<ListPage>& page) {
+    if (self->is_only_late(*flight, *run, page)) return self->run_on(flight, run);
     const auto over = self->take_run(*flight, *run, page);
     if (!over) return self->run_over(flight, tl::unexpected<Error>(over.error()));
     if (*over) return self->run_over(flight, {});
-    self->with_room([self, flight, run](Status kept) {
-      if (!kept) return self->run_over(flight, std::move(kept));
-      self->run_on(flight, run);
-    });
+    self->run_on(flight, run);
   };
-  parts_.store.list(
-      ListScope::level(flight->prefix), run->after, kPageNames, request_context(flight->key.first),
-      [self = shared_from_this(), listed](Result<ListPage> page) {
-        self->parts_.executor.submit([listed, page = std::move(page)] { listed(page); });
-      });
+  parts_.store.list(ListScope::level(flight->prefix), run->after, kPageNames,
+                    request_context(flight->key.first),
+                    [self = shared_from_this(), listed](Result<ListPage> page) {
+                      self->with_room(std::move(page), listed);
+                    });
+}
+
+// A slow store answers the others: many are under way.
+bool BucketLister::is_only_late(const Flight& flight, const Run& run,
+                                const Result<ListPage>& page) const {
+  if (page || stop_token_.cancelled()) return false;
+  const Errc code = page.error().code();
+  const bool passes = code == Errc::kTimeout || code == Errc::kTransient;
+  return passes && flight.pages > run.pages_seen;
 }
 
 // Was it the last one, or is there nothing to go on for?
@@ -226,15 +234,60 @@ void BucketLister::run_over(const std::shared_ptr<Flight>& flight, Status status
     failed = flight->failed;
     moved = flight->moved;
   }
-  if (!failed || moved) return finish(flight, std::move(failed));  // who waits asks again
+  if (moved) return finish(flight, std::move(failed));  // who waits asks again
+  if (!failed) return give_up(flight, failed.error());
   end_listing(flight);
 }
 
-// Names are written to the disk before there are too many of them in memory.
-void BucketLister::with_room(std::function<void(Status)> next) {
-  if (tree_->memory_bytes() < options_.memory_bytes) return next({});
-  parts_.background.submit(
-      [self = shared_from_this(), next = std::move(next)] { next(self->tree_->checkpoint()); });
+bool BucketLister::has_room() const {
+  return tree_->memory_bytes() < options_.memory_bytes && tree_->has_room();
+}
+
+// Names are written to the disk before there are too many of them in memory, and others are
+// forgotten for them where they fill their place.
+void BucketLister::with_room(Result<ListPage> page,
+                             std::function<void(const Result<ListPage>&)> next) {
+  auto& executor = page && !has_room() ? parts_.background : parts_.executor;
+  executor.submit([self = shared_from_this(), next = std::move(next), page = std::move(page)] {
+    if (!page || self->has_room()) return next(page);
+    Status made = self->make_room();
+    if (made && !self->tree_->has_room())
+      made = fail(Errc::kNoSpace,
+                  "the cache has no room for the names of the bucket; mount with a larger "
+                  "--cache-size",
+                  ENOSPC);
+    if (made) return next(page);
+    next(tl::unexpected<Error>(made.error()));
+  });
+}
+
+// Blocks.
+Status BucketLister::make_room() {
+  TRY(tree_->checkpoint());
+  if (tree_->has_room()) return {};
+  std::set<uint64_t> busy;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [key, flight] : flights_) busy.insert(key.first);
+  }
+  BucketTree::Keys keys;
+  const Status made = tree_->make_room(busy, tree_->now_ns() - options_.ttl.count(), keys);
+  note_changes(std::move(keys));
+  return made;
+}
+
+// What there is no room for does not take it from others: what the listing found goes.
+void BucketLister::give_up(const std::shared_ptr<Flight>& flight, const Error& why) {
+  if (why.code() != Errc::kNoSpace || !flight->key.second.empty())
+    return finish(flight, tl::unexpected<Error>(why));
+  log_once_per(std::chrono::minutes(1), "names without room",
+               "list '" + flight->prefix + "': " + why.message());
+  parts_.background.submit([self = shared_from_this(), flight, why] {
+    BucketTree::Keys keys;
+    const Status forgot = self->tree_->forget_new_names(flight->key.first, flight->first_ino, keys);
+    self->note_changes(std::move(keys));
+    self->finish(flight, forgot ? tl::unexpected<Error>(why) : forgot);
+  });
 }
 
 // Keys that begin with the name's: an object of it comes first, what is in a directory of it
@@ -244,6 +297,7 @@ void BucketLister::probe(const std::shared_ptr<Flight>& flight) {
   flight->asked_ns = flight->next.started_ns = tree_->now_ns();
   const std::string key = flight->prefix + flight->part;
   if (!tree_->check_any_key(key)) return probed(flight);
+  if (!flight->walk_after.empty()) return probe_page(flight);
   parts_.store.list(key, "", options_.deep_pages ? kPageNames : 1,
                     request_context(flight->key.first),
                     [self = shared_from_this(), flight, key](Result<ListPage> page) {
@@ -262,6 +316,43 @@ void BucketLister::probe(const std::shared_ptr<Flight>& flight) {
                         self->probed(flight);
                       });
                     });
+}
+
+// The name and what is behind it.
+void BucketLister::probe_page(const std::shared_ptr<Flight>& flight) {
+  parts_.store.list(ListScope::level(flight->prefix), flight->walk_after, kPageNames,
+                    request_context(flight->key.first),
+                    [self = shared_from_this(), flight](Result<ListPage> page) {
+                      self->with_room(std::move(page), [self, flight](const auto& listed) {
+                        self->probed_page(flight, listed);
+                      });
+                    });
+}
+
+void BucketLister::probed_page(const std::shared_ptr<Flight>& flight,
+                               const Result<ListPage>& page) {
+  if (!page && page.error().code() != Errc::kNoSpace)
+    return finish(flight, tl::unexpected<Error>(page.error()));
+  const auto& [dir, name] = flight->key;
+  const auto prefix = tree_->prefix_of(dir);
+  if (!prefix || *prefix != flight->prefix) return finish(flight, {});
+  if (!page) {  // one name has room
+    flight->walk_after.clear();
+    return probe(flight);
+  }
+  Run run;
+  run.after = flight->walk_after;
+  if (Status good = check_page(*flight, run, *page); !good) return finish(flight, std::move(good));
+  auto keys = tree_->note_page(dir, flight->prefix, *page, flight->asked_ns);
+  if (!keys) return finish(flight, tl::unexpected<Error>(std::move(keys).error()));
+  note_changes(*std::move(keys));
+  const std::string last = std::max(run.last_object, run.last_prefix);
+  note_walk(*flight, last, page->truncated ? page->next : std::string());
+  const auto there = tree_->entry(dir, name);
+  if (there && *there && (*there)->seen_ns >= flight->asked_ns) return done_with(flight);
+  // It is not there, or not in this page.
+  flight->walk_after.clear();
+  probe(flight);
 }
 
 void BucketLister::probe_directory(const std::shared_ptr<Flight>& flight) {
@@ -287,6 +378,8 @@ void BucketLister::probed(const std::shared_ptr<Flight>& flight) {
 Status BucketLister::settle_probe(const Flight& flight) {
   const auto& [dir, name] = flight.key;
   const bool is_dir = !flight.below.objects.empty();
+  const std::string key = flight.prefix + flight.part;
+  note_walk(flight, key, is_dir ? level_behind_prefix(key + "/") : level_behind_key(key));
   TRY_ASSIGN(auto keys,
              tree_->settle(dir, flight.part, flight.object, is_dir, flight.next.started_ns));
   note_changes(std::move(keys));

@@ -31,6 +31,7 @@ BucketPublisher::BucketPublisher(const Parts& parts, Options options, const Publ
     : parts_(parts), options_(std::move(options)), batch_(batch), context_(std::move(context)) {}
 
 Status BucketPublisher::run() {
+  if (!parts_.tree.has_room(true)) TRY(parts_.lister.make_room());
   if (!parts_.tree.has_room(true))
     return fail(Errc::kNoSpace,
                 "the cache has no room for the names of more objects; mount with a larger "

@@ -374,6 +374,26 @@ std::optional<bool> BucketRemote::honours_if_match() const {
   return honours_if_match_;
 }
 
+void BucketRemote::begin_recovery(Lsn published) {
+  const std::lock_guard lock(mutex_);
+  state_.lsn = published;
+}
+
+Result<std::optional<BucketRemote::Known>> BucketRemote::known(uint64_t ino) const {
+  TRY_ASSIGN(const auto node, tree_->node(ino));
+  if (!node) return std::optional<Known>();
+  TRY_ASSIGN(std::string name, tree_->shown_as(ino, *node));
+  if (name.empty()) return std::optional<Known>();
+  const bool is_dir = node->kind == BucketNode::Kind::kDirectory;
+  return std::optional<Known>(Known{ino, node->parent, std::move(name), is_dir, node->size});
+}
+
+Result<std::optional<BucketRemote::Known>> BucketRemote::known_at(uint64_t dir,
+                                                                  std::string_view name) const {
+  TRY_ASSIGN(const auto there, tree_->entry(dir, name));
+  return there ? known(there->ino) : std::optional<Known>();
+}
+
 Status BucketRemote::begin_reading() {
   return tree_->thin_out();
 }

@@ -78,7 +78,24 @@ class BucketRemote final : public Remote {
     bool tables_are_new = false;             // they know nothing of what is gone from the journal
     std::function<bool(uint64_t ino)> held;  // does something of the inode wait?
   };
-  // One of them before anything else.
+  // Would somebody miss the inode if its name were forgotten? Before anything else.
+  void set_in_use(std::function<bool(uint64_t ino)> in_use) {
+    tree_->set_in_use(std::move(in_use));
+  }
+  // What is known here, without a request: for who takes out what is not published, and begins
+  // neither of the two below.
+  struct Known {
+    uint64_t ino = 0;
+    uint64_t dir = 0;
+    std::string name;
+    bool is_dir = false;
+    uint64_t size = 0;
+  };
+  Result<std::optional<Known>> known(uint64_t ino) const;
+  Result<std::optional<Known>> known_at(uint64_t dir, std::string_view name) const;
+  Result<Lsn> noted_published() const { return tree_->published(); }
+  void begin_recovery(Lsn published);
+  // One of them next.
   Status begin_reading();
   Status begin_writing(LocalState local);
   // Files that are somewhere else than they were written to, since the mount.

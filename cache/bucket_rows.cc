@@ -136,6 +136,12 @@ std::string listing_key(uint64_t dir) {
   return row_key('l', dir);
 }
 
+Result<std::pair<uint64_t, std::string>> decode_entry_key(std::string_view key) {
+  constexpr size_t kBeforeName = 1 + sizeof(uint64_t);
+  if (key.size() < kBeforeName) return damaged_row();
+  return std::pair(get_be64(as_bytes(key).data() + 1), std::string(key.substr(kBeforeName)));
+}
+
 std::string encode(const BucketNode& node) {
   ByteVec out;
   put_le(out, static_cast<uint8_t>(node.kind));

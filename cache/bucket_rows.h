@@ -26,6 +26,8 @@ Result<std::pair<std::string, std::string>> decode_left(std::string_view key,
 std::string node_key(uint64_t ino);
 std::string entry_key(uint64_t dir, std::string_view name = {});
 std::string listing_key(uint64_t dir);
+// The directory and the name.
+Result<std::pair<uint64_t, std::string>> decode_entry_key(std::string_view key);
 
 std::string encode(const BucketNode& node);
 Result<BucketNode> decode_node(std::string_view in);

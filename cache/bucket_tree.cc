@@ -177,9 +177,8 @@ Result<std::string> BucketTree::key_of(const BucketNode& node) const {
 }
 
 Status BucketTree::thin_out() {
-  const MetaStore& store = tables_.store();
   TRY_ASSIGN(const auto form, tables_.get(bucket_rows::kTable, kFormRow));
-  const bool fills = store.used_bytes() > store.bytes_max() / 2;
+  const bool fills = !has_room();
   if (form == std::string(bucket_rows::kForm) && !fills) return {};
   return forget_all(fills);
 }
@@ -422,6 +421,8 @@ Result<BucketTree::Keys> BucketTree::finish_listing(uint64_t dir, int64_t starte
         TRY(move_entry(dir, shown_beside(meaning.part), each.name, keys));
     }
   }
+  const std::lock_guard lock(mutex_);
+  if (was_forgotten(dir, started_ns)) return keys;  // whoever wants all of them lists again
   tables_.apply({{bucket_rows::kTable, bucket_rows::listing_key(dir),
                   bucket_rows::encode(BucketListing{true, ended_ns - older_ns, pages})}});
   return keys;
@@ -491,6 +492,12 @@ void BucketTree::put_entry(uint64_t dir, std::string_view name, const BucketEntr
 
 void BucketTree::put_node(uint64_t ino, const BucketNode& node) {
   tables_.apply({{bucket_rows::kTable, bucket_rows::node_key(ino), bucket_rows::encode(node)}});
+}
+
+Result<uint64_t> BucketTree::first_new_ino() {
+  const std::lock_guard lock(mutex_);
+  TRY_ASSIGN(const uint64_t used, next_ino());
+  return used + 1;
 }
 
 // What is in a directory of what is past is past.

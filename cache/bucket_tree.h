@@ -23,6 +23,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -100,8 +101,8 @@ class BucketTree {
   // this mount must not step.
   int64_t now_ns() const;
 
-  // Forgets all names when they fill more than half of the place, or are in another form than
-  // this one. Only while nobody uses them and nothing waits to be published.
+  // Forgets all names when there is no room for more, or they are in another form than this one.
+  // Only while nobody uses them and nothing waits to be published.
   Status thin_out();
   // All of them. `fills`: because there are too many.
   Status forget_all(bool fills);
@@ -112,6 +113,8 @@ class BucketTree {
   // Is something of the inode to be published? Given once, before anything else.
   void set_held(std::function<bool(uint64_t ino)> held) { held_ = std::move(held); }
   bool is_held(uint64_t ino) const { return held_ && held_(ino); }
+  // Would somebody miss the inode? Given once, before anything else; asked without a lock.
+  void set_in_use(std::function<bool(uint64_t ino)> in_use) { in_use_ = std::move(in_use); }
 
   // nullopt: there is no such inode any more.
   Result<std::optional<BucketNode>> node(uint64_t ino) const;
@@ -174,6 +177,15 @@ class BucketTree {
 
   // Room for more names? Those that are published from here may take more of it.
   bool has_room(bool own = false);
+  // Forgets names of files until half of the place is free, first those that were seen before
+  // `fresh_from_ns`: but in directories that are `busy` (a listing is under way), and but what is
+  // held, in use, or as it was set here. Their directories are unknown then. Blocks.
+  Status make_room(const std::set<uint64_t>& busy, int64_t fresh_from_ns, Keys& keys);
+  // Of a listing that has no room: what it found first, whose numbers are not below `first_ino`.
+  // Names are asked for alone then. Blocks.
+  Status forget_new_names(uint64_t dir, uint64_t first_ino, Keys& keys);
+  // Numbers that are given out from now on are not below it.
+  Result<uint64_t> first_new_ino();
   uint64_t memory_bytes() const { return tables_.memory_bytes(); }
   Status checkpoint() { return tables_.checkpoint(); }
   // The same, unless no name has changed since.
@@ -196,8 +208,16 @@ class BucketTree {
   Status move_entry(uint64_t dir, const std::string& from, const std::string& to, Keys& keys);
   Status remove(uint64_t dir, const std::string& name, Keys& keys);
   Status remove_below(uint64_t dir);
+  void note_forgotten(uint64_t dir, bool with_listing);
+  bool was_forgotten(uint64_t dir, int64_t since_ns) const;
+  Result<bool> can_be_forgotten(const BucketEntry& entry) const;
   void put_entry(uint64_t dir, std::string_view name, const BucketEntry& entry);
   void put_node(uint64_t ino, const BucketNode& node);
+
+  bool is_half_empty();
+  Status forget_entry(uint64_t dir, const std::string& name, uint64_t ino, bool with_listing,
+                      Keys& keys);
+  Status forget_seen_before(int64_t seen_before_ns, const std::set<uint64_t>& busy, Keys& keys);
 
   std::string_view inside_bucket(std::string_view key) const;
   bool is_usable(const std::string& key, uint64_t size) const;
@@ -212,6 +232,9 @@ class BucketTree {
   uint64_t reserved_ino_ = 0;
   int64_t asked_ns_ = 0;  // when what is being noted was asked for
   std::function<bool(uint64_t)> held_;
+  std::function<bool(uint64_t)> in_use_;
+  std::map<uint64_t, int64_t> forgotten_;  // directories of which names were forgotten, and when
+  int64_t all_forgotten_ns_ = 0;           // some names of any
   std::atomic<uint64_t> named_{0};                           // changes of names
   std::atomic<uint64_t> settled_{0};                         // of those, on the disk
   std::map<std::pair<uint64_t, std::string>, int64_t> own_;  // names changed here, and when

@@ -145,7 +145,8 @@ class Opening {
   Result<OpenedMount> open() {
     TRY(open_tables(dir_.sub("meta")));
     is_of_store_ = true;
-    TRY(options_.objects ? open_bucket() : open_remote(false));
+    std::vector<std::string> damage;
+    TRY(options_.objects ? open_bucket(damage) : open_remote(false));
     is_of_store_ = false;
     TRY(open_segments());
     if (options_.engine.read_only) return finish_reader();
@@ -163,17 +164,20 @@ class Opening {
       mount.damage.push_back(tables.error().message());
       TRY(open_tables(options_.scratch_dir));
     }
-    if (last_commit_.empty()) {
-      TRY_ASSIGN(StoredBase base, find_stored_base(dir_, e_, survey, Buffer(), context_));
-      if (!base.known) mount.damage.push_back(base.text);
-      marks_.published = std::max(marks_.published, base.published);
-      last_commit_ = std::move(base.commit);
+    Lsn published = 0;
+    if (options_.objects) {
+      TRY(open_bucket(mount.damage));
+      TRY_ASSIGN(published, bucket_->noted_published());
+      // Of another journal, or of this one?
+      published = std::max(published > survey.last() ? 0 : published, marks_.published);
+      bucket_->begin_recovery(published);
+      mount.bucket = bucket_;
+    } else {
+      TRY(open_volume_for_recovery(survey, mount));
+      published = std::max(remote_->published().lsn, marks_.published);
     }
-    TRY(open_remote(true));
     TRY(open_segments());
-    const Lsn published = std::max(remote_->published().lsn, marks_.published);
     survey.tell(marks_.checkpointed, mount.damage);
-    mount.remote = remote_;
     mount.engine = make_engine();
     for (const JournalRun& run : survey.runs)
       TRY(visit_run(e_.env, run, published + 1, journal_options().record_bytes_max,
@@ -185,6 +189,18 @@ class Opening {
     mount.engine->attach(open_surveyed_journal(e_.env, journal_options(), std::move(survey)),
                          marks_.checkpointed, published);
     return mount;
+  }
+
+  Status open_volume_for_recovery(const JournalSurvey& survey, OpenedMount& mount) {
+    if (last_commit_.empty()) {
+      TRY_ASSIGN(StoredBase base, find_stored_base(dir_, e_, survey, Buffer(), context_));
+      if (!base.known) mount.damage.push_back(base.text);
+      marks_.published = std::max(marks_.published, base.published);
+      last_commit_ = std::move(base.commit);
+    }
+    TRY(open_remote(true));
+    mount.remote = remote_;
+    return {};
   }
 
   Journal::Options journal_options() const { return journal_options_of(dir_, options_); }
@@ -215,11 +231,16 @@ class Opening {
   }
 
   // The names of the objects take the share of the metadata packs, which a bucket has none of.
-  Status open_bucket() {
+  Status open_bucket(std::vector<std::string>& damage) {
     const uint64_t share = Space::metadata_pack_share(options_.cache_bytes_max);
     TRY(e_.env.make_dirs(dir_.sub("names")));
     auto names = e_.open_meta_store(dir_.sub("names"), share);
-    if (!names && names.error().code() == Errc::kCorruption) {
+    if (!names && options_.recover && is_damage(names.error()) && !options_.scratch_dir.empty()) {
+      damage.push_back(names.error().message());
+      const std::string anew = options_.scratch_dir + "/names";
+      TRY(e_.env.make_dirs(anew));
+      names = e_.open_meta_store(anew, share);
+    } else if (!names && names.error().code() == Errc::kCorruption) {
       // Losing them costs requests and nothing else.
       log_warn("the known names of the bucket are damaged and will be listed anew: {}",
                names.error().message());
@@ -318,12 +339,13 @@ class Opening {
 
   Result<OpenedMount> finish_reader() {
     OpenedMount mount;
-    if (bucket_ != nullptr) {
-      TRY(refuse_unpublished());
-      TRY(bucket_->begin_reading());
-    }
     mount.bucket = bucket_;
     mount.engine = make_engine();
+    if (bucket_ != nullptr) {
+      TRY(refuse_unpublished(mount.engine->live().tables()));
+      keep_what_is_in_use(*mount.engine);
+      TRY(bucket_->begin_reading());
+    }
     mount.remote = remote_;
     TRY(mount.engine->start());
     return mount;
@@ -354,11 +376,15 @@ class Opening {
     return found;
   }
 
+  void keep_what_is_in_use(Engine& engine) {
+    bucket_->set_in_use([with = &engine](uint64_t ino) { return with->is_in_use(ino); });
+  }
+
   // What is to be published refers to names that a reader would list anew.
-  Status refuse_unpublished() const {
+  Status refuse_unpublished(const LiveTables& tables) const {
     if (!has_journal(e_.env, dir_.path())) return {};
     TRY_ASSIGN(const JournalSurvey survey, survey_journal(e_.env, journal_options()));
-    TRY_ASSIGN(const bool keeps, Engine::keeps_back_any(*tables_));
+    TRY_ASSIGN(const bool keeps, Engine::keeps_back_any(tables));
     if (survey.last() <= marks_.published && !keeps) return {};
     return fail(Errc::kInvalid, "the cache " + dir_.path() +
                                     " holds changes that are not in the bucket yet: mount without "
@@ -381,6 +407,7 @@ class Opening {
     local.tables_are_new = marks_.checkpointed == 0 && journal->trimmed() > 0;
     TRY_ASSIGN(local.keeps_back, Engine::keeps_back_any(engine.live().tables()));
     local.held = [engine = &engine](uint64_t ino) { return engine->has_unpublished(ino); };
+    keep_what_is_in_use(engine);
     TRY(bucket_->begin_writing(std::move(local)));
     TRY(engine.drop_leftovers(done));
     engine.attach(std::move(journal), marks_.checkpointed, done);

@@ -24,6 +24,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "cache/base/clock.h"
@@ -175,6 +176,8 @@ class Engine final : private PublishHost {
   // has to be counted.
   Status opened(uint64_t inode, uint64_t size, const ContentPolicy& policy, Need& need);
   bool closed(uint64_t inode);
+  // Is it open, or pinned?
+  bool is_in_use(uint64_t inode) const;
   void drop_passing(uint64_t inode);
   // First offset >= `offset` that lies in data (or in a hole); nullopt when there is none.
   Result<std::optional<uint64_t>> seek(uint64_t inode, const std::optional<ContentBase>& pinned,
@@ -537,6 +540,7 @@ class Engine final : private PublishHost {
   std::set<uint64_t> pinned_by_rule_;
   std::optional<uint64_t> pinned_bytes_;  // as they were counted last, and what came since
   MonotonicTime pins_full_until_ = MonotonicTime::min();
+  std::unordered_set<uint64_t> open_;
   std::set<uint64_t> passing_;  // open, and not to stay in the cache
   std::deque<Whole> wholes_;    // wait to be fetched
   unsigned wholes_running_ = 0;

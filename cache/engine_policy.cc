@@ -28,12 +28,20 @@ Status Engine::opened(uint64_t inode, uint64_t size, const ContentPolicy& policy
   if (unpins) unpin(inode);
   if (policy.pin) TRY(pin_by_rule(inode, size, need));
   if (policy.whole && (policy.keep || policy.pin)) fetch_whole(inode, size);
+  const std::lock_guard lock(state_mutex_);
+  open_.insert(inode);
   return {};
 }
 
 bool Engine::closed(uint64_t inode) {
   const std::lock_guard lock(state_mutex_);
+  open_.erase(inode);
   return passing_.erase(inode) > 0 && !pinned_.contains(inode);
+}
+
+bool Engine::is_in_use(uint64_t inode) const {
+  const std::lock_guard lock(state_mutex_);
+  return open_.contains(inode) || pinned_.contains(inode);
 }
 
 void Engine::drop_passing(uint64_t inode) {

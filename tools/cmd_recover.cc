@@ -1,3 +1,7 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 
@@ -7,7 +11,9 @@
 #include "fs/volume.h"
 #include "tools/commands.h"
 #include "tools/host_name.h"
+#include "tools/recovery_store.h"
 #include "tools/rescue.h"
+#include "tools/rescue_objects.h"
 #include "tools/scratch_dir.h"
 #include "tools/units.h"
 
@@ -23,20 +29,28 @@ struct RecoverArguments {
   StoreOptions store;
 };
 
-// The folder of one remote's cache: what was named, or the only one below it.
-Result<std::string> find_cache(const std::string& named) {
+// What was named, or all below it.
+Result<std::vector<std::string>> find_caches(const std::string& named) {
   Env& env = posix_env();
   const auto is_cache = [&env](const std::string& path) {
     return env.stat(path + "/identity") || env.stat(path + "/journal");
   };
-  if (is_cache(named)) return named;
+  std::vector<std::string> caches;
+  if (is_cache(named)) caches.push_back(named);
+  if (!caches.empty()) return caches;
   const auto names = env.list_dir(named);
   if (!names) return fail(Errc::kNotFound, "there is no directory " + named);
-  std::vector<std::string> caches;
   for (const std::string& name : *names)
     if (is_cache(named + "/" + name)) caches.push_back(named + "/" + name);
-  if (caches.size() == 1) return caches.front();
+  std::sort(caches.begin(), caches.end());
   if (caches.empty()) return fail(Errc::kNotFound, named + " is not a cache directory of cairn");
+  return caches;
+}
+
+// The only one.
+Result<std::string> find_cache(const std::string& named) {
+  TRY_ASSIGN(const auto caches, find_caches(named));
+  if (caches.size() == 1) return caches.front();
   std::string list;
   for (const std::string& cache : caches) list += "\n  " + cache;
   return fail(Errc::kInvalid, named + " holds several caches; name one of them:" + list);
@@ -55,6 +69,54 @@ std::string absolute(const std::string& path) {
   return std::filesystem::absolute(path).lexically_normal().string();
 }
 
+std::string counted(size_t count, const std::string& what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+// Names come from others: what a terminal would obey is shown as \xNN.
+std::string printable(const std::string& name) {
+  std::string out;
+  for (const char c : name) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte != 0x7f)
+      out.push_back(c);
+    else
+      out += fmt::format("\\x{:02x}", byte);
+  }
+  return out;
+}
+
+std::string line_of(const UnpublishedItem& item) {
+  using Kind = UnpublishedItem::Kind;
+  const auto path = [&item](const std::string& of) {
+    return printable(of.substr(std::min<size_t>(of.size(), 1))) + (item.is_dir ? "/" : "");
+  };
+  const std::string from = item.from.empty() ? "" : path(item.from) + " -> ";
+  switch (item.kind) {
+    case Kind::kRenamed:
+      return "renamed    " + from + path(item.path);
+    case Kind::kRemoved:
+      return "removed    " + path(item.path);
+    case Kind::kSet:
+      return "set        " + path(item.path) + " (mode, owner, time or metadata)";
+    case Kind::kDirectory:
+      return "directory  " + path(item.path);
+    case Kind::kFile:
+    case Kind::kLink:
+      break;
+  }
+  std::string line = (item.held ? "held       " : "pending    ") + from + path(item.path);
+  if (item.kind == Kind::kLink) return line + " (symbolic link)";
+  line += " (" + format_size(item.size);
+  if (item.only_in_store > 0)
+    line += ", " + format_size(item.only_in_store) + " of it as the bucket has it";
+  return line + ")";
+}
+
+void print_items(const std::vector<UnpublishedItem>& items) {
+  for (const UnpublishedItem& item : items) std::cout << "  " << line_of(item) << "\n";
+}
+
 class Recover {
  public:
   Recover(const RecoverArguments& arguments, Runtime& runtime)
@@ -63,47 +125,146 @@ class Recover {
   }
 
   Status run() {
-    TRY(open());
-    const MountEnvironment environment{
-        *stack_.store,         posix_env(),          system_clock(),      os_rng(),
-        runtime_.work,         runtime_.maintenance, runtime_.publishing, open_lmdb_meta_store};
-    if (!arguments_.target.empty()) TRY(take_out(environment, absolute(arguments_.target)));
-    return arguments_.repair ? repair(environment) : Status();
+    TRY_ASSIGN(const std::string folder, find_cache(absolute(arguments_.cache_dir)));
+    TRY(open(folder));
+    if (!arguments_.target.empty()) TRY(take_out(absolute(arguments_.target)));
+    return arguments_.repair ? repair() : Status();
+  }
+
+  // Says what is not published in a cache.
+  Status list(const std::string& folder) {
+    TRY(open(folder));
+    std::cout << folder << ": " << url_.text() << (is_of_objects_ ? ", objects" : ", a volume")
+              << "\n";
+    if (!is_of_objects_) return list_volume();
+    return with_mount([](OpenedMount& mount, Volume& volume) -> Status {
+      TRY_ASSIGN(const auto items, unpublished_items(mount, volume));
+      print_items(items);
+      if (items.empty()) std::cout << "  everything is in the bucket\n";
+      return {};
+    });
   }
   bool is_complete() const { return complete_; }
 
  private:
-  Status open() {
-    TRY_ASSIGN(const std::string folder, find_cache(absolute(arguments_.cache_dir)));
+  Status open(const std::string& folder) {
+    is_of_objects_ = posix_env().stat(folder + "/names").has_value();
     std::string remote;
     if (const auto told = CacheDir::remote_of(posix_env(), folder)) {
       remote = *told;
     } else if (arguments_.remote.empty()) {
       return fail(Errc::kCorruption, told.error().message() +
-                                         "; say with --remote REMOTE which volume the cache "
+                                         "; say with --remote REMOTE which remote the cache "
                                          "belongs to");
     } else {
-      TRY_ASSIGN(const RemoteUrl given, parse_remote_url(arguments_.remote));
+      TRY_ASSIGN(const RemoteUrl given, parse_remote_url(arguments_.remote, true));
       remote = given.text();
     }
-    TRY_ASSIGN(const RemoteUrl url, parse_remote_url(remote));
+    TRY_ASSIGN(url_, parse_remote_url(remote, true));
+    if (is_of_objects_ && arguments_.repair)
+      return fail(Errc::kUnsupported,
+                  folder +
+                      " is the cache of a bucket's objects, which --repair is not for; take "
+                      "out what can be read with --to, then remove the folder");
     if (!arguments_.target.empty()) TRY(check_target(absolute(arguments_.target)));
-    TRY_ASSIGN(stack_, open_store(url, arguments_.store, false, runtime_));
+    TRY(is_of_objects_ ? open_for_objects() : open_for_volume());
     TRY_ASSIGN(cache_, CacheDir::open(posix_env(), os_rng(), folder, remote, true));
     return {};
   }
 
-  Status take_out(const MountEnvironment& environment, const std::string& target) {
+  Status open_for_volume() {
+    if (!wants_store()) return {};
+    TRY_ASSIGN(StoreStack stack, open_store(url_, arguments_.store, false, runtime_));
+    store_ = stack.store;
+    return {};
+  }
+  bool wants_store() const { return !arguments_.target.empty() || arguments_.repair; }
+
+  // Whatever has become of the bucket, or of the keys to it.
+  Status open_for_objects() {
+    std::shared_ptr<ObjectStore> there;
+    Status why = fail(Errc::kUnsupported, "the bucket was not asked");
+    if (wants_store()) {
+      auto stack = open_store(url_, arguments_.store, false, runtime_);
+      if (stack) there = stack->store;
+      why = stack ? Status() : tl::unexpected<Error>(stack.error());
+    }
+    recovery_store_ =
+        std::make_shared<RecoveryStore>(std::move(there), std::move(why), url_.text(), runtime_.io);
+    runtime_.stores.push_back(recovery_store_);
+    store_ = recovery_store_;
+    options_.engine.io_timeout = std::chrono::seconds(10);
+    options_.objects = ObjectView{};
+    options_.objects->uid = ::geteuid();
+    options_.objects->gid = ::getegid();
+    options_.objects->all_buckets = url_.is_all_buckets();
+    return {};
+  }
+
+  MountEnvironment environment() {
+    return {*store_,       posix_env(),          system_clock(),      os_rng(),
+            runtime_.work, runtime_.maintenance, runtime_.publishing, open_lmdb_meta_store};
+  }
+
+  // As it was here, with `use(mount, volume)`. Nothing of the cache is changed.
+  template <class Use>
+  Status with_mount(const Use& use) {
     const ScratchDir scratch("cairn-recover");
     if (scratch.path().empty()) return fail_errno(errno, "temporary directory");
     MountOptions options = options_;
     options.engine.read_only = true;
     options.recover = true;
     options.scratch_dir = scratch.path();
-    TRY_ASSIGN(OpenedMount mount, open_mount(*cache_, environment, options, Context()));
-    for (const std::string& damage : mount.damage) std::cerr << "damaged: " << damage << "\n";
+    TRY_ASSIGN(OpenedMount mount, open_mount(*cache_, environment(), options, Context()));
+    for (const std::string& damage : mount.damage) std::cerr << "damaged: " + damage + "\n";
     TRY_ASSIGN(const auto volume, Volume::open(*mount.engine, 0, 0));
-    TRY_ASSIGN(const RescueReport report, rescue(*volume, target, mount.lost));
+    complete_ = complete_ && mount.damage.empty();
+    return use(mount, *volume);
+  }
+
+  Status list_volume() {
+    const ScratchDir scratch("cairn-recover");
+    if (scratch.path().empty()) return fail_errno(errno, "temporary directory");
+    TRY_ASSIGN(const JournalSurvey survey,
+               survey_journal(posix_env(), journal_options_of(*cache_, options_)));
+    Lsn published = 0;
+    {
+      RecoveryStore nothing(nullptr, {}, url_.text(), runtime_.io);
+      store_ = std::shared_ptr<ObjectStore>(&nothing, [](ObjectStore*) {});
+      TRY_ASSIGN(const CacheTables tables,
+                 open_cache_tables(environment(), options_, cache_->sub("meta")));
+      published = tables.marks.published;
+      store_.reset();
+    }
+    if (survey.last() <= published) {
+      std::cout << "  everything is in the store\n";
+      return {};
+    }
+    std::cout << "  " << counted(survey.last() - published, "change")
+              << " may not be in the store; --to brings the files out\n";
+    return {};
+  }
+
+  Status take_out(const std::string& target) {
+    return with_mount([&](OpenedMount& mount, Volume& volume) -> Status {
+      RescueReport report;
+      if (is_of_objects_) {
+        TRY_ASSIGN(const auto items, unpublished_items(mount, volume));
+        print_items(items);
+        TRY_ASSIGN(report, rescue_objects(mount, volume, items, target));
+        if (const Status away = recovery_store_->away(); !away && report.missing > 0)
+          std::cerr << "cairn: the bucket cannot be read (" << away.error().message()
+                    << "): of files that were changed in part only what was written here is "
+                       "there; with the bucket within reach, recover into another directory\n";
+      } else {
+        TRY_ASSIGN(report, rescue(volume, target, mount.lost));
+      }
+      tell(report, target, mount.damage.empty());
+      return {};
+    });
+  }
+
+  void tell(const RescueReport& report, const std::string& target, bool is_sound) {
     std::cout << report.files << " files (" << format_size(report.bytes)
               << ") with unpublished changes are in " << target << "\n";
     if (report.nameless > 0)
@@ -111,14 +272,19 @@ class Recover {
                 << report.nameless_dir << "\n";
     if (report.failed > 0)
       std::cerr << "cairn: " << report.failed << " could not be recovered whole, see above\n";
-    complete_ = complete_ && report.failed == 0 && mount.damage.empty();
-    if (report.files > 0 && mount.damage.empty() && !arguments_.repair)
+    complete_ = complete_ && report.failed == 0;
+    if (is_of_objects_) {
+      std::cout << "The cache is as it was: a mount with it sends all this when the bucket can be "
+                   "reached.\n";
+      return;
+    }
+    if (report.files > 0 && is_sound && !arguments_.repair)
       std::cout << "To use the cache again, give its own changes up: cairn mount --discard-local\n";
-    return {};
   }
 
-  Status repair(const MountEnvironment& environment) {
-    TRY_ASSIGN(const RepairReport report, repair_cache(*cache_, environment, options_, Context()));
+  Status repair() {
+    TRY_ASSIGN(const RepairReport report,
+               repair_cache(*cache_, environment(), options_, Context()));
     if (report.damage.empty()) {
       std::cout << "nothing is damaged in " << cache_->path() << "\n";
       return {};
@@ -139,17 +305,32 @@ class Recover {
   const RecoverArguments& arguments_;
   Runtime& runtime_;
   MountOptions options_;
-  StoreStack stack_;
+  RemoteUrl url_;
+  bool is_of_objects_ = false;
+  std::shared_ptr<ObjectStore> store_;
+  std::shared_ptr<RecoveryStore> recovery_store_;  // the same, of objects
   std::unique_ptr<CacheDir> cache_;
   bool complete_ = true;
 };
 
+// All caches that are there.
+int run_list(const RecoverArguments& arguments) {
+  const auto caches = find_caches(absolute(arguments.cache_dir));
+  if (!caches) return complain(caches.error());
+  int code = kExitOk;
+  for (const std::string& cache : *caches) {
+    Runtime runtime;
+    Recover recover(arguments, runtime);
+    const Status listed = recover.list(cache);
+    if (!listed) complain(listed.error());
+    if (!listed || !recover.is_complete()) code = kExitFailed;
+  }
+  return code;
+}
+
 int run_recover(const RecoverArguments& arguments) {
   set_log_level(LogLevel::kWarn);
-  if (arguments.target.empty() && !arguments.repair) {
-    std::cerr << "cairn: say --to DIR, --repair, or both\n";
-    return kExitUsage;
-  }
+  if (arguments.target.empty() && !arguments.repair) return run_list(arguments);
   Runtime runtime;
   Recover recover(arguments, runtime);
   if (const Status done = recover.run(); !done) return complain(done.error());
@@ -170,7 +351,7 @@ void add_recover_command(CommandLine& line) {
   command.flag("repair", arguments->repair, "rebuild what is damaged in the cache").only_typed();
   command
       .text("remote", "REMOTE", arguments->remote,
-            "the volume the cache belongs to, when the cache cannot say it any more")
+            "what the cache belongs to, when the cache cannot say it any more")
       .only_typed();
   command.about(
       "When another node has taken a volume over, or a mount refuses because this cache holds "
@@ -178,6 +359,15 @@ void add_recover_command(CommandLine& line) {
       "out of the cache, as it was here: with its owner, mode, times, extended attributes and hard "
       "links, as far as the user may set them. The cache is left as it is; 'cairn mount "
       "--discard-local' gives its changes up afterwards.");
+  command.about(
+      "The cache of a bucket's objects is read without the bucket. --to brings out each file and "
+      "directory that is not there yet, or is held back by --filter-upload, under its path in the "
+      "mount; what is only renamed, removed or set otherwise is told. Of a file that was changed "
+      "in part the rest is fetched; where that cannot be had it is zeroes, each range is named, "
+      "and the exit status is 1. The cache is left as it is, and a later mount sends what waits.");
+  command.about(
+      "Without an option it says what is not published in the cache, or in each cache of a "
+      "directory of caches (such as /var/cache/cairn).");
   command.about(
       "When a mount refuses because the cache is damaged, --repair makes it usable again. Its log "
       "of changes is kept up to the first one that cannot be read: a state that the volume really "
@@ -188,6 +378,7 @@ void add_recover_command(CommandLine& line) {
       "before a repair; with both options it comes first.");
   command.about(
       "The exit status is 1 when something was lost or could not be brought out whole.");
+  command.example("cairn recover /var/cache/cairn", "what is not published, in which cache");
   command.example("cairn recover /var/cache/cairn --to /root/rescued",
                   "all that was not published");
   command.example("cairn recover /var/cache/cairn --repair", "a cache that is damaged");

@@ -212,12 +212,12 @@ void ControlServer::close(const Json& last_word) {
   const std::lock_guard lock(mutex_);
   if (closed_) return;
   closed_ = true;
+  ::unlink(path_.c_str());  // first: who is told may mount there again at once
   for (const int fd : waiting_) {
     write_line(fd, last_word);
     ::close(fd);
   }
   waiting_.clear();
-  ::unlink(path_.c_str());
 }
 
 Result<std::unique_ptr<ControlClient>> ControlClient::connect(const std::string& socket_path) {

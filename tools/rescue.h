@@ -14,6 +14,7 @@ struct RescueReport {
   uint64_t nameless = 0;     // their names are lost
   std::string nameless_dir;  // in the target: where they are
   uint64_t failed = 0;       // not there, or not whole; named in the log
+  uint64_t missing = 0;      // bytes of these that only the store has
 };
 
 // Walks the tree from its root; what has unpublished changes is made below `target` (which must be

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Programs that people run on the objects of a bucket: rsync both ways and a web server; the full profile
-# adds a video that ffmpeg seeks in and a Parquet file that pandas takes one column of. Of what they do
-# not ask for little is fetched, and what they write other tools read.
+# adds MinIO's client beside the mount, a video that ffmpeg seeks in and a Parquet file that pandas takes one
+# column of. Of what they do not ask for little is fetched, and what they write other tools read.
 # needs: servers
 #
 # How much of a file is fetched for what reads a part of it: that part, in chunks of 256 KiB, and what
@@ -327,16 +327,84 @@ run_table() {
   check table-umounts cairn_umount "$mnt"
 }
 
+# --- MinIO's client on the same bucket
+
+# The keys are in a file, as mc keeps them: they are in no command line.
+mc_bin=$(s3_binary mc) || mc_bin=
+mc_setup() {
+  mkdir -p "$HOME/.mc"
+  jq -n '{version: "10", aliases: {s: {url: env.AWS_ENDPOINT_URL, accessKey: env.AWS_ACCESS_KEY_ID,
+    secretKey: env.AWS_SECRET_ACCESS_KEY, api: "S3v4", path: "on"}}}' >"$HOME/.mc/config.json"
+}
+mc() { timeout -k 10 "${LIMIT:-120}" "$mc_bin" --config-dir "$HOME/.mc" --quiet --disable-pager "$@" </dev/null; }
+mc_stat() { mc stat --json "s/data/some/prefix/mc/$1" | jq -r "$2"; }
+xattr_of() { getfattr --absolute-names --only-values -n "user.s3.$2" "$mnt/mc/$1"; }
+# What mc diff says is different, but for times (7) and the objects of directories, which no files are.
+mc_diff() {
+  mc diff --json "$1" s/data/some/prefix/mc >"$T/mc.diff" || return 1
+  prints '' jq -r 'select(.diff != 7 and (.second | endswith("/") | not))' "$T/mc.diff"
+}
+
+run_mc() {
+  local at=s/data/some/prefix/mc
+  mc_setup
+  mkdir -p "$T/mc/deep/er"
+  seeded "$T/mc/big.bin" 70000001 11  # in parts
+  seeded "$T/mc/deep/er/ä ö+&=.bin" 300000 12
+  echo hello >"$T/mc/page.html"
+  check mc-fills mc mirror "$T/mc" "$at"
+  check mc-attr mc cp --attr 'project=plain words;owner-name=jd' "$T/mc/page.html" "$at/page.html"
+  check mc-mounts view "$1-mc" --metadata-ttl 1s || return
+  check mc-same-tree diff -r "$T/mc" "$mnt/mc"
+  check mc-metadata prints 'plain words' xattr_of page.html meta.project
+  check mc-metadata-two prints jd xattr_of page.html meta.owner-name
+  check mc-type prints text/html xattr_of page.html content-type
+  check mc-etag prints "$(mc_stat page.html .etag)" xattr_of page.html etag
+
+  # What the mount writes.
+  mkdir -p "$mnt/mc/ours" "$T/mc/ours"
+  seeded "$T/mc/ours/large.bin" 20000001 13
+  echo "written here" >"$T/mc/ours/note.txt"
+  cp "$T/mc/ours/"* "$mnt/mc/ours/"
+  check mc-set-metadata setfattr -n user.s3.meta.reviewed -v yes "$mnt/mc/ours/note.txt"
+  echo changed | tee -a "$mnt/mc/page.html" >>"$T/mc/page.html"
+  printf inside | dd of="$mnt/mc/big.bin" bs=1 seek=35000000 conv=notrunc status=none
+  printf inside | dd of="$T/mc/big.bin" bs=1 seek=35000000 conv=notrunc status=none
+  check mc-flush cairn flush "$mnt"
+  check mc-reads-back mc cp --recursive "$at/" "$T/mc-back/"
+  check mc-same-back diff -r "$T/mc" "$T/mc-back"
+  check mc-sees-metadata prints yes mc_stat ours/note.txt '.metadata["X-Amz-Meta-Reviewed"]'
+  check mc-sees-type prints text/plain mc_stat ours/note.txt '.metadata["Content-Type"]'
+  check mc-metadata-stays prints 'plain words' mc_stat page.html '.metadata["X-Amz-Meta-Project"]'
+  check mc-sees-size prints 20000001 mc_stat ours/large.bin .size
+  check mc-diff-with-the-mount mc_diff "$mnt/mc"
+
+  # Mirrored both ways: from the mount to another place, and from the bucket to the mount.
+  check mc-mirrors-the-mount mc mirror "$mnt/mc" s/data/some/prefix/mirrored
+  check mc-mirrored-is-shown wait_until 20 diff -r "$mnt/mc" "$mnt/mirrored"
+  echo more >"$T/mc/later.txt" && rm -r "$T/mc/deep"
+  check mc-mirror-removes mc mirror --overwrite --remove "$T/mc" "$at"
+  check mc-removal-is-shown wait_until 20 diff -r "$T/mc" "$mnt/mc"
+  check mc-mirrors-into-the-mount mc mirror --overwrite --remove "$at" "$mnt/mirrored"
+  check mc-flush-mirrored cairn flush "$mnt"
+  check mc-mirror-is-the-same mc cp --recursive s/data/some/prefix/mirrored/ "$T/mc-mirrored/"
+  check mc-same-mirrored diff -r "$T/mc" "$T/mc-mirrored"
+  check mc-umounts cairn_umount "$mnt"
+  rm -rf "$T/mc" "$T/mc-back" "$T/mc-mirrored"
+}
+
 run_on() {
   remote=s3:data/some/prefix
   run_rsync "$1"
   run_web "$1"
   run_conflicts "$1"
+  [ "$profile" = quick ] || [ -z "$mc_bin" ] || run_mc "$1"
   [ ! -d "$T/video" ] || run_video "$1"
   [ ! -e "$T/table.parquet" ] || run_table "$1"
   rm -rf "$T/tree"
 }
 if [ "$profile" = full ]; then
+  [ -n "$mc_bin" ] || skip mc "no mc in \$CAIRN_TOOLS_DIR/bin or PATH"
   if command -v ffmpeg >/dev/null; then
     check make-videos make_videos
   else

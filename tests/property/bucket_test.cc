@@ -230,6 +230,16 @@ TEST_CASE("the rest of a very large directory is listed in several places at onc
   CHECK(w.faults->held() == 3);
   w.faults->release();
   CHECK(lists.get() == all);
+  // One that is late while others are answered is asked again.
+  w.mount.kill();
+  w.open("/late");
+  w.faults->add({.ops = StoreOp::kList,
+                 .skip = 36,
+                 .delay = std::chrono::milliseconds(200),
+                 .code = Errc::kTimeout});
+  const uint64_t hits = w.faults->hits();
+  CHECK(w.list("d") == all);
+  CHECK(w.faults->hits() == hits + 1);
   // An error of one of them is the listing's.
   w.mount.kill();
   w.open("/other");

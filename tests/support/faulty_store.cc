@@ -117,7 +117,11 @@ void FaultyStore::run(Request<T> request) {
       wait(*fault, std::move(request));
       return;
     case FaultKind::kFail:
-      answer(request, Error(fault->code, what));
+      if (fault->delay.count() == 0) return answer(request, Error(fault->code, what));
+      parts_.executor.submit_at(parts_.clock.now() + fault->delay,
+                                [done = request.done, error = Error(fault->code, what)] {
+                                  done(tl::unexpected<Error>(error));
+                                });
       return;
     case FaultKind::kThrottle:
       answer(request, Error(Errc::kTransient, what + ": slow down")

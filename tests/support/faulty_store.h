@@ -33,7 +33,7 @@ enum class StoreOp : uint8_t {
 
 enum class FaultKind : uint8_t {
   kDelay,         // passes after `delay`
-  kFail,          // not carried out, answered with `code` (what a caller cannot know)
+  kFail,          // not carried out, answered after `delay` with `code` (what a caller cannot know)
   kThrottle,      // not carried out, kTransient with no_effect and retry_after = `delay`
   kLoseReply,     // carried out, answered with kTimeout
   kStale,         // a get or head answers kNotFound, a list nothing, as if not yet written

@@ -41,7 +41,8 @@ MountEnvironment TestMount::environment() {
         if (lmdb) return open_lmdb_meta_store(dir, bytes);
         auto& kept = kept_tables_[dir];
         if (!kept) kept = make_memory_meta_store();
-        return std::unique_ptr<MetaStore>(std::make_unique<KeptMetaStore>(kept, tables_faults));
+        return std::unique_ptr<MetaStore>(
+            std::make_unique<KeptMetaStore>(kept, tables_faults, dir.substr(dir.rfind('/') + 1)));
       }};
 }
 

@@ -21,13 +21,14 @@ namespace cairn::test {
 struct TablesFaults {
   std::function<Status(Table)> read;
   std::function<Status()> write;
+  std::map<std::string, uint64_t> bytes_max;  // by folder of the cache
 };
 
 // What survives a mount: the tables of a MetaStore, kept while mounts come and go.
 class KeptMetaStore final : public MetaStore {
  public:
-  KeptMetaStore(std::shared_ptr<MetaStore> kept, const TablesFaults& faults)
-      : kept_(std::move(kept)), faults_(faults) {}
+  KeptMetaStore(std::shared_ptr<MetaStore> kept, const TablesFaults& faults, std::string folder)
+      : kept_(std::move(kept)), faults_(faults), folder_(std::move(folder)) {}
   Result<std::optional<std::string>> get(Table table, std::string_view key) override {
     if (faults_.read) TRY(faults_.read(table));
     return kept_->get(table, key);
@@ -43,11 +44,15 @@ class KeptMetaStore final : public MetaStore {
   }
   uint64_t bytes() const override { return kept_->bytes(); }
   uint64_t used_bytes() const override { return kept_->used_bytes(); }
-  uint64_t bytes_max() const override { return kept_->bytes_max(); }
+  uint64_t bytes_max() const override {
+    const auto there = faults_.bytes_max.find(folder_);
+    return there == faults_.bytes_max.end() ? kept_->bytes_max() : there->second;
+  }
 
  private:
   std::shared_ptr<MetaStore> kept_;
   const TablesFaults& faults_;
+  const std::string folder_;
 };
 
 class TestMount {
