@@ -82,6 +82,7 @@ class BucketRemote final : public Remote {
   void set_in_use(std::function<bool(uint64_t ino)> in_use) {
     tree_->set_in_use(std::move(in_use));
   }
+  void set_stillness(Stillness stillness) override { tree_->set_stillness(std::move(stillness)); }
   // What is known here, without a request: for who takes out what is not published, and begins
   // neither of the two below.
   struct Known {
@@ -93,7 +94,6 @@ class BucketRemote final : public Remote {
   };
   Result<std::optional<Known>> known(uint64_t ino) const;
   Result<std::optional<Known>> known_at(uint64_t dir, std::string_view name) const;
-  Result<Lsn> noted_published() const { return tree_->published(); }
   void begin_recovery(Lsn published);
   // One of them next.
   Status begin_reading();

@@ -33,6 +33,7 @@
 #include "cache/journal.h"
 #include "cache/live_tables.h"
 #include "cache/object_store.h"
+#include "cache/remote.h"
 
 namespace cairn {
 
@@ -115,6 +116,12 @@ class BucketTree {
   bool is_held(uint64_t ino) const { return held_ && held_(ino); }
   // Would somebody miss the inode? Given once, before anything else; asked without a lock.
   void set_in_use(std::function<bool(uint64_t ino)> in_use) { in_use_ = std::move(in_use); }
+
+  // An operation must not find a name and lose it before it commits: names are forgotten in here.
+  void set_stillness(Remote::Stillness stillness) {
+    const std::lock_guard lock(stillness_mutex_);
+    stillness_ = std::move(stillness);
+  }
 
   // nullopt: there is no such inode any more.
   Result<std::optional<BucketNode>> node(uint64_t ino) const;
@@ -208,15 +215,20 @@ class BucketTree {
   Status move_entry(uint64_t dir, const std::string& from, const std::string& to, Keys& keys);
   Status remove(uint64_t dir, const std::string& name, Keys& keys);
   Status remove_below(uint64_t dir);
-  void note_forgotten(uint64_t dir, bool with_listing);
+  void note_forgotten(uint64_t dir);
   bool was_forgotten(uint64_t dir, int64_t since_ns) const;
   Result<bool> can_be_forgotten(const BucketEntry& entry) const;
   void put_entry(uint64_t dir, std::string_view name, const BucketEntry& entry);
   void put_node(uint64_t ino, const BucketNode& node);
 
   bool is_half_empty();
-  Status forget_entry(uint64_t dir, const std::string& name, uint64_t ino, bool with_listing,
-                      Keys& keys);
+  Status forget_entry(uint64_t dir, const std::string& name, uint64_t ino, Keys& keys);
+  struct Forgettable {
+    uint64_t dir = 0;
+    std::string name;
+    uint64_t ino = 0;
+  };
+  Status forget_names(const std::vector<Forgettable>& names, Keys& keys);
   Status forget_seen_before(int64_t seen_before_ns, const std::set<uint64_t>& busy, Keys& keys);
 
   std::string_view inside_bucket(std::string_view key) const;
@@ -233,6 +245,9 @@ class BucketTree {
   int64_t asked_ns_ = 0;  // when what is being noted was asked for
   std::function<bool(uint64_t)> held_;
   std::function<bool(uint64_t)> in_use_;
+  RankedMutex<Rank::kStillness> stillness_mutex_;  // held while names are forgotten
+  Remote::Stillness stillness_;
+  int64_t fruitless_until_ns_ = 0;         // nothing much is to be forgotten until then
   std::map<uint64_t, int64_t> forgotten_;  // directories of which names were forgotten, and when
   int64_t all_forgotten_ns_ = 0;           // some names of any
   std::atomic<uint64_t> named_{0};                           // changes of names

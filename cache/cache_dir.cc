@@ -167,9 +167,9 @@ class Opening {
     Lsn published = 0;
     if (options_.objects) {
       TRY(open_bucket(mount.damage));
-      TRY_ASSIGN(published, bucket_->noted_published());
-      // Of another journal, or of this one?
-      published = std::max(published > survey.last() ? 0 : published, marks_.published);
+      // Not what the names say: a batch that failed half-way counts there, too. What of an inode is
+      // in the bucket is known for each.
+      published = marks_.published;
       bucket_->begin_recovery(published);
       mount.bucket = bucket_;
     } else {

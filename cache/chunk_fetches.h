@@ -24,14 +24,14 @@ class ChunkFetches {
   ChunkFetches(ChunkCache& chunks, Executor& executor, Clock& clock, Keep keep)
       : chunks_(chunks), executor_(executor), clock_(clock), keep_(std::move(keep)) {}
 
-  // Success: each was kept, or whoever fetched it gave up; the operation looks again either way.
+  // Success: each was kept, or whoever else fetched it could not; the operation looks again.
   // `done` comes when nothing that this call began is under way.
   void fetch(Remote& remote, std::vector<Need::Chunk> wanted, const Context& context,
              Callback<void> done);
 
  private:
   void fetch_now(Remote& remote, std::vector<Need::Chunk> chunks, const Context& context,
-                 Callback<void> done);
+                 std::function<void(const Error&)> failed, std::function<void()> done);
 
   ChunkCache& chunks_;
   Executor& executor_;

@@ -255,7 +255,8 @@ uint64_t LiveTables::memory_bytes() const {
   const std::lock_guard lock(mutex_);
   uint64_t bytes = active_.bytes + (frozen_ ? frozen_->bytes : 0);
   for (const Decoded& decoded : decoded_)
-    if (decoded.is_newer) bytes += row_bytes(decoded.key, std::nullopt);
+    if (decoded.is_newer)
+      bytes += row_bytes(decoded.key, std::nullopt) + decoded.row->memory_bytes() / 4;  // as a row
   return bytes;
 }
 

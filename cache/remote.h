@@ -184,6 +184,10 @@ class Remote {
   virtual ~Remote() = default;
   // Ends what it does by itself; afterwards it may only be destroyed.
   virtual void stop() {}
+  // Runs what it gets while no operation is between looking and committing. Given by who runs
+  // operations, and taken back (empty) before that one goes.
+  using Stillness = std::function<void(const std::function<void()>& work)>;
+  virtual void set_stillness(Stillness) {}
   virtual VolumeParams params() const = 0;
   virtual PublishedState published() const = 0;
   // What is known of published names goes to the disk: a change may refer to it then. Quick when

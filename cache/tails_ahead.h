@@ -1,7 +1,8 @@
 // TailsAhead: tails of packs that are fetched before anybody asks for a block.
 //
 // Owner: who owns the pack store; destroyed before it. Destroying it gives up what is on its way
-// and waits until nothing is, so not on a task of the executor. One thread.
+// and waits until nothing is: not on a task of the executor, and before that is stopped. One
+// thread.
 #pragma once
 
 #include <memory>

@@ -22,6 +22,8 @@ namespace {
 
 constexpr size_t kFollowChangesMax = 100'000;
 constexpr Duration kMovedRecently = std::chrono::seconds(30);
+// A reader that comes to one of them waits for it as long, whatever its own patience.
+constexpr Duration kTailsAheadTime = std::chrono::seconds(10);
 
 bool unreachable(const Error& error) {
   return error.code() == Errc::kTransient || error.code() == Errc::kTimeout;
@@ -136,7 +138,8 @@ Status TreeRemote::Impl::find_head(const Context& context) {
   const auto shown = snapshot();
   const auto young = young_packs(*shown->commit.record);
   if (young.size() <= options.tails_ahead)
-    tails_ahead_.fetch(*packs, young, Deadline::after(parts.clock, options.io_timeout));
+    tails_ahead_.fetch(*packs, young,
+                       Deadline::after(parts.clock, std::min(options.io_timeout, kTailsAheadTime)));
   std::vector<PackName> metadata = metadata_packs(*shown->commit.record);
   const Status fetched = await<void>([&](Callback<void> done) {
     blocks->prefetch(std::move(metadata), options.prefetch_bytes, context, std::move(done));

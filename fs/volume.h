@@ -14,7 +14,9 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -81,6 +83,7 @@ class Volume {
   // `slot` and `next_group` number new inodes; a read-only mount gives none. The engine outlives
   // the volume.
   static Result<std::unique_ptr<Volume>> open(Engine& engine, uint16_t slot, uint32_t next_group);
+  ~Volume() { engine_.remote().set_stillness({}); }
 
   // --- namespace
   // The names "." and ".." are the inode itself and the directory it is in: the kernel asks for
@@ -197,7 +200,12 @@ class Volume {
   };
 
   Volume(Engine& engine, InodeNumbers numbers, Usage usage)
-      : engine_(engine), numbers_(std::move(numbers)), usage_(usage) {}
+      : engine_(engine), numbers_(std::move(numbers)), usage_(usage) {
+    engine_.remote().set_stillness([this](const std::function<void()>& work) {
+      const std::lock_guard lock(mutex_);
+      work();
+    });
+  }
 
   // Helpers; the caller holds mutex_ (shared suffices for the reading ones).
   bool only_objects() const;

@@ -137,10 +137,10 @@ class Recover {
     std::cout << folder << ": " << url_.text() << (is_of_objects_ ? ", objects" : ", a volume")
               << "\n";
     if (!is_of_objects_) return list_volume();
-    return with_mount([](OpenedMount& mount, Volume& volume) -> Status {
-      TRY_ASSIGN(const auto items, unpublished_items(mount, volume));
+    return with_mount([this](OpenedMount& mount, Volume& volume) -> Status {
+      TRY_ASSIGN(const auto items, unpublished_items(mount, volume, complete_));
       print_items(items);
-      if (items.empty()) std::cout << "  everything is in the bucket\n";
+      if (items.empty() && complete_) std::cout << "  everything is in the bucket\n";
       return {};
     });
   }
@@ -249,7 +249,7 @@ class Recover {
     return with_mount([&](OpenedMount& mount, Volume& volume) -> Status {
       RescueReport report;
       if (is_of_objects_) {
-        TRY_ASSIGN(const auto items, unpublished_items(mount, volume));
+        TRY_ASSIGN(const auto items, unpublished_items(mount, volume, complete_));
         print_items(items);
         TRY_ASSIGN(report, rescue_objects(mount, volume, items, target));
         if (const Status away = recovery_store_->away(); !away && report.missing > 0)

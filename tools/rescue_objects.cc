@@ -7,7 +7,9 @@
 #include <optional>
 #include <set>
 
+#include "cache/base/log.h"
 #include "cache/bucket_remote.h"
+#include "cache/bucket_tree.h"
 #include "cache/format/records.h"
 #include "tools/rescue_writer.h"
 
@@ -27,8 +29,14 @@ class Finder {
     std::vector<UnpublishedItem> items;
     for (const auto& [ino, lsn] : inodes_) {
       if (ino == kRootIno) continue;
-      TRY_ASSIGN(const auto item, item_of(ino, lsn));
-      if (item) items.push_back(*item);
+      const auto item = item_of(ino, lsn);
+      if (!item) {
+        // One that is damaged does not keep the others back.
+        log_error("inode {}: {}", ino, item.error().message());
+        complete_ = false;
+      } else if (*item) {
+        items.push_back(**item);
+      }
     }
     for (const auto& [dir, name] : removed_) {
       TRY_ASSIGN(const auto there, bucket_.known_at(dir, name));
@@ -45,12 +53,19 @@ class Finder {
     return items;
   }
 
+  // Nothing was left out.
+  bool is_complete() const { return complete_; }
+
  private:
   Status read_rows() {
     std::string from;
     while (true) {
       TRY_ASSIGN(const auto rows, volume_.engine().live().scan_tree(from, "", kRowsAtOnce));
-      for (const auto& row : rows) TRY(note(row.key, row.row));
+      for (const auto& row : rows)
+        if (const Status noted = note(row.key, row.row); !noted) {
+          log_error("a name is damaged: {}", noted.error().message());
+          complete_ = false;
+        }
       if (rows.size() < kRowsAtOnce) return {};
       from = rows.back().key + '\0';
     }
@@ -109,6 +124,7 @@ class Finder {
     }
     item.kind = S_ISLNK(attr.mode) ? Kind::kLink : Kind::kFile;
     item.size = attr.size;
+    item.base_lost = !known && !is_own_ino(ino) && item.kind == Kind::kFile;
     if (known) {
       TRY_ASSIGN(item.only_in_store, unwritten(ino, std::min(known->size, attr.size), *state));
     }
@@ -168,6 +184,7 @@ class Finder {
 
   BucketRemote& bucket_;
   Volume& volume_;
+  bool complete_ = true;
   std::map<Ino, Lsn> inodes_;  // changed
   std::map<Ino, std::pair<Ino, std::string>> places_;
   std::set<std::pair<Ino, std::string>> removed_;
@@ -175,9 +192,25 @@ class Finder {
 
 }  // namespace
 
-Result<std::vector<UnpublishedItem>> unpublished_items(const OpenedMount& mount, Volume& volume) {
-  return Finder(mount, volume).find();
+Result<std::vector<UnpublishedItem>> unpublished_items(const OpenedMount& mount, Volume& volume,
+                                                       bool& complete) {
+  Finder finder(mount, volume);
+  auto items = finder.find();
+  complete = complete && finder.is_complete();
+  return items;
 }
+
+namespace {
+// No part of it is a link: what is put there stays below.
+bool is_real_dir(const std::string& below, const std::string& path) {
+  struct stat st{};
+  for (size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
+    const std::string part = below + path.substr(0, end);
+    if (::lstat(part.c_str(), &st) != 0 || !S_ISDIR(st.st_mode)) return false;
+    if (end == std::string::npos) return true;
+  }
+}
+}  // namespace
 
 Result<RescueReport> rescue_objects(const OpenedMount& mount, Volume& volume,
                                     const std::vector<UnpublishedItem>& items,
@@ -223,12 +256,16 @@ Result<RescueReport> rescue_objects(const OpenedMount& mount, Volume& volume,
         done = posix_env().make_dirs(writer.full(path));
       else
         done = writer.node(*attr, path);
+      if (done && item.base_lost)
+        done = fail(Errc::kCorruption,
+                    "what the bucket has of it is not known here any more: what was not written "
+                    "here is zeroes");
       if (!done) writer.failed(path, done.error());
     }
   // When nothing is made in them any more, the deepest first.
   for (auto item = items.rbegin(); item != items.rend(); ++item) {
     const bool is_there =
-        item->is_dir && item->kind != Kind::kRemoved && posix_env().stat(writer.full(item->path));
+        item->is_dir && item->kind != Kind::kRemoved && is_real_dir(target, item->path);
     if (!is_there) continue;
     const auto attr = attr_of_item(*item);
     const Status done =

@@ -25,10 +25,13 @@ struct UnpublishedItem {
   bool nameless = false;       // its name is lost: the path is made up
   uint64_t size = 0;           // of a file
   uint64_t only_in_store = 0;  // bytes of it that were not written here
+  bool base_lost = false;      // these are not known any more
 };
 
-// In the order of paths. `mount` was opened with MountOptions::recover and shows objects.
-Result<std::vector<UnpublishedItem>> unpublished_items(const OpenedMount& mount, Volume& volume);
+// In the order of paths. `mount` was opened with MountOptions::recover and shows objects. What is
+// damaged is logged and left out; then `complete` is false.
+Result<std::vector<UnpublishedItem>> unpublished_items(const OpenedMount& mount, Volume& volume,
+                                                       bool& complete);
 
 // Makes files, links and directories among them below `target`, an empty directory.
 Result<RescueReport> rescue_objects(const OpenedMount& mount, Volume& volume,

@@ -17,6 +17,7 @@ namespace cairn {
 
 enum class Rank : uint16_t {
   kControl = 5,       // control socket: its clients
+  kStillness = 7,     // BucketTree: the way to keep operations out
   kNamespace = 10,    // Volume: the tree's live state
   kFileState = 30,    // one open file
   kHandleTable = 50,  // open handles

@@ -161,5 +161,15 @@ check held-recovers recover "$T/out4"
 check held-files same_files "$T/out4" kept.tmp dir/sub/kept.tmp late.tmp
 check only-held prints "$(printf '%s\n' ./dir/sub/kept.tmp ./kept.tmp ./late.tmp)" files_of "$T/out4"
 check mounts-last view
-check umounts cairn_umount "$mnt"
+
+# --- what a publication that failed was to send is not taken for sent
+mv "$S3_DATA/data" "$T/bucket-is-gone"
+echo "nowhere else" >"$mnt/not-sent" && rm "$mnt/mode"
+check publication-fails fails_with '' timeout -s INT 15 "$CAIRN" flush "$mnt"
+check dies-last kill_daemon "$mnt"
+check not-sent-lists eval 'cairn recover "$T/cache" >"$T/listed6"'
+check not-sent-is-told grep -q '^  pending    not-sent (13 B)$' "$T/listed6"
+check not-removed-is-told grep -q '^  removed    mode$' "$T/listed6"
+check not-sent-recovers recover "$T/out6"
+check not-sent-is-there prints "nowhere else" cat "$T/out6/not-sent"
 e2e_end
