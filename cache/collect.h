@@ -40,7 +40,8 @@ struct CollectOptions {
   uint64_t digests_at_once = 1 << 20;        // of a mark in memory
   uint64_t blocks_at_once = 1 << 19;         // of packs that one collection condemns or deletes
   // Contents that are needed besides: of files that were removed and are still open.
-  std::vector<UnixfsRoot> pinned;
+  // Asked when the tree that is counted is known: what was removed from it before is among them.
+  std::function<std::vector<UnixfsRoot>()> pinned;
   // Called before each step with its name; no lock is held.
   std::function<void(std::string_view step, const CollectReport& so_far)> progress;
 };

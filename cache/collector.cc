@@ -258,7 +258,7 @@ Status Collector::walk(const Digest& root, const LiveWalk::Visit& visit) {
     if (!walked)
       return tl::unexpected<Error>(std::move(walked).error().wrap("snapshot " + snapshot.name));
   }
-  for (const UnixfsRoot& file : options_.pinned) TRY(walk.content(file, visit));
+  for (const UnixfsRoot& file : pinned_) TRY(walk.content(file, visit));
   return {};
 }
 
@@ -266,6 +266,7 @@ Status Collector::count_uses() {
   step("marking");
   const auto shown = remote_.snapshot();
   const CommitRecord& head = *shown->commit.record;
+  if (options_.pinned) pinned_ = options_.pinned();
   // A publish may have merged segments since.
   TRY(read_segment_packs(head));
   PackUsage::Input input;

@@ -108,6 +108,7 @@ class Collector {
   std::set<Digest> covered_;                             // all packs of these
   std::unordered_map<Digest, PackUse> uses_;
   uint64_t metadata_live_bytes_ = 0;
+  std::vector<UnixfsRoot> pinned_;  // as it was asked last
   uint64_t metadata_needed_bytes_ = 0;  // for these, written anew
 
   std::vector<Digest> victims_;  // packs to condemn

@@ -92,7 +92,7 @@ Result<CollectReport> CollectorLoop::run(CollectOptions how, const Context& cont
                                            : "a garbage collection is running already");
     running_ = true;
   }
-  if (options_.pinned) how.pinned = options_.pinned();
+  how.pinned = options_.pinned;
   const uint64_t file_bytes = remote_.published().live_bytes;
   const bool dry_run = how.dry_run;
   // Whoever asked may stop it, and so may the end of the mount.

@@ -317,8 +317,8 @@ TEST_CASE("collector: a file that was removed while it is open stays readable") 
   world.publish();
   CollectOptions how;
   for (int i = 0; i < 3; ++i) {
-    how.pinned = world.writer.volume().open_removed();
-    CHECK(how.pinned.size() == 1);
+    how.pinned = [&world] { return world.writer.volume().open_removed(); };
+    CHECK(how.pinned().size() == 1);
     REQUIRE(world.try_collect(how));
     world.wait_for_grace();
   }

@@ -27,7 +27,7 @@ void Collections::collect() {
   how.grace = std::chrono::milliseconds(w_.below(w_.chance(2) ? 3'000 : 1'500'000));
   if (w_.chance(2)) how.round_bytes = 1 + w_.below(w_.chance(2) ? 2'000 : 100'000);
   if (w_.chance(2)) how.digests_at_once = 1 + w_.below(40);
-  how.pinned = w_.writer->mount->volume().open_removed();
+  how.pinned = [mount = w_.writer->mount.get()] { return mount->volume().open_removed(); };
   ++w_.collections;
   const std::string name = w_.writer->name;
   w_.writer->mount->collect(std::move(how), [this, name](const Result<CollectReport>& report) {
