@@ -108,8 +108,8 @@ class Collector {
   std::set<Digest> covered_;                             // all packs of these
   std::unordered_map<Digest, PackUse> uses_;
   uint64_t metadata_live_bytes_ = 0;
-  std::vector<UnixfsRoot> pinned_;  // as it was asked last
   uint64_t metadata_needed_bytes_ = 0;  // for these, written anew
+  std::vector<UnixfsRoot> pinned_;      // as they were asked for last
 
   std::vector<Digest> victims_;  // packs to condemn
   std::vector<Digest> due_;      // condemned for long enough: to be deleted
