@@ -317,6 +317,7 @@ class Opening {
     at_most(settings.memtable_bytes, Space::meta_store_share(options_.cache_bytes_max) / 64);
     at_most(settings.chunk_memory_bytes, memory_.chunk_bytes);
     at_most(settings.read_ahead_bytes, memory_.read_bytes);
+    settings.leaves_cache = options_.recover;
     at_most(settings.fold.records_max, memory_.fold_records);
     return settings;
   }

@@ -53,6 +53,7 @@ struct ContentBase {
 
 struct EngineSettings {
   bool read_only = false;
+  bool leaves_cache = false;  // what is fetched stays in memory: the cache is only looked at
   uint32_t inline_bytes_max = 8 * 1024;  // smaller writes travel inside the journal record
   Duration publish_interval = std::chrono::seconds(5);
   // Commits that upload much more than was written come up to this far apart.

@@ -311,7 +311,7 @@ void Engine::satisfy(Need need, Context context, Callback<void> done) {
 
 void Engine::keep_fetched(const Need::Chunk& chunk, const Buffer& bytes) {
   std::optional<SegmentClass> to_disk;
-  if (make_room(bytes.size())) to_disk = class_of(chunk.inode);
+  if (!settings_.leaves_cache && make_room(bytes.size())) to_disk = class_of(chunk.inode);
   chunks_.put(chunk.inode, chunk.chunk, chunk.leaf, bytes, to_disk);
 }
 

@@ -89,6 +89,7 @@ check fsync python3 -c 'import os, sys; os.fsync(os.open(sys.argv[1], os.O_RDONL
 check dies kill_daemon "$mnt"
 
 # --- with the bucket in reach
+cache_sum >"$T/before"
 check lists eval 'cairn recover "$T/cache" >"$T/listed" 2>"$T/listed.err"'
 sed -i 's/^held       /pending    /' "$T/listed"
 told=${told//held       /pending    }
@@ -106,7 +107,6 @@ check nothing-else prints "$(printf '%s\n' ./big.bin ./cached.bin ./dir/both ./d
 check nothing-was-sent prints '' other lsf s3:data/p/new
 
 # --- without it
-cache_sum >"$T/before"
 end_pid "$S3_PID"
 fails_partly() {
   ! recover "$1" || { echo "it works"; return 1; }
