@@ -16,9 +16,14 @@ Error not_asked() {
   return Error(Errc::kUnsupported, "a recovery only reads the content of objects");
 }
 
-// Of one object, or of the store?
-bool is_of_whole_store(const Error& error) {
-  return error.code() != Errc::kPrecondition && error.code() != Errc::kNotFound;
+// Of a store that gave something, what it refuses is of one object, and one late answer too.
+constexpr unsigned kLateMost = 3;  // in a row
+
+bool is_late(const Error& error) {
+  return error.code() == Errc::kTimeout || error.code() == Errc::kTransient;
+}
+bool is_of_object(const Error& error) {
+  return error.code() == Errc::kPrecondition || error.code() == Errc::kNotFound;
 }
 
 }  // namespace
@@ -40,12 +45,18 @@ void RecoveryStore::get(std::string key, GetRange range, Context context,
     return answer_with(executor_, gone.error(), std::move(done));
   store_->get(std::move(key), std::move(range), std::move(context),
               [state = state_, done = std::move(done)](Result<GetResult> got) {
-                if (!got && is_of_whole_store(got.error())) {
-                  const std::lock_guard lock(state->mutex);
-                  if (state->away) state->away = tl::unexpected<Error>(got.error());
-                }
+                note(*state, got);
                 done(std::move(got));
               });
+}
+
+void RecoveryStore::note(State& state, const Result<GetResult>& got) {
+  const std::lock_guard lock(state.mutex);
+  if (got) state.gives = true;
+  state.late = !got && is_late(got.error()) ? state.late + 1 : 0;
+  if (got || is_of_object(got.error())) return;
+  const bool is_gone = !state.gives || state.late >= kLateMost;
+  if (is_gone && state.away) state.away = tl::unexpected<Error>(got.error());
 }
 
 void RecoveryStore::head(std::string, Context, Callback<ObjectHead> done) {

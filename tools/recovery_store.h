@@ -1,6 +1,8 @@
-// RecoveryStore: reads what a recovery wants of a store that may be gone. Whatever else is asked
-// for, and everything from the first answer on that says that there is no store (or no right to
-// it), fails at once: a recovery must not wait for each part of a file.
+// RecoveryStore: reads what a recovery wants of a store that may be gone. Everything fails at once
+// from the first answer on that says that there is no store, or no right to it: a recovery must not
+// wait for each part of a file. Where one object could be read, what is refused for another is of
+// that one, and only three late answers in a row are of the store. All but reading is refused.
+// Thread-safe.
 #pragma once
 
 #include <memory>
@@ -41,8 +43,12 @@ class RecoveryStore final : public ObjectStore {
  private:
   struct State {
     mutable RankedMutex<Rank::kStore> mutex;
-    Status away;  // protected by mutex
+    Status away;  // protected by mutex, as are these
+    bool gives = false;
+    unsigned late = 0;  // answers in a row
   };
+  static void note(State& state, const Result<GetResult>& got);
+
   const std::shared_ptr<ObjectStore> store_;
   const std::string description_;
   Executor& executor_;
