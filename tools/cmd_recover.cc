@@ -1,4 +1,3 @@
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include "fs/volume.h"
 #include "tools/commands.h"
 #include "tools/host_name.h"
+#include "tools/progress.h"
 #include "tools/recovery_store.h"
 #include "tools/rescue.h"
 #include "tools/rescue_objects.h"
@@ -73,23 +73,10 @@ std::string counted(size_t count, const std::string& what) {
   return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
 }
 
-// Names come from others: what a terminal would obey is shown as \xNN.
-std::string printable(const std::string& name) {
-  std::string out;
-  for (const char c : name) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte != 0x7f)
-      out.push_back(c);
-    else
-      out += fmt::format("\\x{:02x}", byte);
-  }
-  return out;
-}
-
 std::string line_of(const UnpublishedItem& item) {
   using Kind = UnpublishedItem::Kind;
   const auto path = [&item](const std::string& of) {
-    return printable(of.substr(std::min<size_t>(of.size(), 1))) + (item.is_dir ? "/" : "");
+    return printable_name(of.substr(std::min<size_t>(of.size(), 1))) + (item.is_dir ? "/" : "");
   };
   const std::string from = item.from.empty() ? "" : path(item.from) + " -> ";
   switch (item.kind) {
@@ -173,7 +160,10 @@ class Recover {
   }
 
   Status open_for_volume() {
-    if (!wants_store()) return {};
+    if (!wants_store()) {
+      use_recovery_store(nullptr, not_asked());
+      return {};
+    }
     TRY_ASSIGN(StoreStack stack, open_store(url_, arguments_.store, false, runtime_));
     store_ = stack.store;
     return {};
@@ -183,22 +173,27 @@ class Recover {
   // Whatever has become of the bucket, or of the keys to it.
   Status open_for_objects() {
     std::shared_ptr<ObjectStore> there;
-    Status why = fail(Errc::kUnsupported, "the bucket was not asked");
+    Status why = not_asked();
     if (wants_store()) {
       auto stack = open_store(url_, arguments_.store, false, runtime_);
       if (stack) there = stack->store;
       why = stack ? Status() : tl::unexpected<Error>(stack.error());
     }
-    recovery_store_ =
-        std::make_shared<RecoveryStore>(std::move(there), std::move(why), url_.text(), runtime_.io);
-    runtime_.stores.push_back(recovery_store_);
-    store_ = recovery_store_;
+    use_recovery_store(std::move(there), std::move(why));
     options_.engine.io_timeout = std::chrono::seconds(10);
     options_.objects = ObjectView{};
     options_.objects->uid = ::geteuid();
     options_.objects->gid = ::getegid();
     options_.objects->all_buckets = url_.is_all_buckets();
     return {};
+  }
+
+  static Status not_asked() { return fail(Errc::kUnsupported, "the store was not asked"); }
+  void use_recovery_store(std::shared_ptr<ObjectStore> there, Status why) {
+    recovery_store_ =
+        std::make_shared<RecoveryStore>(std::move(there), std::move(why), url_.text(), runtime_.io);
+    runtime_.stores.push_back(recovery_store_);
+    store_ = recovery_store_;
   }
 
   MountEnvironment environment() {
@@ -223,19 +218,11 @@ class Recover {
   }
 
   Status list_volume() {
-    const ScratchDir scratch("cairn-recover");
-    if (scratch.path().empty()) return fail_errno(errno, "temporary directory");
     TRY_ASSIGN(const JournalSurvey survey,
                survey_journal(posix_env(), journal_options_of(*cache_, options_)));
-    Lsn published = 0;
-    {
-      RecoveryStore nothing(nullptr, {}, url_.text(), runtime_.io);
-      store_ = std::shared_ptr<ObjectStore>(&nothing, [](ObjectStore*) {});
-      TRY_ASSIGN(const CacheTables tables,
-                 open_cache_tables(environment(), options_, cache_->sub("meta")));
-      published = tables.marks.published;
-      store_.reset();
-    }
+    TRY_ASSIGN(const CacheTables tables,
+               open_cache_tables(environment(), options_, cache_->sub("meta")));
+    const Lsn published = tables.marks.published;
     if (survey.last() <= published) {
       std::cout << "  everything is in the store\n";
       return {};
@@ -308,7 +295,7 @@ class Recover {
   RemoteUrl url_;
   bool is_of_objects_ = false;
   std::shared_ptr<ObjectStore> store_;
-  std::shared_ptr<RecoveryStore> recovery_store_;  // the same, of objects
+  std::shared_ptr<RecoveryStore> recovery_store_;  // the same, of objects or for a list
   std::unique_ptr<CacheDir> cache_;
   bool complete_ = true;
 };

@@ -31,16 +31,17 @@ class Finder {
       if (ino == kRootIno) continue;
       const auto item = item_of(ino, lsn);
       if (!item) {
-        // One that is damaged does not keep the others back.
-        log_error("inode {}: {}", ino, item.error().message());
-        complete_ = false;
+        note_damage("inode " + std::to_string(ino), item.error());
       } else if (*item) {
         items.push_back(**item);
       }
     }
     for (const auto& [dir, name] : removed_) {
-      TRY_ASSIGN(const auto there, bucket_.known_at(dir, name));
-      if (!there || places_.contains(there->ino)) continue;  // elsewhere by now
+      const auto known = bucket_.known_at(dir, name);
+      if (!known) note_damage("removed '" + name + "'", known.error());
+      if (!known || !*known) continue;
+      const auto& there = *known;
+      if (places_.contains(there->ino)) continue;  // elsewhere by now
       UnpublishedItem item;
       item.kind = UnpublishedItem::Kind::kRemoved;
       item.ino = there->ino;
@@ -57,15 +58,19 @@ class Finder {
   bool is_complete() const { return complete_; }
 
  private:
+  // What is damaged does not keep the others back.
+  void note_damage(const std::string& what, const Error& why) {
+    log_error("{}: {}", what, why.message());
+    complete_ = false;
+  }
+
   Status read_rows() {
     std::string from;
     while (true) {
       TRY_ASSIGN(const auto rows, volume_.engine().live().scan_tree(from, "", kRowsAtOnce));
       for (const auto& row : rows)
-        if (const Status noted = note(row.key, row.row); !noted) {
-          log_error("a name is damaged: {}", noted.error().message());
-          complete_ = false;
-        }
+        if (const Status noted = note(row.key, row.row); !noted)
+          note_damage("a name", noted.error());
       if (rows.size() < kRowsAtOnce) return {};
       from = rows.back().key + '\0';
     }

@@ -68,13 +68,13 @@ Status RescueWriter::node(const Attr& attr, const std::string& path) {
 
 Status RescueWriter::file(const Attr& attr, const std::string& path) {
   TRY_ASSIGN(auto out, posix_env().open(full(path), OpenMode::kCreateNew));
-  TRY(out->truncate(attr.size));
   TRY_ASSIGN(const HandleId handle,
              now([&](Need& need) { return volume_.open_file(attr.ino, need); }));
   const uint64_t failed_before = report_.failed;
   Status copied = copy(handle, attr, path, *out);
   volume_.release_file(handle);
   TRY(std::move(copied));
+  TRY(out->truncate(attr.size));  // last: what ended early is seen by its size
   TRY(out->sync_data());
   report_.bytes += attr.size;
   if (const auto lost = lost_.find(attr.ino); lost != lost_.end()) {
