@@ -114,7 +114,8 @@ class BucketTree {
   // Is something of the inode to be published? Given once, before anything else.
   void set_held(std::function<bool(uint64_t ino)> held) { held_ = std::move(held); }
   bool is_held(uint64_t ino) const { return held_ && held_(ino); }
-  // Would somebody miss the inode? Given once, before anything else; asked without a lock.
+  // Would somebody miss the inode? Given once, before anything else; asked in the stillness,
+  // before the lock of names.
   void set_in_use(std::function<bool(uint64_t ino)> in_use) { in_use_ = std::move(in_use); }
 
   // An operation must not find a name and lose it before it commits: names are forgotten in here.

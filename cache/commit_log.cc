@@ -204,7 +204,7 @@ Result<StoredCommit> CommitLog::find_head(const std::optional<LastSeen>& last_se
       note_head_seen();
       {
         const std::lock_guard lock(mutex_);
-        found_.emplace(clock_.now(), head);
+        found_ = head;
       }
       // A hint that leads here in a step or two needs no new one for a while.
       if (hinted + kHintDistanceMax >= head.record->seq) {
@@ -252,7 +252,7 @@ Result<std::optional<StoredCommit>> CommitLog::find_newer(const StoredCommit& se
     note_head_seen();
     return head;
   }
-  if (!head_is_fresh()) {
+  if (!head_is_fresh(options_.boundary_fresh)) {
     TRY_ASSIGN(const uint64_t boundary, read_boundary(context));
     if (boundary > seen.record->seq + 1) {
       TRY_ASSIGN(auto head, find_head(std::nullopt, std::move(context)));
@@ -356,7 +356,7 @@ Result<StoredCommit> CommitLog::create(uint64_t seq, Buffer record, Context cont
 // used and removed. Then the boundary is above it, and the commit before it was removed, too: what
 // the boundary says is not enough, for a collection of ours that slept may just have written it.
 Status CommitLog::check_boundary(uint64_t seq, const Context& context) {
-  if (head_is_fresh()) return {};
+  if (head_is_fresh(options_.boundary_fresh)) return {};
   TRY_ASSIGN(const uint64_t boundary, read_boundary(context));
   bool removed = boundary > seq;
   if (!removed && seq > 1) {
@@ -370,7 +370,7 @@ Status CommitLog::check_boundary(uint64_t seq, const Context& context) {
                           store_.description(), seq, std::max(boundary, seq + 1)));
 }
 
-bool CommitLog::head_is_fresh() {
+bool CommitLog::head_is_fresh(Duration within) {
   const MonotonicTime now = clock_.now();
   const int64_t wall = clock_.wall_ns();
   const std::lock_guard lock(mutex_);
@@ -378,8 +378,7 @@ bool CommitLog::head_is_fresh() {
   // The monotonic clock stands still while the machine sleeps, the wall clock may jump: both must
   // agree that little time passed.
   const int64_t wall_passed = wall - head_seen_at_->second;
-  return now - head_seen_at_->first < options_.boundary_fresh && wall_passed >= 0 &&
-         wall_passed < options_.boundary_fresh.count();
+  return now - head_seen_at_->first < within && wall_passed >= 0 && wall_passed < within.count();
 }
 
 void CommitLog::note_head_seen() {
@@ -388,16 +387,15 @@ void CommitLog::note_head_seen() {
   head_seen_at_ = now;
 }
 
-// The head as it was found a moment ago, where nothing speaks against it.
-std::optional<StoredCommit> CommitLog::head_of_late(const std::optional<LastSeen>& last_seen) {
-  if (!head_is_fresh()) return std::nullopt;
-  const MonotonicTime now = clock_.now();
+// The head as it was found, where it was seen to be the newest a moment ago.
+std::optional<StoredCommit> CommitLog::head_known(const std::optional<LastSeen>& last_seen) {
+  if (!head_is_fresh(options_.head_known)) return std::nullopt;
   const std::lock_guard lock(mutex_);
-  if (!found_ || now - found_->first >= options_.head_known) return std::nullopt;
-  const CommitRecord& record = *found_->second.record;
+  if (!found_) return std::nullopt;
+  const CommitRecord& record = *found_->record;
   if (last_seen && (last_seen->seq != record.seq || last_seen->root != record.root))
     return std::nullopt;
-  return found_->second;
+  return found_;
 }
 
 Error CommitLog::lost_to(uint64_t seq, Context context) {
@@ -452,13 +450,13 @@ Result<OpenedWriter> CommitLog::open_writer(const WriterOptions& options, Contex
   };
   for (int attempt = 0; attempt < kOpenAttemptsMax; ++attempt) {
     OpenedWriter opened;
-    std::optional<StoredCommit> late;
-    if (attempt == 0) late = head_of_late(options.last_seen);
+    std::optional<StoredCommit> head;
+    if (attempt == 0) head = head_known(options.last_seen);
     // Who is told that another has the volume open is told what is so now.
-    if (!late || is_of_others(*late)) {
-      TRY_ASSIGN(late, find_head(options.last_seen, context));
+    if (!head || is_of_others(*head)) {
+      TRY_ASSIGN(head, find_head(options.last_seen, context));
     }
-    opened.before = *std::move(late);
+    opened.before = *std::move(head);
     const CommitRecord& before = *opened.before.record;
     TRY_ASSIGN(const Access access, check_features(before.features));
     if (access == Access::kReadOnly)

@@ -140,9 +140,9 @@ class CommitLog {
   Status create_once(uint64_t seq, const Buffer& record, const Context& context);
   Status check_boundary(uint64_t seq, const Context& context);
   Result<CommitRecord> opening_record(const StoredCommit& before, const WriterOptions& options);
-  bool head_is_fresh();
+  bool head_is_fresh(Duration within);
   void note_head_seen();
-  std::optional<StoredCommit> head_of_late(const std::optional<LastSeen>& last_seen);
+  std::optional<StoredCommit> head_known(const std::optional<LastSeen>& last_seen);
 
   ObjectStore& store_;
   Executor& executor_;
@@ -152,7 +152,7 @@ class CommitLog {
   RankedMutex<Rank::kBlockCache> mutex_;
   // When the head was last known, by both clocks.
   std::optional<std::pair<MonotonicTime, int64_t>> head_seen_at_;
-  std::optional<std::pair<MonotonicTime, StoredCommit>> found_;  // by find_head
+  std::optional<StoredCommit> found_;  // by find_head
   std::optional<MonotonicTime> hinted_at_;
   uint64_t oldest_known_ = 1;  // the highest boundary that was read or written here
 };

@@ -136,7 +136,7 @@ Status TreeRemote::Impl::find_head(const Context& context) {
     show(std::move(head));
   }
   const auto shown = snapshot();
-  const auto young = young_packs(*shown->commit.record);
+  const auto young = young_packs(*newest_commit().record);
   if (young.size() <= options.tails_ahead)
     tails_ahead_.fetch(*packs, young,
                        Deadline::after(parts.clock, std::min(options.io_timeout, kTailsAheadTime)));
