@@ -201,8 +201,8 @@ Status copy_to(int fd, File& source, const CancelToken& cancel, const std::strin
 Status put_in_objects(File& source, const Target& target, bool if_absent,
                       const CancelToken& cancel) {
   const std::string& path = target.path;
-  ByteVec first(kPutStep);
-  TRY(source.read_at(0, first));  // what cannot be read replaces nothing
+  std::byte first{};
+  TRY(source.read_at(0, MutableBytes(&first, 1)));  // what cannot be read replaces nothing
   int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   const bool is_new = fd >= 0;
   if (!is_new && errno == EEXIST && if_absent) return is_there_already(path);

@@ -35,7 +35,6 @@ timed() {
   took=$(($(now_ms) - start)) cost=$(($(requests) - before))
   say "$name: $took ms, $cost requests"
 }
-within_ms() { [ $((${3:-0} + $1)) -le "$2" ]; }
 
 # With one disk MinIO keeps a small object as a folder with one file, which has its bytes. Objects of seven
 # sizes are put; links to their files under other names are objects, too.
