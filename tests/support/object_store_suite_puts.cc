@@ -250,15 +250,21 @@ void copies_only_the_version_named(const StoreUnderTest& subject) {
   const auto old = part.put("a", "first one");
   REQUIRE(old);
   REQUIRE(part.put("a", "second"));
-  const auto copy = [&](const std::string& name, const std::string& etag, PutHow how) {
+  const auto refuses = [&](const std::string& name, const std::string& etag, const PutHow& how) {
     Body body;
     body.add(range_of(part, name, etag, 9, {0, 9}));
-    return code_of(put_sync(part.store, part.key("b"), body, std::move(how), within()));
+    auto put = put_sync(part.store, part.key("b"), body, how, within());
+    // versitygw removes what the upload before had begun while this one begins, and may fail then.
+    for (int again = 0; again < 5 && !put && put.error().code() == Errc::kTransient; ++again)
+      put = put_sync(part.store, part.key("b"), body, how, within());
+    CAPTURE(name);
+    REQUIRE_FALSE(put);
+    CHECK_MESSAGE(put.error().code() == Errc::kPrecondition, put.error().message());
   };
-  CHECK(copy("a", *old, {}) == Errc::kPrecondition);
-  CHECK(copy("a", *old, PutCondition::kIfAbsent) == Errc::kPrecondition);
-  CHECK(copy("missing", *old, {}) == Errc::kPrecondition);
-  CHECK(copy("missing", *old, PutCondition::kIfAbsent) == Errc::kPrecondition);
+  refuses("a", *old, {});
+  refuses("a", *old, PutCondition::kIfAbsent);
+  refuses("missing", *old, {});
+  refuses("missing", *old, PutCondition::kIfAbsent);
   CHECK(code_of(part.get("b")) == Errc::kNotFound);
 
   // The condition of a copy is about its target.
@@ -266,8 +272,8 @@ void copies_only_the_version_named(const StoreUnderTest& subject) {
   const auto source = part.put("a", "123456789");
   REQUIRE(here);
   REQUIRE(source);
-  CHECK(copy("a", *source, PutCondition::kIfAbsent) == Errc::kPrecondition);
-  CHECK(copy("a", *source, PutHow::over(*old)) == Errc::kPrecondition);
+  refuses("a", *source, PutCondition::kIfAbsent);
+  refuses("a", *source, PutHow::over(*old));
   CHECK(part.get("b").value() == "here already");
   Body body;
   body.add(range_of(part, "a", *source, 9, {0, 9}));
