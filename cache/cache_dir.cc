@@ -286,6 +286,7 @@ class Opening {
     options.around_memory_bytes = memory_.around_bytes;
     options.read_memory_bytes = memory_.read_bytes;
     options.tails_ahead = options_.tails_ahead;
+    options.index_ahead_bytes = options_.index_ahead_bytes;
     options.publish_memory_bytes = memory_.publish_bytes;
     options.offline = options_.offline;
     options.takeover = options_.takeover;

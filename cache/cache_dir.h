@@ -68,7 +68,8 @@ struct MountOptions {
   uint64_t pack_bytes = 32ULL << 20;  // of a full data pack
   // So few tails of data packs are fetched with the head: with more, a mount that reads nothing
   // would pay for what it does not need.
-  size_t tails_ahead = 8;
+  size_t tails_ahead = 16;
+  uint64_t index_ahead_bytes = 2 << 20;  // so much of the newest index segments with them
   bool takeover = false;
   bool discard_local = false;  // throw unpublished work of this cache away
   // Show this point of the volume's history and never move. Needs engine.read_only.

@@ -18,7 +18,7 @@ namespace cairn {
 
 // When the block index is written anew; others than these are for tests.
 struct IndexLimits {
-  size_t young_packs_max = 64;    // they become a segment
+  size_t young_packs_max = 16;    // they become a segment
   size_t segments_a_tier = 8;     // they become one of the next tier
   size_t deleted_packs_max = 64;  // listed by segments: these are worth to be written anew
 };

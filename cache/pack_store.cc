@@ -169,6 +169,13 @@ class PackStoreImpl final : public PackStore {
     });
   }
 
+  void read_index_ahead(uint64_t bytes_max, Context context, Callback<void> done) override {
+    core_->executor.submit(
+        [core = core_, bytes_max, context = std::move(context), done = std::move(done)]() mutable {
+          core->segments->read_ahead(bytes_max, std::move(context), std::move(done));
+        });
+  }
+
   void read_tail(PackName pack, Context context, Callback<PackTail> done) override {
     core_->executor.submit(
         [core = core_, pack, context = std::move(context), done = std::move(done)]() mutable {

@@ -129,6 +129,8 @@ class PackStore {
                            EachBlock each, Callback<std::vector<Buffer>> done) = 0;
   // What a pack's tail says, from memory or with one request (two when the tail is large).
   virtual void read_tail(PackName pack, Context context, Callback<PackTail> done) = 0;
+  // Brings what look-ups in the newest index segments begin with: at most `bytes_max`.
+  virtual void read_index_ahead(uint64_t bytes_max, Context context, Callback<void> done) = 0;
   // Bytes of a pack as they are in the store (nothing verified).
   virtual void read_range(const Digest& pack, ByteRange range, Context context,
                           Callback<Buffer> done) = 0;

@@ -2,10 +2,10 @@
 //
 // Files that were written together lie together, and whoever reads one small file mostly reads its
 // neighbours next; so a small block is asked for with a window around it, and the neighbours find
-// theirs here instead of costing a request each. How large the window is follows what was found in
-// the last one of the same pack: fourfold after two finds, a quarter after none. A miss near
-// another (files read in another order than they lie) doubles it. And none is larger than what paid
-// lately: each window that has to go tells how much of it was wanted.
+// theirs here instead of costing a request each. The window of the next miss in a pack is twice as
+// long (files read in another order than they lie), fourfold after two finds. None is larger than
+// what pays: each time that windows have brought a quarter of the memory for them, less than a
+// third of it wanted halves that size, and two thirds double it.
 //
 // Windows are raw bytes of packs: whoever takes a block out verifies it. Owner: PackStore, shared
 // with the reads under way. Thread-safe; no lock is held across a callback. Memory: windows in one
@@ -33,6 +33,7 @@ class PackWindows {
   static constexpr uint64_t kLeastBytes = 32ULL << 10;
   static constexpr uint64_t kFirstBytes = 128ULL << 10;
   static constexpr uint64_t kMostBytes = 4ULL << 20;
+  static constexpr uint64_t kMostAtFirstBytes = 2ULL << 20;
 
   // Gets false when the window did not come: then the block is asked for alone.
   using Waiter = std::function<void(bool came)>;
@@ -58,29 +59,31 @@ class PackWindows {
     Digest pack;
     uint64_t start;
     Buffer bytes;
-    uint64_t wanted_bytes;
     ByteRange range() const { return {start, bytes.size()}; }
   };
   struct Coming {
     Digest pack;
     ByteRange range;
-    uint64_t wanted_bytes;
     std::vector<Waiter> waiters;
   };
   struct Habit {  // of the reads in one pack
     uint64_t window_bytes = kFirstBytes;
     uint64_t finds = 0;  // since the last window was asked for
   };
-  // Less than `bytes` from a window that is here or coming.
-  bool is_near(const Digest& pack, ByteRange range, uint64_t bytes) const;
-  uint64_t next_window_bytes(const Digest& pack, ByteRange range);
-  void note_end(const Window& window);
+  // The window that has this byte, used last from now on; none when it is in none.
+  std::list<Window>::iterator window_at(const Digest& pack, uint64_t offset);
+  std::optional<Buffer> take(const BlockPlace& place);
+  uint64_t next_window_bytes(const Digest& pack);
+  void note_came(uint64_t bytes);
 
   const uint64_t bytes_max_;
   RankedMutex<Rank::kBlockCache> mutex_;
   std::list<Window> windows_;  // the last used first
   uint64_t bytes_ = 0;
-  uint64_t paying_bytes_ = kMostBytes;  // no larger window now
+  uint64_t paying_bytes_ = kMostAtFirstBytes;  // no larger window now
+  // Since that was last judged.
+  uint64_t came_bytes_ = 0;
+  uint64_t wanted_bytes_ = 0;
   std::list<Coming> coming_;
   std::unordered_map<Digest, Habit> habits_;
 };

@@ -12,8 +12,10 @@
 namespace cairn {
 namespace {
 constexpr uint64_t kPageBytes = 16 << 10;
-// The first touch of a segment brings its footer, pack names and fan-out table at once.
+// The first touch of a segment brings its header, and its footer, pack names and fan-out table.
 constexpr uint64_t kEndBytes = 320 << 10;
+constexpr uint64_t kWholeBytes = 512
+                                 << 10;  // who reads ahead brings segments up to this size whole
 constexpr uint64_t kGapPagesMax = 4;
 constexpr size_t kBatchMax = 256;  // digests of one pass, each of which may need a page
 // Every pass brings a page that was missing; a look-up touches far fewer.
@@ -106,6 +108,15 @@ class PagedSource final : public ByteSource {
   const SegmentName& segment_;
 };
 
+// Of the last `end_bytes` and the header.
+void add_first_pages(const SegmentName& segment, uint64_t end_bytes, std::set<PageId>& pages) {
+  if (segment.size == 0) return;
+  pages.insert({segment.digest, 0});
+  const uint64_t last = (segment.size - 1) / kPageBytes;
+  uint64_t page = (segment.size - std::min(segment.size, end_bytes)) / kPageBytes;
+  for (; page <= last; ++page) pages.insert({segment.digest, page});
+}
+
 using Places = std::vector<std::optional<BlockPlace>>;
 
 // One find call: passes over what is here, with the pages each pass missed fetched in between.
@@ -121,6 +132,12 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
         context_(std::move(context)),
         done_(std::move(done)),
         places_(digests_.size()) {}
+
+  // Brings these pages first.
+  void run_with(const std::set<PageId>& pages) {
+    if (pages.empty()) return run();
+    fetch(pages);
+  }
 
   void run() {
     while (batch_ < digests_.size()) {
@@ -146,8 +163,9 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
       PagedSource source(*pages_, held_, missing, segment);
       const auto view = IndexSegmentView::open(source);
       if (!view) {
-        if (view.error().code() == Errc::kNotLocal) continue;
-        return wrong(segment, view.error());
+        if (view.error().code() != Errc::kNotLocal) return wrong(segment, view.error());
+        add_first_pages(segment, kEndBytes, missing);
+        continue;
       }
       for (size_t i = batch_; i < end; ++i) {
         if (places_[i]) continue;
@@ -179,12 +197,6 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
         runs.back().last = id.page;
       else
         runs.push_back({id.segment, id.page, id.page});
-    }
-    for (PageRun& run : runs) {
-      const uint64_t size = size_of(run.segment);
-      const uint64_t end_first = (size - std::min(size, kEndBytes)) / kPageBytes;
-      const uint64_t end_last = (size - 1) / kPageBytes;
-      if (run.last == end_last && run.first > end_first) run.first = end_first;
     }
     return runs;
   }
@@ -267,21 +279,42 @@ class SegmentIndexImpl final : public SegmentIndex {
   }
 
   void find(std::vector<Digest> digests, Context context, Callback<Places> done) override {
-    std::vector<SegmentName> segments;
-    {
-      const std::lock_guard lock(mutex_);
-      segments = newest_first_;
-    }
+    std::vector<SegmentName> segments = newest_first();
     if (segments.empty()) return done(Places(digests.size()));
-    std::make_shared<Lookup>(gets_, pages_, std::move(segments), std::move(digests),
-                             std::move(context), std::move(done))
-        ->run();
+    lookup(std::move(segments), std::move(digests), std::move(context), std::move(done))->run();
+  }
+
+  void read_ahead(uint64_t bytes_max, Context context, Callback<void> done) override {
+    std::vector<SegmentName> segments = newest_first();
+    std::set<PageId> pages;
+    for (const SegmentName& segment : segments) {
+      const uint64_t end_bytes = segment.size <= kWholeBytes ? segment.size : kEndBytes;
+      if (end_bytes > bytes_max) break;
+      bytes_max -= end_bytes;
+      add_first_pages(segment, end_bytes, pages);
+    }
+    lookup(std::move(segments), {}, std::move(context),
+           [done = std::move(done)](const Result<Places>& came) {
+             done(came ? Status() : tl::unexpected<Error>(came.error()));
+           })
+        ->run_with(pages);
   }
 
  private:
+  std::vector<SegmentName> newest_first() const {
+    const std::lock_guard lock(mutex_);
+    return newest_first_;
+  }
+
+  std::shared_ptr<Lookup> lookup(std::vector<SegmentName> newest_first, std::vector<Digest> digests,
+                                 Context context, Callback<Places> done) {
+    return std::make_shared<Lookup>(gets_, pages_, std::move(newest_first), std::move(digests),
+                                    std::move(context), std::move(done));
+  }
+
   const std::shared_ptr<GetLimiter> gets_;
   const std::shared_ptr<Pages> pages_;
-  RankedMutex<Rank::kBlockCache> mutex_;
+  mutable RankedMutex<Rank::kBlockCache> mutex_;
   std::vector<SegmentName> newest_first_;
 };
 }  // namespace

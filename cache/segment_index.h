@@ -1,7 +1,7 @@
 // SegmentIndex: looks digests up in the index segments that a commit names, page by page.
 //
 // Shared by its owner (PackStore) and the look-ups under way. Thread-safe; no lock is held across
-// a callback. Memory: pages of segments in one LRU of bounded bytes. A segment is never read
+// a callback. Memory: pages of segments in one LRU of bounded bytes. A large segment is never read
 // whole: its head and fan-out once, then a page or two a look-up, all look-ups of a call together.
 // A wrong page only leads to a wrong place, which is noticed when the block is verified.
 #pragma once
@@ -27,6 +27,8 @@ class SegmentIndex {
   // stack when there is nothing to ask for.
   virtual void find(std::vector<Digest> digests, Context context,
                     Callback<std::vector<std::optional<BlockPlace>>> done) = 0;
+  // Brings the newest segments, of large ones what the first touch would: at most `bytes_max`.
+  virtual void read_ahead(uint64_t bytes_max, Context context, Callback<void> done) = 0;
 };
 
 }  // namespace cairn

@@ -23,7 +23,7 @@ namespace {
 constexpr size_t kFollowChangesMax = 100'000;
 constexpr Duration kMovedRecently = std::chrono::seconds(30);
 // A reader that comes to one of them waits for it as long, whatever its own patience.
-constexpr Duration kTailsAheadTime = std::chrono::seconds(10);
+constexpr Duration kPlacesAheadTime = std::chrono::seconds(10);
 
 bool unreachable(const Error& error) {
   return error.code() == Errc::kTransient || error.code() == Errc::kTimeout;
@@ -136,10 +136,10 @@ Status TreeRemote::Impl::find_head(const Context& context) {
     show(std::move(head));
   }
   const auto shown = snapshot();
-  const auto young = young_packs(*newest_commit().record);
-  if (young.size() <= options.tails_ahead)
-    tails_ahead_.fetch(*packs, young,
-                       Deadline::after(parts.clock, std::min(options.io_timeout, kTailsAheadTime)));
+  auto young = young_packs(*newest_commit().record);
+  if (young.size() > options.tails_ahead) young.clear();
+  places_ahead_.fetch(*packs, young, options.index_ahead_bytes,
+                      Deadline::after(parts.clock, std::min(options.io_timeout, kPlacesAheadTime)));
   std::vector<PackName> metadata = metadata_packs(*shown->commit.record);
   const Status fetched = await<void>([&](Callback<void> done) {
     blocks->prefetch(std::move(metadata), options.prefetch_bytes, context, std::move(done));

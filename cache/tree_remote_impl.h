@@ -26,7 +26,7 @@
 #include "cache/meta_blocks.h"
 #include "cache/node_cache.h"
 #include "cache/pack_store.h"
-#include "cache/tails_ahead.h"
+#include "cache/places_ahead.h"
 #include "cache/tree_remote.h"
 
 namespace cairn {
@@ -127,7 +127,7 @@ class TreeRemote::Impl {
   Status read_superblock(const Context& context);
   Result<std::optional<Superblock>> try_superblock(unsigned fanout_bits, const Context& context);
 
-  TailsAhead tails_ahead_;
+  PlacesAhead places_ahead_;
   std::optional<StoredCommit> last_commit_;  // of Options::last_commit_record
   Lsn own_lsn_ = 0;                          // of this cache's newest commit, whoever came after
   bool read_only_ = false;

@@ -1,6 +1,7 @@
 // Publishing into a volume and reading it back through another cache, against a model that holds
 // the bytes of every file.
 #include "cache/tree_remote.h"
+#include "cache/format/commit.h"
 
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
@@ -465,38 +466,68 @@ TEST_CASE("tree remote: a follower moves to what was published and says what cha
   CHECK(!follower->follow(Context())->moved);
 }
 
-TEST_CASE("tree remote: few tails of data packs come with the head, many when they are needed") {
+namespace {
+
+// A volume of `files` commits, and what new caches ask to read all of it.
+struct ReadCold {
   World world;
-  VolumeModel model(world.new_log(), kChunk);
-  auto remote = world.open_writer(world.options("writer"), model);
-  constexpr uint16_t kPacks = 3;
-  for (uint16_t i = 1; i <= kPacks; ++i) {
-    const Ino ino = make_ino(1, 1, i);
-    model.create(ino);
-    model.write(ino, 0, std::string(kChunk + 1, static_cast<char>('a' + i)));
-    REQUIRE(remote->publish(model.batch(), model, Context()).has_value());
-    model.published();
+  VolumeModel model{world.new_log(), kChunk};
+
+  ReadCold(uint16_t files, size_t young_packs_max) {
+    auto options = world.options("writer");
+    options.index.young_packs_max = young_packs_max;
+    auto remote = world.open_writer(options, model);
+    for (uint16_t i = 1; i <= files; ++i) {
+      const Ino ino = make_ino(1, 1, i);
+      model.create(ino);
+      model.write(ino, 0, std::string(kChunk + 1, static_cast<char>('a' + i)));
+      REQUIRE(remote->publish(model.batch(), model, Context()).has_value());
+      model.published();
+    }
+    const auto record = CommitRecord::decode(remote->commit_record());
+    REQUIRE(record.has_value());
+    segments = record->index_segments.size();
   }
-  const auto gets = [&] { return world.metered->counts().get; };
-  const auto settled = [&](uint64_t wanted) {
-    for (int tries = 0; tries < 5000 && gets() < wanted; ++tries)
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    return gets();
-  };
+
+  size_t segments = 0;
+
+  uint64_t gets() const { return world.metered->counts().get; }
+
   // Of the opening, which goes on behind `at_least`; of it and of reading all.
-  const auto cost = [&](const std::string& name, size_t ahead, uint64_t at_least) {
+  std::pair<uint64_t, uint64_t> cost(const std::string& name, size_t tails_ahead,
+                                     uint64_t index_ahead_bytes, uint64_t at_least) {
     auto with = world.options(name, false);
-    with.tails_ahead = ahead;
+    with.tails_ahead = tails_ahead;
+    with.index_ahead_bytes = index_ahead_bytes;
     const uint64_t before = gets();
     const auto reader = world.open(with);
-    const uint64_t opened = settled(before + at_least) - before;
-    CHECK(same(test::read_all(*reader), model.files(), remote->params()));
-    return std::make_pair(opened, gets() - before);
-  };
-  const auto none = cost("none", 0, 0);
-  CHECK(cost("few", kPacks - 1, 0) == none);
-  const auto ahead = cost("ahead", kPacks, none.first + kPacks);
+    for (int tries = 0; tries < 5000 && gets() < before + at_least; ++tries)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    const uint64_t opened = gets() - before;
+    CHECK(same(test::read_all(*reader), model.files(), reader->params()));
+    return {opened, gets() - before};
+  }
+};
+
+}  // namespace
+
+TEST_CASE("tree remote: few tails of data packs come with the head, many when they are needed") {
+  constexpr uint16_t kPacks = 3;
+  ReadCold reads(kPacks, 64);
+  const auto none = reads.cost("none", 0, 0, 0);
+  CHECK(reads.cost("few", kPacks - 1, 0, 0) == none);
+  const auto ahead = reads.cost("ahead", kPacks, 0, none.first + kPacks);
   CHECK(ahead.first == none.first + kPacks);
+  CHECK(ahead.second == none.second);
+}
+
+TEST_CASE("tree remote: index segments come with the head as far as there is room for them") {
+  ReadCold reads(6, 2);
+  REQUIRE(reads.segments >= 2);
+  const auto none = reads.cost("none", 0, 0, 0);
+  CHECK(reads.cost("no room", 0, 100, 0) == none);
+  const auto ahead = reads.cost("ahead", 0, 1 << 20, none.first + reads.segments);
+  CHECK(ahead.first == none.first + reads.segments);
   CHECK(ahead.second == none.second);
 }
 

@@ -29,8 +29,10 @@ void Collections::collect() {
   if (w_.chance(2)) how.digests_at_once = 1 + w_.below(40);
   how.pinned = [mount = w_.writer->mount.get()] { return mount->volume().open_removed(); };
   ++w_.collections;
+  w_.collecting = true;
   const std::string name = w_.writer->name;
   w_.writer->mount->collect(std::move(how), [this, name](const Result<CollectReport>& report) {
+    w_.collecting = false;
     w_.scheduler.note(name + " collected: " + (report ? "" : report.error().message()));
     if (!report) {
       w_.happened("collections that failed");

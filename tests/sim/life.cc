@@ -399,7 +399,8 @@ void Life::fenced(Machine& machine) {
   }
   lay_down(machine);
   machine.behind = timeline.last() > committed;
-  machine.behind_since = w_.collections;
+  // What dies after it deleted something may have no record here of the commit that allowed it.
+  machine.behind_since = w_.collections - (w_.collecting ? 1 : 0);
 }
 
 // What only the fenced cache has can be taken out of it.

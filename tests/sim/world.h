@@ -39,7 +39,7 @@ struct Machine {
   std::vector<Uuid> cache_ids;  // of its cache directory; a power cut may make it a new one
   // It was taken over and holds work that it could not publish: perhaps, or for sure.
   bool behind = false;
-  uint64_t behind_since = 0;  // so many collections had begun
+  uint64_t behind_since = 0;  // so many collections had ended, or died
   bool surely_behind() const {
     return behind && timeline.answered > timeline.committed &&
            !same(timeline.moments[timeline.answered].model,
@@ -107,6 +107,7 @@ class World {
   std::optional<Model> last_model;    // of the newest commit that was looked at
   std::map<uint64_t, Model> commits;  // by number
   uint64_t collections = 0;           // that have begun
+  bool collecting = false;            // the last of them has not ended: it may have died
   std::vector<std::unique_ptr<Mount>> shells;
   std::vector<std::unique_ptr<Machine>> lookers;
 };
