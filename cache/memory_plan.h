@@ -38,9 +38,9 @@ struct MemoryPlan {
     plan.tail_bytes = part(4);
     plan.page_bytes = part(3);
     plan.block_index_bytes = part(6);
-    plan.publish_bytes = part(11);
-    plan.fold_records = std::clamp<uint64_t>(part(11) / kRecordBytes, 4096, 200'000);
-    plan.read_bytes = part(10);
+    plan.publish_bytes = part(8);
+    plan.fold_records = std::clamp<uint64_t>(part(8) / kRecordBytes, 4096, 200'000);
+    plan.read_bytes = part(16);
     return plan;
   }
 };

@@ -28,6 +28,7 @@
 #include "fs/acl.h"
 #include "fs/dir_cookies.h"
 #include "fs/inode_numbers.h"
+#include "fs/read_ahead.h"
 #include "fs/usage.h"
 
 namespace cairn {
@@ -169,12 +170,7 @@ class Volume {
   };
   struct OpenFile {
     Ino ino = 0;
-    // Read-ahead: where the stream began and goes on, how far was asked for, how wide the window
-    // is.
-    uint64_t stream_from = 0;
-    uint64_t next_offset = 0;
-    uint64_t ahead_until = 0;
-    uint64_t window_bytes = 0;
+    ReadAhead ahead;
   };
   struct OpenDir {
     Ino ino = 0;
@@ -281,8 +277,8 @@ class Volume {
   void note_removal(Removal removal);
   bool is_open(Ino ino) const;
   HandleId add_handle(Ino ino);
-  void read_ahead(HandleId handle, const OpenFile& file, uint64_t size, uint64_t offset,
-                  uint64_t length, const std::optional<ContentBase>& pinned);
+  void read_ahead(HandleId handle, Ino ino, uint64_t size, ByteRange read,
+                  const std::optional<ContentBase>& pinned);
 
   Engine& engine_;
   RankedSharedMutex<Rank::kNamespace> mutex_;
