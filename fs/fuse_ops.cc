@@ -350,11 +350,6 @@ void op_write(fuse_req_t req, fuse_ino_t, const char* data, size_t size, off_t o
        });
 }
 
-// What close returned for survives the death of the daemon: it is in the journal since `write`.
-void op_flush(fuse_req_t req, fuse_ino_t, fuse_file_info*) {
-  fuse_reply_err(req, 0);
-}
-
 void op_fsync(fuse_req_t req, fuse_ino_t, int, fuse_file_info*) {
   FuseContext& context = context_of(req);
   Engine& engine = context.volume.engine();
@@ -523,7 +518,8 @@ fuse_lowlevel_ops make_ops() {
   ops.create = op_create;
   ops.read = op_read;
   ops.write = op_write;
-  ops.flush = op_flush;
+  // No flush: what was written is in the journal since `write`. The first close gets ENOSYS, which
+  // Linux takes for success, and then none asks; pages of a mapping it writes before that.
   ops.release = op_release;
   ops.fsync = op_fsync;
   ops.fsyncdir = op_fsync;

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# What the kernel asks the daemon for, counted as the daemon reads it: requests that nobody needs cost a
+# round trip through the kernel each, and are not made. No times here: only what is asked, and how often.
+. "$(dirname "$0")/lib.sh"
+e2e_begin requests
+if ! command -v strace >/dev/null; then skip requests "no strace"; e2e_end; fi
+store=file://$T/store
+mnt=$T/mnt
+check format cairn format "$store" || e2e_end
+check mount cairn_mount "$T/cache" "$store" "$mnt" || e2e_end
+
+# asked WHAT: does it (a function of the Python below) and leaves in $T/asked how often each kind came.
+# The first eight bytes of a request are its length and its kind.
+asked() {
+  local tracer daemon
+  daemon=$(daemon_pid "$mnt")
+  strace -f -qq -p "$daemon" -o "$T/strace.out" -e trace=read -P /dev/fuse -xx -s 8 2>"$T/strace.err" &
+  tracer=$!
+  pids+=("$tracer")
+  attached() { grep -q '^TracerPid:.[1-9]' "/proc/$daemon/status"; }
+  wait_until 10 attached || return
+  LIMIT=60 timeout 60 python3 - "$1" "$mnt" <<'PY' || return
+import os, sys
+what, top = sys.argv[1:]
+def closes():
+    for n in range(20):
+        fd = os.open(f"{top}/closed", os.O_WRONLY | os.O_CREAT)
+        os.write(fd, b"x")
+        os.close(fd)
+globals()[what]()
+PY
+  kill "$tracer"
+  wait "$tracer"
+  python3 - "$T/strace.out" >"$T/asked" <<'PY'
+import collections, re, sys
+kinds = {16: "WRITE", 18: "RELEASE", 25: "FLUSH"}
+counts = collections.Counter()
+for line in open(sys.argv[1]):
+    found = re.search(r'"((?:\\x[0-9a-f]{2}){8})"', line)
+    if found:
+        head = bytes.fromhex(found[1].replace("\\x", ""))
+        counts[int.from_bytes(head[4:], "little")] += 1
+for number, name in kinds.items():
+    print(name, counts[number])
+PY
+  say "$1: $(tr '\n' ' ' <"$T/asked")"
+}
+times() { awk -v kind="$1" '$1 == kind { print $2 }' "$T/asked"; }
+
+if ! asked closes; then
+  skip requests "strace cannot attach here: $(head -n 1 "$T/strace.err")"
+  cairn_umount "$mnt"
+  e2e_end
+fi
+check closes-are-counted test "$(times RELEASE)" -ge 19
+check closing-asks-nothing test "$(times FLUSH)" -le 1
+
+check umount cairn_umount "$mnt"
+check sound cairn check --data "$store"
+e2e_end
