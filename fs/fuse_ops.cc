@@ -91,11 +91,16 @@ Volume& volume_of(fuse_req_t req) {
 
 // ---- names
 
+// That a name is missing is kept as long as one that is there, where nobody else makes names: as an
+// entry without an inode.
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
   serve(
       req,
-      [&volume = volume_of(req), parent, name = std::string(name)](Need& need) {
-        return volume.lookup(parent, name, need);
+      [&volume = volume_of(req), parent, name = std::string(name),
+       keeps = context_of(req).changed_here_only](Need& need) -> Result<Attr> {
+        Result<Attr> found = volume.lookup(parent, name, need);
+        if (!found && keeps && found.error().sys_errno() == ENOENT) return Attr();
+        return found;
       },
       reply_entry);
 }
@@ -474,9 +479,11 @@ void op_forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
   fuse_reply_none(req);
 }
 
-void op_init(void*, fuse_conn_info* conn) {
-  const unsigned wanted = FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                          FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ | FUSE_CAP_EXPORT_SUPPORT;
+void op_init(void* userdata, fuse_conn_info* conn) {
+  unsigned wanted = FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS |
+                    FUSE_CAP_ASYNC_READ | FUSE_CAP_EXPORT_SUPPORT;
+  if (static_cast<const FuseContext*>(userdata)->changed_here_only)
+    wanted |= FUSE_CAP_CACHE_SYMLINKS;
   conn->want |= conn->capable & wanted;
   // Lists need the umask unapplied: where a default list is inherited it does not count.
   const unsigned lists = FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;

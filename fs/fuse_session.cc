@@ -13,15 +13,17 @@ namespace cairn {
 class FuseSession::Impl {
  public:
   Impl(Volume& volume, Options options)
-      : options_(std::move(options)), context_{volume,
-                                               options_.cache_seconds,
-                                               !options_.read_only || options_.fixed_content,
-                                               options_.io_timeout,
-                                               options_.remote_durability,
-                                               MonotonicTime::min(),
-                                               {},
-                                               {},
-                                               {}} {}
+      : options_(std::move(options)),
+        context_{volume,
+                 options_.cache_seconds,
+                 options_.changed_here_only,
+                 !options_.read_only || options_.fixed_content,
+                 options_.io_timeout,
+                 options_.remote_durability,
+                 MonotonicTime::min(),
+                 {},
+                 {},
+                 {}} {}
 
   ~Impl() {
     if (session_ == nullptr) return;

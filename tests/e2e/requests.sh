@@ -22,6 +22,31 @@ asked() {
   LIMIT=60 timeout 60 python3 - "$1" "$mnt" <<'PY' || return
 import os, sys
 what, top = sys.argv[1:]
+def missing(path):
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return True
+    return False
+def misses():
+    assert all(missing(f"{top}/late") for _ in range(20))
+    for again in range(2):
+        os.close(os.open(f"{top}/late", os.O_WRONLY | os.O_CREAT))
+        assert not missing(f"{top}/late")
+        os.rename(f"{top}/late", f"{top}/other")
+        assert missing(f"{top}/late") and not missing(f"{top}/other")
+        os.link(f"{top}/other", f"{top}/late")
+        assert not missing(f"{top}/late")
+        os.unlink(f"{top}/late")
+        os.unlink(f"{top}/other")
+        assert all(missing(f"{top}/{name}") for name in ("late", "other") for _ in range(20))
+def links():
+    os.symlink("closed", f"{top}/link")
+    for n in range(20):
+        assert os.readlink(f"{top}/link") == "closed" and not missing(f"{top}/link")
+    os.unlink(f"{top}/link")
+    os.symlink("other", f"{top}/link")
+    assert os.readlink(f"{top}/link") == "other" and missing(f"{top}/link")
 def closes():
     for n in range(20):
         fd = os.open(f"{top}/closed", os.O_WRONLY | os.O_CREAT)
@@ -33,7 +58,7 @@ PY
   wait "$tracer"
   python3 - "$T/strace.out" >"$T/asked" <<'PY'
 import collections, re, sys
-kinds = {16: "WRITE", 18: "RELEASE", 25: "FLUSH"}
+kinds = {1: "LOOKUP", 5: "READLINK", 16: "WRITE", 18: "RELEASE", 25: "FLUSH"}
 counts = collections.Counter()
 for line in open(sys.argv[1]):
     found = re.search(r'"((?:\\x[0-9a-f]{2}){8})"', line)
@@ -54,6 +79,11 @@ if ! asked closes; then
 fi
 check closes-are-counted test "$(times RELEASE)" -ge 19
 check closing-asks-nothing test "$(times FLUSH)" -le 1
+# 2 x 2 names come and go, by one look-up each: the kernel looks itself before it makes, and once after.
+asked misses || fail misses "the names came and went wrongly"
+check missing-is-asked-once test "$(times LOOKUP)" -le 24
+asked links || fail links "the links said something else"
+check links-are-asked-once test "$(times READLINK)" -le 2
 
 check umount cairn_umount "$mnt"
 check sound cairn check --data "$store"
