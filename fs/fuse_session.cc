@@ -7,6 +7,7 @@
 
 #include "cache/base/log.h"
 #include "fs/fuse_request.h"
+#include "fs/fuse_wire.h"
 
 namespace cairn {
 
@@ -56,7 +57,7 @@ class FuseSession::Impl {
                                  ": is fusermount3 installed (package fuse3), and does "
                                  "/etc/fuse.conf allow allow_other if that was asked for?");
     mounted_ = true;
-    return {};
+    return use_wire(session_);
   }
 
   Status run(unsigned threads) {

@@ -47,6 +47,11 @@ def links():
     os.unlink(f"{top}/link")
     os.symlink("other", f"{top}/link")
     assert os.readlink(f"{top}/link") == "other" and missing(f"{top}/link")
+def appends():
+    with open(f"{top}/log", "wb", buffering=0) as log:
+        for n in range(100):
+            log.write(b"x" * 4096)
+    assert os.stat(f"{top}/log").st_size == 100 * 4096
 def closes():
     for n in range(20):
         fd = os.open(f"{top}/closed", os.O_WRONLY | os.O_CREAT)
@@ -58,7 +63,7 @@ PY
   wait "$tracer"
   python3 - "$T/strace.out" >"$T/asked" <<'PY'
 import collections, re, sys
-kinds = {1: "LOOKUP", 5: "READLINK", 16: "WRITE", 18: "RELEASE", 25: "FLUSH"}
+kinds = {1: "LOOKUP", 5: "READLINK", 16: "WRITE", 18: "RELEASE", 22: "GETXATTR", 25: "FLUSH"}
 counts = collections.Counter()
 for line in open(sys.argv[1]):
     found = re.search(r'"((?:\\x[0-9a-f]{2}){8})"', line)
@@ -84,6 +89,11 @@ asked misses || fail misses "the names came and went wrongly"
 check missing-is-asked-once test "$(times LOOKUP)" -le 24
 asked links || fail links "the links said something else"
 check links-are-asked-once test "$(times READLINK)" -le 2
+
+asked appends || fail appends "what was appended is not there"
+check appends-are-counted test "$(times WRITE)" = 100
+# Before Linux 5.11 each write asks.
+check appends-ask-once-for-capabilities test "$(times GETXATTR)" -le 1
 
 check umount cairn_umount "$mnt"
 check sound cairn check --data "$store"
