@@ -1,12 +1,16 @@
 // The kernel's requests: unpack, run on the Volume, reply. No rules live here.
+#include <linux/capability.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "cache/base/log.h"
 #include "fs/fuse_request.h"
+#include "fs/fuse_wire.h"
 
 namespace cairn {
 
@@ -91,11 +95,16 @@ Volume& volume_of(fuse_req_t req) {
 
 // ---- names
 
+// That a name is missing is kept as long as one that is there, where nobody else makes names: as an
+// entry without an inode.
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
   serve(
       req,
-      [&volume = volume_of(req), parent, name = std::string(name)](Need& need) {
-        return volume.lookup(parent, name, need);
+      [&volume = volume_of(req), parent, name = std::string(name),
+       keeps = context_of(req).changed_here_only](Need& need) -> Result<Attr> {
+        Result<Attr> found = volume.lookup(parent, name, need);
+        if (!found && keeps && found.error().sys_errno() == ENOENT) return Attr();
+        return found;
       },
       reply_entry);
 }
@@ -194,9 +203,32 @@ AttrChange to_change(const struct stat& st, int to_set, int64_t now) {
   return change;
 }
 
+// CAP_FSETID, in the first user namespace, and root: the NFS server asks for others with
+// capabilities of its own. What cannot be seen is not there.
+bool may_set_bits(fuse_req_t req) {
+  constexpr ino_t kFirstNamespace = 0xEFFFFFFD;
+  const fuse_ctx* caller = fuse_req_ctx(req);
+  if (caller->uid != 0 || caller->pid == 0) return false;
+  const std::string space = "/proc/" + std::to_string(caller->pid) + "/ns/user";
+  struct stat st{};
+  if (::stat(space.c_str(), &st) != 0 || st.st_ino != kFirstNamespace) return false;
+  __user_cap_header_struct whose{_LINUX_CAPABILITY_VERSION_3, caller->pid};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets{};
+  if (::syscall(SYS_capget, &whose, sets.data()) != 0) return false;
+  return (sets[CAP_TO_INDEX(CAP_FSETID)].effective & CAP_TO_MASK(CAP_FSETID)) != 0;
+}
+
+// Whether suid and sgid go. Of chown and truncate the request says it. Before a write, an
+// allocation or a copy Linux asks for a change of nothing: for the bits, unless the caller may set
+// them, or when it removed security.capability. So does a chown that changes nothing.
+bool kills_bits(fuse_req_t req, int to_set) {
+  return (to_set & FUSE_SET_ATTR_KILL_SUID) != 0 || (to_set == 0 && !may_set_bits(req));
+}
+
 void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* st, int to_set, fuse_file_info*) {
   Volume& volume = volume_of(req);
-  const AttrChange change = to_change(*st, to_set, volume.engine().clock().wall_ns());
+  AttrChange change = to_change(*st, to_set, volume.engine().clock().wall_ns());
+  change.kills_bits = kills_bits(req, to_set);
   serve(
       req, [&volume, ino, change](Need& need) { return volume.setattr(ino, change, need); },
       reply_attr);
@@ -328,8 +360,9 @@ void op_write(fuse_req_t req, fuse_ino_t, const char* data, size_t size, off_t o
   Volume& volume = volume_of(req);
   const HandleId handle = fi->fh;
   const auto at = static_cast<uint64_t>(offset);
+  const bool kills = write_kills_bits();
   Need need;
-  const Status written = volume.write(handle, at, as_bytes({data, size}), need);
+  const Status written = volume.write(handle, at, as_bytes({data, size}), need, kills);
   if (written) {
     fuse_reply_write(req, size);
     return;
@@ -337,9 +370,9 @@ void op_write(fuse_req_t req, fuse_ino_t, const char* data, size_t size, off_t o
   if (written.error().code() != Errc::kNotLocal) return reply_error(req, written.error());
   // The worker's buffer is gone when this returns: only now is the data copied.
   park(req, std::move(need),
-       [&volume, handle, at, copy = Buffer::copy(std::string_view(data, size))](
+       [&volume, handle, at, kills, copy = Buffer::copy(std::string_view(data, size))](
            fuse_req_t r, Need& again) -> std::optional<Error> {
-         const Status status = volume.write(handle, at, copy, again);
+         const Status status = volume.write(handle, at, copy, again, kills);
          if (status) {
            fuse_reply_write(r, copy.size());
            return std::nullopt;
@@ -348,11 +381,6 @@ void op_write(fuse_req_t req, fuse_ino_t, const char* data, size_t size, off_t o
          reply_error(r, status.error());
          return std::nullopt;
        });
-}
-
-// What close returned for survives the death of the daemon: it is in the journal since `write`.
-void op_flush(fuse_req_t req, fuse_ino_t, fuse_file_info*) {
-  fuse_reply_err(req, 0);
 }
 
 void op_fsync(fuse_req_t req, fuse_ino_t, int, fuse_file_info*) {
@@ -479,16 +507,18 @@ void op_forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
   fuse_reply_none(req);
 }
 
-void op_init(void*, fuse_conn_info* conn) {
-  const unsigned wanted = FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                          FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ | FUSE_CAP_EXPORT_SUPPORT;
+void op_init(void* userdata, fuse_conn_info* conn) {
+  unsigned wanted = FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS |
+                    FUSE_CAP_ASYNC_READ | FUSE_CAP_EXPORT_SUPPORT;
+  if (static_cast<const FuseContext*>(userdata)->changed_here_only)
+    wanted |= FUSE_CAP_CACHE_SYMLINKS;
   conn->want |= conn->capable & wanted;
   // Lists need the umask unapplied: where a default list is inherited it does not count.
   const unsigned lists = FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
   if ((conn->capable & lists) == lists) conn->want |= lists;
-  // Left to the kernel, which knows the caller's capabilities: it takes suid, sgid and
-  // security.capability away by requests of its own, on write, truncate and chown. An open with
-  // O_TRUNC is such a truncate, if it arrives as one.
+  // The kernel knows the caller's capabilities: it removes security.capability itself, and says
+  // when suid and sgid are to go (fuse_wire.h); before FUSE_HANDLE_KILLPRIV_V2 it sets the mode. An
+  // open with O_TRUNC is a truncate, if it arrives as one.
   conn->want &= ~unsigned{FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_ATOMIC_O_TRUNC};
   // Data is read by us, not spliced: it is checked and goes on to the journal.
   conn->want &= ~unsigned{FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
@@ -523,7 +553,8 @@ fuse_lowlevel_ops make_ops() {
   ops.create = op_create;
   ops.read = op_read;
   ops.write = op_write;
-  ops.flush = op_flush;
+  // No flush: what was written is in the journal since `write`. The first close gets ENOSYS, which
+  // Linux takes for success, and then none asks; pages of a mapping it writes before that.
   ops.release = op_release;
   ops.fsync = op_fsync;
   ops.fsyncdir = op_fsync;

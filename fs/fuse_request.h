@@ -22,6 +22,7 @@ class Parked;
 struct FuseContext {
   Volume& volume;
   double cache_seconds = 0;
+  bool changed_here_only = false;
   bool keep_cache = false;
   Duration io_timeout{};
   bool remote_durability = false;  // fsync waits for the store

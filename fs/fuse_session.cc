@@ -7,21 +7,24 @@
 
 #include "cache/base/log.h"
 #include "fs/fuse_request.h"
+#include "fs/fuse_wire.h"
 
 namespace cairn {
 
 class FuseSession::Impl {
  public:
   Impl(Volume& volume, Options options)
-      : options_(std::move(options)), context_{volume,
-                                               options_.cache_seconds,
-                                               !options_.read_only || options_.fixed_content,
-                                               options_.io_timeout,
-                                               options_.remote_durability,
-                                               MonotonicTime::min(),
-                                               {},
-                                               {},
-                                               {}} {}
+      : options_(std::move(options)),
+        context_{volume,
+                 options_.cache_seconds,
+                 options_.changed_here_only,
+                 !options_.read_only || options_.fixed_content,
+                 options_.io_timeout,
+                 options_.remote_durability,
+                 MonotonicTime::min(),
+                 {},
+                 {},
+                 {}} {}
 
   ~Impl() {
     if (session_ == nullptr) return;
@@ -54,7 +57,7 @@ class FuseSession::Impl {
                                  ": is fusermount3 installed (package fuse3), and does "
                                  "/etc/fuse.conf allow allow_other if that was asked for?");
     mounted_ = true;
-    return {};
+    return use_wire(session_);
   }
 
   Status run(unsigned threads) {

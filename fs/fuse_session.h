@@ -27,6 +27,9 @@ class FuseSession {
     std::string extra;  // further options for the kernel, comma-separated
     // How long the kernel may keep names and attributes: long where nothing changes behind it.
     double cache_seconds = 3600;
+    // Everything that changes comes through this mount: the kernel may also keep which names are
+    // missing, and what symbolic links say.
+    bool changed_here_only = false;
     Duration io_timeout = std::chrono::seconds(60);
     bool remote_durability = false;  // fsync waits for the store, not only for the local disk
   };

@@ -58,7 +58,11 @@ struct AttrChange {
   std::optional<uint32_t> uid, gid;
   std::optional<uint64_t> size;
   std::optional<int64_t> atime, mtime, ctime;
+  bool kills_bits = false;  // suid and sgid go, of what is no directory
 };
+
+// What Linux leaves of a mode when it takes suid and sgid away: sgid without group execute stays.
+uint32_t mode_without_bits(uint32_t mode);
 
 struct DirEntry {
   std::string name;
@@ -133,7 +137,8 @@ class Volume {
                          Need& need);
   void release_file(HandleId handle);
   Result<Buffer> read(HandleId handle, uint64_t offset, uint64_t length, Need& need);
-  Status write(HandleId handle, uint64_t offset, Bytes data, Need& need);
+  // With `kills_bits` suid and sgid go.
+  Status write(HandleId handle, uint64_t offset, Bytes data, Need& need, bool kills_bits = false);
   // mode as fallocate(2): 0, KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE, ZERO_RANGE (| KEEP_SIZE).
   Status fallocate(HandleId handle, int mode, uint64_t offset, uint64_t length, Need& need);
   // whence SEEK_DATA or SEEK_HOLE; ENXIO as lseek(2).

@@ -8,6 +8,11 @@
 
 namespace cairn {
 
+uint32_t mode_without_bits(uint32_t mode) {
+  const uint32_t gone = S_ISUID | ((mode & S_IXGRP) != 0 ? S_ISGID : 0U);
+  return mode & ~gone;
+}
+
 Result<Attr> Volume::getattr(Ino ino, Need& need) {
   const std::shared_lock lock(mutex_);
   TRY_ASSIGN(const InodeRecord record, load(ino, need));
@@ -40,6 +45,8 @@ Result<Attr> Volume::setattr(Ino ino, const AttrChange& wanted, Need& need) {
     acl.set_mode(record.mode);
     if (!acl.empty()) put_acl(change, ino, record, kAccessAclName, acl);
   }
+  if (wanted.kills_bits && record.type() != FileType::kDirectory)
+    record.mode = mode_without_bits(record.mode);
   if (wanted.uid) record.uid = *wanted.uid;
   if (wanted.gid) record.gid = *wanted.gid;
   if (wanted.size) TRY(resize(ino, record, *wanted.size, change));

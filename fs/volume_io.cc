@@ -36,7 +36,7 @@ void Volume::read_ahead(HandleId handle, Ino ino, uint64_t size, ByteRange read,
   with_ahead([&](ReadAhead& ahead) { ahead.asked(*range, until); });
 }
 
-Status Volume::write(HandleId handle, uint64_t offset, Bytes data, Need& need) {
+Status Volume::write(HandleId handle, uint64_t offset, Bytes data, Need& need, bool kills_bits) {
   if (data.empty()) return {};
   if (offset > kMaxFileBytes || data.size() > kMaxFileBytes - offset)
     return fail_errno(EFBIG, "write at " + std::to_string(offset));
@@ -60,6 +60,7 @@ Status Volume::write(HandleId handle, uint64_t offset, Bytes data, Need& need) {
   record.size = std::max(record.size, end);
   record.mtime = change.time_ns;
   record.ctime = change.time_ns;
+  if (kills_bits) record.mode = mode_without_bits(record.mode);
   change.effects.emplace_back(std::move(placed));
   return commit_record(change, file.ino, record, allocated_before);
 }

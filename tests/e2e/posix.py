@@ -152,6 +152,25 @@ def see_acl(top):
 
 # ---- modes
 
+CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
+
+
+def kept_mode(path):
+    """The mode that the kernel remembers: statx that asks nobody."""
+    AT_STATX_DONT_SYNC, STATX_MODE = 0x4000, 2
+    buffer = ctypes.create_string_buffer(256)
+    call("statx", AT_FDCWD, path.encode(), AT_STATX_DONT_SYNC, STATX_MODE, buffer)
+    return struct.unpack_from("H", buffer, 28)[0]
+
+
+def drop_fsetid():
+    header = struct.pack("Ii", 0x20080522, 0)
+    sets = ctypes.create_string_buffer(24)
+    call("capget", header, sets)
+    words = [word & ~(1 << 4) if n < 3 else word for n, word in enumerate(struct.unpack("6I", sets))]
+    call("capset", header, struct.pack("6I", *words))
+
+
 def check_suid(top):
     """Writing, cutting and giving away a program takes its suid, sgid and capabilities away."""
     path = f"{top}/program"
@@ -161,11 +180,13 @@ def check_suid(top):
         write(path)
         os.chown(path, NOBODY, NOBODY)
         os.chmod(path, 0o6777)
-        os.setxattr(path, "security.capability", bytes.fromhex("0100000200200000000000000000000000000000"))
+        os.setxattr(path, "security.capability", CAPABILITY)
         assert mode_of(path) == 0o6777
-    def check(name, function):
+    def check(name, function, uid=DAEMON, gid=DAEMON):
         fresh()
-        as_user(DAEMON, DAEMON, function)
+        as_user(uid, gid, function)
+        # What the kernel keeps, which an exec would look at, and what the file system says.
+        assert kept_mode(path) & 0o7777 == 0o777, f"{name}: kept {kept_mode(path):o}"
         assert mode_of(path) == 0o777, f"{name}: {mode_of(path):o}"
         assert "security.capability" not in os.listxattr(path), name
     os.chmod(top, 0o777)
@@ -176,6 +197,32 @@ def check_suid(top):
     check("truncate", lambda: os.truncate(path, 0))
     check("open with O_TRUNC", lambda: os.close(os.open(path, os.O_WRONLY | os.O_TRUNC)))
     check("fallocate", lambda: os.posix_fallocate(os.open(path, os.O_WRONLY), 0, 9000))
+    write(f"{top}/other", b"z" * 4096)
+    def copy_one():
+        other = os.open(f"{top}/other", os.O_RDONLY)
+        os.copy_file_range(other, os.open(path, os.O_WRONLY), 4096)
+    check("copy", copy_one)
+    def write_direct():
+        os.write(os.open(path, os.O_WRONLY | os.O_DIRECT), mmap.mmap(-1, 4096))
+    check("direct write", write_direct)
+    # Root without CAP_FSETID may not set them either.
+    for name, function in (("write", write_one), ("fallocate", lambda: os.posix_fallocate(
+            os.open(path, os.O_WRONLY), 0, 9000)), ("copy", copy_one), ("truncate", lambda: os.truncate(path, 0))):
+        check(f"{name} without CAP_FSETID", lambda: (drop_fsetid(), function()) and None, 0, 0)
+    # What was looked at and found without them is looked at again when they came back.
+    fresh()
+    def write_between():
+        write_one()
+        os.chmod(path, 0o6777)
+        write_one()
+    as_user(NOBODY, NOBODY, write_between)
+    assert mode_of(path) == 0o777
+    os.setxattr(path, "security.capability", CAPABILITY)
+    write_one()
+    assert "security.capability" not in os.listxattr(path)
+    fresh()
+    as_user(NOBODY, NOBODY, lambda: os.chown(path, -1, -1))
+    assert mode_of(path) == 0o777
     # Without group execute Linux leaves sgid to a FUSE file system; a local disk loses it here, too.
     fresh()
     os.chmod(path, 0o6666)
@@ -187,6 +234,10 @@ def check_suid(top):
     # Whoever may set the bits keeps them when writing.
     fresh()
     write_one()
+    assert mode_of(path) == 0o6777
+    # So does root in a chown of nothing: Linux asks for both in the same words.
+    fresh()
+    os.chown(path, -1, -1)
     assert mode_of(path) == 0o6777
 
 

@@ -415,3 +415,41 @@ TEST_CASE("the time that changes waited for their commit is no silence of the st
   CHECK_MESSAGE(stored, (stored ? "" : stored.error().message()));
   CHECK(mount.close());
 }
+
+TEST_CASE("suid and sgid go when the kernel says so, sgid without group execute stays") {
+  OpenVolume volume;
+  const HandleId file = volume.create("program");
+  const Ino ino = volume.inos.at(file);
+  const auto set = [&](const AttrChange& change, Ino of) {
+    const auto attr =
+        volume.mount.run([&](Volume& v, Need& n) { return v.setattr(of, change, n); });
+    REQUIRE(attr);
+    return attr->mode & 07777;
+  };
+  const auto chmod = [&](uint32_t mode, Ino of) {
+    AttrChange change;
+    change.mode = mode;
+    return set(change, of);
+  };
+  const auto write = [&](bool kills) {
+    REQUIRE(volume.mount.run(
+        [&](Volume& v, Need& n) { return v.write(file, 0, as_bytes("x"), n, kills); }));
+    const auto attr = volume.mount.run([&](Volume& v, Need& n) { return v.getattr(ino, n); });
+    REQUIRE(attr);
+    return attr->mode & 07777;
+  };
+  AttrChange kill;
+  kill.kills_bits = true;
+  for (const auto& [before, after] : {std::pair(06777U, 0777U), std::pair(06767U, 02767U),
+                                      std::pair(05755U, 01755U), std::pair(0644U, 0644U)}) {
+    CHECK(chmod(before, ino) == before);
+    CHECK(write(false) == before);
+    CHECK(write(true) == after);
+    chmod(before, ino);
+    CHECK(set(kill, ino) == after);
+  }
+  const auto dir =
+      volume.mount.run([&](Volume& v, Need& n) { return v.mkdir(kRootIno, "d", 02755, {}, n); });
+  REQUIRE(dir);
+  CHECK(set(kill, dir->ino) == 02755);
+}
