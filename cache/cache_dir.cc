@@ -317,7 +317,8 @@ class Opening {
     at_most(settings.memtable_bytes, memory_.memtable_bytes);
     at_most(settings.memtable_bytes, Space::meta_store_share(options_.cache_bytes_max) / 64);
     at_most(settings.chunk_memory_bytes, memory_.chunk_bytes);
-    at_most(settings.read_ahead_bytes, memory_.read_bytes);
+    // What a reader waits for starts at once, however much a stream has asked for.
+    at_most(settings.read_ahead_bytes, memory_.read_bytes / 4 * 3);
     settings.leaves_cache = options_.recover;
     at_most(settings.fold.records_max, memory_.fold_records);
     return settings;

@@ -71,13 +71,14 @@ uint64_t PackWindows::next_window_bytes(const Digest& pack) {
 }
 
 void PackWindows::note_came(uint64_t bytes) {
-  came_bytes_ += bytes;
-  if (came_bytes_ < bytes_max_ / 4) return;
-  if (wanted_bytes_ * 3 < came_bytes_)
-    paying_bytes_ = std::max(paying_bytes_ / 2, kLeastBytes);
-  else if (wanted_bytes_ * 3 > came_bytes_ * 2)
-    paying_bytes_ = std::min(paying_bytes_ * 2, kMostBytes);
-  came_bytes_ = wanted_bytes_ = 0;
+  if (came_bytes_ >= bytes_max_ / 4) {
+    if (wanted_bytes_ * 3 < came_bytes_)
+      paying_bytes_ = std::max(paying_bytes_ / 2, kLeastBytes);
+    else if (wanted_bytes_ * 3 > came_bytes_ * 2)
+      paying_bytes_ = std::min(paying_bytes_ * 2, kMostBytes);
+    came_bytes_ = wanted_bytes_ = 0;
+  }
+  came_bytes_ += bytes;  // nobody can have wanted anything of this yet
 }
 
 ByteRange PackWindows::widen(const Digest& pack, ByteRange range) {
@@ -87,7 +88,8 @@ ByteRange PackWindows::widen(const Digest& pack, ByteRange range) {
   const uint64_t window = next_window_bytes(pack);
   // On a grid, so that windows of one size meet without a gap or an overlap.
   uint64_t start = range.offset / window * window;
-  uint64_t end = std::max(start + window, range.end());
+  uint64_t end = start + window;
+  if (range.end() > end) end += window;  // what lies across the line begins the next one, too
   // What is here on either side does not come again.
   for (const Window& here : windows_) {
     if (here.pack != pack) continue;

@@ -25,9 +25,18 @@ class PlacesAhead {
   PlacesAhead(const PlacesAhead&) = delete;
   PlacesAhead& operator=(const PlacesAhead&) = delete;
 
+  struct Limits {  // no tails at all where there are more
+    size_t tails = 0;
+    uint64_t tail_bytes = 0;
+    uint64_t index_bytes = 0;
+  };
+
   // Returns at once. What fails is fetched when a block is asked for.
-  void fetch(PackStore& from, const std::vector<PackName>& packs, uint64_t index_bytes_max,
+  void fetch(PackStore& from, std::vector<PackName> packs, const Limits& limits,
              Deadline deadline) {
+    uint64_t tail_bytes = 0;
+    for (const PackName& pack : packs) tail_bytes += pack.blocks * kPackEntrySize;
+    if (packs.size() > limits.tails || tail_bytes > limits.tail_bytes) packs.clear();
     {
       const std::lock_guard lock(under_way_->mutex);
       under_way_->count += packs.size() + 1;
@@ -40,7 +49,7 @@ class PlacesAhead {
     context.cancel = over_;
     context.deadline = deadline;
     for (const PackName& pack : packs) from.read_tail(pack, context, arrived);
-    from.read_index_ahead(index_bytes_max, context, arrived);
+    from.read_index_ahead(limits.index_bytes, context, arrived);
   }
 
  private:

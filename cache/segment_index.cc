@@ -159,23 +159,37 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
  private:
   Status pass(std::set<PageId>& missing) {
     const size_t end = std::min(digests_.size(), batch_ + kBatchMax);
+    // Of these a newer segment may still say where they are: older ones are only made to come.
+    std::vector<bool> unsure(end - batch_);
     for (const SegmentName& segment : segments_) {
+      if (missing.empty() && all_placed(end)) break;
       PagedSource source(*pages_, held_, missing, segment);
       const auto view = IndexSegmentView::open(source);
       if (!view) {
         if (view.error().code() != Errc::kNotLocal) return wrong(segment, view.error());
         add_first_pages(segment, kEndBytes, missing);
+        unsure.assign(unsure.size(), true);
         continue;
       }
       for (size_t i = batch_; i < end; ++i) {
         if (places_[i]) continue;
         const auto found = view->find(digests_[i], /*use_filter=*/false);
-        if (!found && found.error().code() == Errc::kNotLocal) continue;
+        if (!found && found.error().code() == Errc::kNotLocal) {
+          unsure[i - batch_] = true;
+          continue;
+        }
         if (!found) return wrong(segment, found.error());
-        if (*found) places_[i] = BlockPlace{(*found)->pack, (*found)->offset, (*found)->length};
+        if (*found && !unsure[i - batch_])
+          places_[i] = BlockPlace{(*found)->pack, (*found)->offset, (*found)->length};
       }
     }
     return {};
+  }
+
+  bool all_placed(size_t end) const {
+    return std::all_of(places_.begin() + static_cast<ptrdiff_t>(batch_),
+                       places_.begin() + static_cast<ptrdiff_t>(end),
+                       [](const auto& place) { return place.has_value(); });
   }
 
   Status wrong(const SegmentName& segment, Error error) {
@@ -243,8 +257,8 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
       }
     }
     if (left_.fetch_sub(1) != 1) return;
-    if (error_) return done_(tl::unexpected<Error>(*error_));
     for (const auto& [id, page] : arrived_) pages_->insert(id, page);
+    if (error_) return done_(tl::unexpected<Error>(*error_));
     held_.merge(arrived_);
     arrived_.clear();
     this->run();

@@ -136,10 +136,12 @@ Status TreeRemote::Impl::find_head(const Context& context) {
     show(std::move(head));
   }
   const auto shown = snapshot();
-  auto young = young_packs(*newest_commit().record);
-  if (young.size() > options.tails_ahead) young.clear();
-  places_ahead_.fetch(*packs, young, options.index_ahead_bytes,
-                      Deadline::after(parts.clock, std::min(options.io_timeout, kPlacesAheadTime)));
+  places_ahead_.fetch(
+      *packs, young_packs(*newest_commit().record),
+      {.tails = options.tails_ahead,
+       .tail_bytes = options.tail_memory_bytes,
+       .index_bytes = std::min(options.index_ahead_bytes, options.page_memory_bytes / 2)},
+      Deadline::after(parts.clock, std::min(options.io_timeout, kPlacesAheadTime)));
   std::vector<PackName> metadata = metadata_packs(*shown->commit.record);
   const Status fetched = await<void>([&](Callback<void> done) {
     blocks->prefetch(std::move(metadata), options.prefetch_bytes, context, std::move(done));

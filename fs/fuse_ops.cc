@@ -554,7 +554,7 @@ fuse_lowlevel_ops make_ops() {
   ops.read = op_read;
   ops.write = op_write;
   // No flush: what was written is in the journal since `write`. The first close gets ENOSYS, which
-  // Linux takes for success, and then none asks; pages of a mapping it writes before that.
+  // Linux takes for success, and then none asks; pages of a mapping it writes before that (5.8 on).
   ops.release = op_release;
   ops.fsync = op_fsync;
   ops.fsyncdir = op_fsync;

@@ -6,7 +6,7 @@ namespace cairn {
 
 namespace {
 constexpr uint64_t kWindowFirst = 1ULL << 20;
-constexpr uint64_t kWindowLast = 24ULL << 20;
+constexpr uint64_t kWindowLast = 20ULL << 20;
 // A program that reads an index or a record and stops has not paid for a film.
 constexpr uint64_t kAheadTimes = 4;
 // So much in a row behind a jump is a stream.

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "cache/snapshots.h"
 
 namespace cairn::sim {
@@ -29,9 +31,9 @@ void Collections::collect() {
   if (w_.chance(2)) how.digests_at_once = 1 + w_.below(40);
   how.pinned = [mount = w_.writer->mount.get()] { return mount->volume().open_removed(); };
   ++w_.collections;
-  w_.collecting = true;
+  const bool was_collecting = std::exchange(w_.collecting, true);
   const std::string name = w_.writer->name;
-  w_.writer->mount->collect(std::move(how), [this, name](const Result<CollectReport>& report) {
+  const auto ended = [this, name](const Result<CollectReport>& report) {
     w_.collecting = false;
     w_.scheduler.note(name + " collected: " + (report ? "" : report.error().message()));
     if (!report) {
@@ -49,7 +51,8 @@ void Collections::collect() {
     if (report->deleted_commits > 0) w_.happened("collections that deleted commits");
     if (report->lost_blocks > 0)
       w_.scheduler.give_up(fmt::format("a collection misses {} blocks", report->lost_blocks));
-  });
+  };
+  if (!w_.writer->mount->collect(std::move(how), ended)) w_.collecting = was_collecting;
 }
 
 void Collections::snapshot() {

@@ -59,9 +59,14 @@ struct World {
 
   // The data packs are covered by an index segment now, nothing of which is here.
   void publish_segment() {
+    reader = PackStore::make(store, executor, clock, options);
+    reader->set_published({writer->packs()[2]}, {put_segment({1, 0})});
+  }
+
+  // Of these packs, the newest first.
+  SegmentName put_segment(const std::vector<size_t>& packs) {
     std::vector<std::unique_ptr<IndexSource>> sources;
-    sources.push_back(make_index_source(tails[1]));
-    sources.push_back(make_index_source(tails[0]));
+    for (const size_t pack : packs) sources.push_back(make_index_source(tails[pack]));
     MemorySink sink;
     const auto info = merge_index(sources, [](const Digest&) { return true; }, sink);
     REQUIRE(info);
@@ -71,8 +76,7 @@ struct World {
                         [&](Status status) { stored = std::move(status); });
     REQUIRE(run_until(executor, clock, [&] { return stored.has_value(); }));
     REQUIRE(*stored);
-    reader = PackStore::make(store, executor, clock, options);
-    reader->set_published({writer->packs()[2]}, {name});
+    return name;
   }
 
   Result<std::vector<Buffer>> read(const std::vector<size_t>& which, const Context& context = {}) {
@@ -234,6 +238,30 @@ TEST_CASE("wrong bytes are never handed out: they are asked for again, then refu
     CHECK(wrong.error().code() == Errc::kCorruption);
     CHECK(wrong.error().message().find(world.digests[2].hex()) != std::string::npos);
   }
+}
+
+TEST_CASE("where the newest index segments came ahead, older ones are not asked for in vain") {
+  World world;
+  const SegmentName old = world.put_segment({0});
+  const SegmentName young = world.put_segment({1});
+  world.reader = PackStore::make(world.store, world.executor, world.clock, world.options);
+  world.reader->set_published({world.writer->packs()[2]}, {old, young});
+  const auto ahead = [&](uint64_t bytes) {
+    const uint64_t before = world.store.requests();
+    std::optional<Status> came;
+    world.reader->read_index_ahead(bytes, {}, [&](Status status) { came = std::move(status); });
+    REQUIRE(run_until(world.executor, world.clock, [&] { return came.has_value(); }));
+    CHECK(came->has_value());
+    return world.store.requests() - before;
+  };
+  CHECK(ahead(young.size - 1) == 0);
+  CHECK(ahead(young.size) == 1);
+  const auto in_pack = [&](size_t pack) {
+    for (unsigned n = 0;; ++n)
+      if (world.tails[pack].find(world.digests[n])) return n;
+  };
+  CHECK(world.requests_of({in_pack(1)}) == 1);
+  CHECK(world.requests_of({in_pack(0)}) == 1 + 1);
 }
 
 TEST_CASE("a page of the index that came cut off is not kept, it is asked for again") {
@@ -428,6 +456,24 @@ TEST_CASE("a block that lies across two windows needs no request of its own") {
   REQUIRE(windows.look(across, bytes, [](bool) {}) == PackWindows::Look::kHere);
   const Bytes wanted = Bytes(content).subspan(across.offset, across.length);
   CHECK(std::ranges::equal(bytes.view(), wanted));
+}
+
+TEST_CASE("a pack that is read in order costs a request a window, wherever blocks lie") {
+  PackWindows windows(8ULL << 20);
+  const Digest pack = sha256(as_bytes("pack"));
+  constexpr uint32_t kBlock = 4136;  // no power of two: blocks lie across the ends of windows
+  constexpr uint64_t kPack = 24ULL << 20;
+  unsigned requests = 0;
+  for (uint64_t offset = 0; offset + kBlock <= kPack; offset += kBlock) {
+    Buffer bytes;
+    const auto look = windows.look({pack, offset, kBlock}, bytes, [](bool) {});
+    if (look == PackWindows::Look::kHere) continue;
+    const ByteRange window = windows.widen(pack, {offset, kBlock});
+    ++requests;
+    CHECK(window.length > kBlock);
+    windows.arrived(pack, window, Buffer(ByteVec(window.length)));
+  }
+  CHECK(requests <= 2 + kPack / PackWindows::kMostAtFirstBytes);
 }
 
 TEST_CASE("windows are no larger than what lately paid") {
