@@ -37,8 +37,8 @@ struct MemoryPlan {
     plan.node_bytes = part(5);
     plan.tail_bytes = part(4);
     plan.page_bytes = part(3);
-    plan.block_index_bytes = part(5);
-    plan.publish_bytes = part(8);
+    plan.block_index_bytes = part(6);
+    plan.publish_bytes = part(7);
     plan.fold_records = std::clamp<uint64_t>(part(7) / kRecordBytes, 4096, 200'000);
     plan.read_bytes = part(18);
     return plan;

@@ -273,7 +273,8 @@ class Mount {
     options.extra = settings_.kernel_options;
     options.io_timeout = engine_settings.io_timeout;
     options.fixed_content = shows_objects_;
-    options.changed_here_only = !shows_objects_ && !engine_settings.read_only;
+    // What was begun offline may find that another node went on.
+    options.changed_here_only = !shows_objects_ && !engine_settings.read_only && !is_offline();
     if (shows_objects_)
       options.cache_seconds = std::chrono::duration<double>(settings_.objects.metadata_ttl).count();
     else if (engine_settings.read_only)
