@@ -14,8 +14,8 @@ namespace {
 constexpr uint64_t kPageBytes = 16 << 10;
 // The first touch of a segment brings its header, and its footer, pack names and fan-out table.
 constexpr uint64_t kEndBytes = 320 << 10;
-constexpr uint64_t kWholeBytes = 512
-                                 << 10;  // who reads ahead brings segments up to this size whole
+// Who reads ahead brings segments up to this size whole.
+constexpr uint64_t kWholeBytes = 512 << 10;
 constexpr uint64_t kGapPagesMax = 4;
 constexpr size_t kBatchMax = 256;  // digests of one pass, each of which may need a page
 // Every pass brings a page that was missing; a look-up touches far fewer.

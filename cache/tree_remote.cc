@@ -22,7 +22,7 @@ namespace {
 
 constexpr size_t kFollowChangesMax = 100'000;
 constexpr Duration kMovedRecently = std::chrono::seconds(30);
-// A reader that comes to one of them waits for it as long, whatever its own patience.
+// A reader that comes to a tail among them waits for it as long, whatever its own patience.
 constexpr Duration kPlacesAheadTime = std::chrono::seconds(10);
 
 bool unreachable(const Error& error) {
@@ -136,15 +136,15 @@ Status TreeRemote::Impl::find_head(const Context& context) {
     show(std::move(head));
   }
   const auto shown = snapshot();
-  places_ahead_.fetch(
-      *packs, young_packs(*newest_commit().record),
-      {.tails = options.tails_ahead,
-       .tail_bytes = options.tail_memory_bytes,
-       .index_bytes = std::min(options.index_ahead_bytes, options.page_memory_bytes / 2)},
-      Deadline::after(parts.clock, std::min(options.io_timeout, kPlacesAheadTime)));
-  std::vector<PackName> metadata = metadata_packs(*shown->commit.record);
   const Status fetched = await<void>([&](Callback<void> done) {
+    auto metadata = metadata_packs(*shown->commit.record);  // first: only this is waited for
     blocks->prefetch(std::move(metadata), options.prefetch_bytes, context, std::move(done));
+    places_ahead_.fetch(
+        *packs, young_packs(*newest_commit().record),
+        {.tails = options.tails_ahead,
+         .tail_bytes = options.tail_memory_bytes,
+         .index_bytes = std::min(options.index_ahead_bytes, options.page_memory_bytes / 2)},
+        Deadline::after(parts.clock, std::min(options.io_timeout, kPlacesAheadTime)));
   });
   // What is missing is fetched when it is asked for.
   if (!fetched) log_warn("metadata was not fetched ahead: {}", fetched.error().message());

@@ -127,7 +127,7 @@ TEST_CASE("aging: after thousands of one-file commits ls -lR on a cold mount is 
           " index segments, record of ", aged.record.size(), " bytes");
   CHECK(many <= 2 * few);
   CHECK(record->metadata_packs.size() <= 8);
-  CHECK(record->young_packs.size() <= 64);
+  CHECK(record->young_packs.size() < 16);
   CHECK(record->index_segments.size() <= 24);
 }
 

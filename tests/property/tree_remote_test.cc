@@ -1,7 +1,6 @@
 // Publishing into a volume and reading it back through another cache, against a model that holds
 // the bytes of every file.
 #include "cache/tree_remote.h"
-#include "cache/format/commit.h"
 
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
@@ -13,6 +12,7 @@
 #include <string>
 #include <thread>
 
+#include "cache/format/commit.h"
 #include "cache/volume_format.h"
 #include "s3/memory_store.h"
 #include "s3/metered_store.h"

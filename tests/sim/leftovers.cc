@@ -22,7 +22,7 @@ namespace {
 
 constexpr Duration kGrace = std::chrono::seconds(1);
 constexpr Duration kCommitsStay = std::chrono::minutes(10);  // however short the grace period is
-constexpr int kRoundsMax = 24;
+constexpr int kRoundsMax = 16;
 // What a block and a pack cost besides the contents, about.
 constexpr uint64_t kBlockOverhead = 90;
 constexpr uint64_t kPackOverhead = 250;
