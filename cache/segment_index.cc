@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <list>
 #include <map>
 #include <set>
 
 #include "cache/format/index.h"
+#include "cache/segment_pages.h"
 #include "cache/store_keys.h"
 
 namespace cairn {
@@ -22,50 +22,12 @@ constexpr size_t kBatchMax = 256;  // digests of one pass, each of which may nee
 constexpr int kPassesMax = 64;
 constexpr int kCutOffMax = 3;  // answers
 
-struct PageId {
-  Digest segment;
-  uint64_t page = 0;
-  auto operator<=>(const PageId&) const = default;
-};
-
-class Pages {
- public:
-  explicit Pages(uint64_t bytes_max) : bytes_max_(bytes_max) {}
-
-  std::optional<Buffer> find(const PageId& id) {
-    const std::lock_guard lock(mutex_);
-    const auto it = by_id_.find(id);
-    if (it == by_id_.end()) return std::nullopt;
-    entries_.splice(entries_.begin(), entries_, it->second);
-    return it->second->second;
-  }
-
-  void insert(const PageId& id, const Buffer& page) {
-    const std::lock_guard lock(mutex_);
-    if (by_id_.contains(id)) return;
-    entries_.emplace_front(id, page);
-    by_id_.emplace(id, entries_.begin());
-    bytes_ += page.size();
-    while (bytes_ > bytes_max_ && entries_.size() > 1) {
-      bytes_ -= entries_.back().second.size();
-      by_id_.erase(entries_.back().first);
-      entries_.pop_back();
-    }
-  }
-
- private:
-  using Entries = std::list<std::pair<PageId, Buffer>>;
-  const uint64_t bytes_max_;
-  RankedMutex<Rank::kBlockCache> mutex_;
-  Entries entries_;
-  std::map<PageId, Entries::iterator> by_id_;
-  uint64_t bytes_ = 0;
-};
+using PageId = SegmentPages::Id;
 
 // A segment as far as its pages are here. Notes the pages that were asked for in vain.
 class PagedSource final : public ByteSource {
  public:
-  PagedSource(Pages& pages, std::map<PageId, Buffer>& held, std::set<PageId>& missing,
+  PagedSource(SegmentPages& pages, std::map<PageId, Buffer>& held, std::set<PageId>& missing,
               const SegmentName& segment)
       : pages_(pages), held_(held), missing_(missing), segment_(segment) {}
 
@@ -102,7 +64,7 @@ class PagedSource final : public ByteSource {
     return to == std::min(end, start + kPageBytes);
   }
 
-  Pages& pages_;
+  SegmentPages& pages_;
   std::map<PageId, Buffer>& held_;
   std::set<PageId>& missing_;
   const SegmentName& segment_;
@@ -122,7 +84,7 @@ using Places = std::vector<std::optional<BlockPlace>>;
 // One find call: passes over what is here, with the pages each pass missed fetched in between.
 class Lookup : public std::enable_shared_from_this<Lookup> {
  public:
-  Lookup(std::shared_ptr<GetLimiter> gets, std::shared_ptr<Pages> pages,
+  Lookup(std::shared_ptr<GetLimiter> gets, std::shared_ptr<SegmentPages> pages,
          std::vector<SegmentName> newest_first, std::vector<Digest> digests, Context context,
          Callback<Places> done)
       : gets_(std::move(gets)),
@@ -198,19 +160,18 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
   }
 
   struct PageRun {
-    Digest segment;
-    uint64_t first = 0;
-    uint64_t last = 0;
+    std::vector<PageId> pages;  // that nobody else brings; more lie between them
+    uint64_t first() const { return pages.front().page; }
+    uint64_t last() const { return pages.back().page; }
   };
 
-  std::vector<PageRun> runs_of(const std::set<PageId>& missing) const {
+  static std::vector<PageRun> runs_of(const std::set<PageId>& missing) {
     std::vector<PageRun> runs;
     for (const PageId& id : missing) {
-      if (!runs.empty() && runs.back().segment == id.segment &&
-          id.page <= runs.back().last + kGapPagesMax)
-        runs.back().last = id.page;
-      else
-        runs.push_back({id.segment, id.page, id.page});
+      if (runs.empty() || runs.back().pages.front().segment != id.segment ||
+          id.page > runs.back().last() + kGapPagesMax)
+        runs.emplace_back();
+      runs.back().pages.push_back(id);
     }
     return runs;
   }
@@ -222,50 +183,69 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
   }
 
   void fetch(const std::set<PageId>& missing) {
-    const std::vector<PageRun> runs = runs_of(missing);
-    left_ = runs.size();
-    for (const PageRun& run : runs) {
-      const ByteRange range{run.first * kPageBytes, (run.last - run.first + 1) * kPageBytes};
-      gets_->get(index_key(run.segment), GetRange::from(range.offset, range.length), context_,
-                 [self = shared_from_this(), run](Result<GetResult> got) {
-                   self->arrived(run, std::move(got));
+    left_ = missing.size();
+    const auto landed = [self = shared_from_this()](const Status& status) {
+      // Who brought it for us may have given up: the next pass misses the page and asks itself.
+      const bool gave_up = !status && (status.error().code() == Errc::kCancelled ||
+                                       status.error().code() == Errc::kTimeout);
+      if (!status && !gave_up) self->note(status.error());
+      self->landed(1);
+    };
+    for (const PageRun& run : runs_of(pages_->take_off(missing, landed))) {
+      const ByteRange range{run.first() * kPageBytes, (run.last() - run.first() + 1) * kPageBytes};
+      gets_->get(index_key(run.pages.front().segment), GetRange::from(range.offset, range.length),
+                 context_, [self = shared_from_this(), run](const Result<GetResult>& got) {
+                   self->arrived(run, got);
                  });
     }
   }
 
-  void arrived(const PageRun& run, Result<GetResult> got) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (!got) {
-        if (!error_) error_ = got.error();
-      } else {
-        const uint64_t size = size_of(run.segment);
-        for (uint64_t page = run.first; page <= run.last && page * kPageBytes < size; ++page) {
-          const uint64_t start = (page - run.first) * kPageBytes;
-          const auto length =
-              static_cast<size_t>(std::min<uint64_t>(kPageBytes, size - page * kPageBytes));
-          if (start + length > got->bytes.size()) {
-            // An answer that was cut off: the next pass misses the page and asks again.
-            if (++cut_off_ > kCutOffMax && !error_)
-              error_ = Error(Errc::kCorruption, index_key(run.segment) +
-                                                    " is shorter than the commit says");
-            break;
-          }
-          arrived_.emplace(PageId{run.segment, page},
-                           Buffer::copy(got->bytes.view().subspan(start, length)));
-        }
+  void arrived(const PageRun& run, const Result<GetResult>& got) {
+    Status status;
+    if (got)
+      take(run, got->bytes);
+    else
+      status = tl::unexpected<Error>(got.error());
+    if (!status) note(status.error());
+    for (const PageId& id : run.pages) pages_->land(id, status);
+    landed(run.pages.size());
+  }
+
+  void take(const PageRun& run, const Buffer& bytes) {
+    const Digest& segment = run.pages.front().segment;
+    const uint64_t size = size_of(segment);
+    for (uint64_t page = run.first(); page <= run.last() && page * kPageBytes < size; ++page) {
+      const uint64_t start = (page - run.first()) * kPageBytes;
+      const auto length =
+          static_cast<size_t>(std::min<uint64_t>(kPageBytes, size - page * kPageBytes));
+      if (start + length > bytes.size()) {
+        // An answer that was cut off: the next pass misses the page and asks again.
+        if (++cut_off_ > kCutOffMax)
+          note(Error(Errc::kCorruption, index_key(segment) + " is shorter than the commit says"));
+        return;
       }
+      const Buffer own = Buffer::copy(bytes.view().subspan(start, length));
+      pages_->insert({segment, page}, own);
+      const std::lock_guard lock(mutex_);
+      arrived_.emplace(PageId{segment, page}, own);
     }
-    if (left_.fetch_sub(1) != 1) return;
-    for (const auto& [id, page] : arrived_) pages_->insert(id, page);
+  }
+
+  void note(const Error& error) {
+    const std::lock_guard lock(mutex_);
+    if (!error_) error_ = error;
+  }
+
+  void landed(size_t pages) {
+    if (left_.fetch_sub(pages) != pages) return;
     if (error_) return done_(tl::unexpected<Error>(*error_));
     held_.merge(arrived_);
     arrived_.clear();
-    this->run();
+    run();
   }
 
   const std::shared_ptr<GetLimiter> gets_;
-  const std::shared_ptr<Pages> pages_;
+  const std::shared_ptr<SegmentPages> pages_;
   const std::vector<SegmentName> segments_;  // newest first
   const std::vector<Digest> digests_;
   const Context context_;
@@ -277,14 +257,14 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
   RankedMutex<Rank::kLeaf> mutex_;
   std::map<PageId, Buffer> arrived_;
   std::optional<Error> error_;
-  int cut_off_ = 0;
+  std::atomic<int> cut_off_{0};
   std::atomic<size_t> left_{0};
 };
 
 class SegmentIndexImpl final : public SegmentIndex {
  public:
   SegmentIndexImpl(std::shared_ptr<GetLimiter> gets, uint64_t page_bytes_max)
-      : gets_(std::move(gets)), pages_(std::make_shared<Pages>(page_bytes_max)) {}
+      : gets_(std::move(gets)), pages_(std::make_shared<SegmentPages>(page_bytes_max)) {}
 
   void set_segments(std::vector<SegmentName> segments) override {
     std::reverse(segments.begin(), segments.end());
@@ -327,7 +307,7 @@ class SegmentIndexImpl final : public SegmentIndex {
   }
 
   const std::shared_ptr<GetLimiter> gets_;
-  const std::shared_ptr<Pages> pages_;
+  const std::shared_ptr<SegmentPages> pages_;
   mutable RankedMutex<Rank::kBlockCache> mutex_;
   std::vector<SegmentName> newest_first_;
 };

@@ -285,6 +285,34 @@ TEST_CASE("a page of the index that came cut off is not kept, it is asked for ag
   CHECK(other.right({1}, other.read({1})));
 }
 
+TEST_CASE("a page of the index comes once however many wait, and who gives up keeps nobody") {
+  for (const bool first_gives_up : {false, true}) {
+    CAPTURE(first_gives_up);
+    World world;
+    world.publish_segment();
+    world.store.add({.kind = FaultKind::kHold, .ops = StoreOp::kGet, .prefix = "x/"});
+    const uint64_t before = world.metered->counts().get;
+    Context hasty;
+    std::vector<std::optional<Result<std::vector<BlockPlace>>>> answers(2);
+    for (size_t i = 0; i < answers.size(); ++i)
+      world.reader->locate({world.digests[i * 4]}, PackKind::kData, i == 0 ? hasty : Context(),
+                           [&answers, i](auto places) { answers[i] = std::move(places); });
+    REQUIRE(run_until(world.executor, world.clock, [&] { return world.store.held() == 1; }));
+    if (first_gives_up)
+      hasty.cancel.cancel();
+    else
+      world.store.release();
+    REQUIRE(run_until(world.executor, world.clock,
+                      [&] { return answers[0].has_value() && answers[1].has_value(); }));
+    REQUIRE((*answers[1]).has_value());
+    CHECK((*answers[1])->at(0).pack == world.tails[1].name());
+    if (first_gives_up) continue;
+    REQUIRE((*answers[0]).has_value());
+    CHECK((*answers[0])->at(0).pack == world.tails[0].name());
+    CHECK(world.metered->counts().get - before == 1);
+  }
+}
+
 TEST_CASE("a wrong hint costs a request and no more") {
   World world;
   REQUIRE(world.right({0, 3}, world.read({0, 3})));
