@@ -277,9 +277,8 @@ class Opening {
     options.metadata = options_.metadata;
     options.pack_bytes = options_.pack_bytes;
     options.metadata_dir = dir_.sub("packs");
-    constexpr uint64_t kMetadataPerIndexByte = 16;
-    options.metadata_cache_bytes = std::min(Space::metadata_pack_share(options_.cache_bytes_max),
-                                            memory_.block_index_bytes * kMetadataPerIndexByte);
+    options.metadata_cache_bytes = Space::metadata_pack_share(options_.cache_bytes_max);
+    options.index_memory_bytes = memory_.block_index_bytes;
     options.metadata_memory_bytes = memory_.node_bytes;
     options.tail_memory_bytes = memory_.tail_bytes;
     options.page_memory_bytes = memory_.page_bytes;

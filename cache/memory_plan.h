@@ -20,7 +20,7 @@ struct MemoryPlan {
   uint64_t node_bytes = 0;         // decoded tree nodes
   uint64_t tail_bytes = 0;         // tails of packs
   uint64_t page_bytes = 0;         // pages of index segments
-  uint64_t block_index_bytes = 0;  // where local metadata blocks lie
+  uint64_t block_index_bytes = 0;  // where local metadata blocks lie, what is not in files
   uint64_t publish_bytes = 0;      // assembled chunks of a publish
   uint64_t fold_records = 0;       // journal records folded together
   uint64_t read_bytes = 0;         // on their way from the store
@@ -34,10 +34,10 @@ struct MemoryPlan {
     plan.memtable_bytes = std::min<uint64_t>(part(3), 8ULL << 20);
     plan.chunk_bytes = part(5);
     plan.around_bytes = part(6);
-    plan.node_bytes = part(5);
+    plan.node_bytes = part(9);
     plan.tail_bytes = part(4);
     plan.page_bytes = part(3);
-    plan.block_index_bytes = part(6);
+    plan.block_index_bytes = part(2);
     plan.publish_bytes = part(7);
     plan.fold_records = std::clamp<uint64_t>(part(7) / kRecordBytes, 4096, 200'000);
     plan.read_bytes = part(18);

@@ -57,7 +57,10 @@ class MetaCore : public std::enable_shared_from_this<MetaCore> {
       : executor(run_on),
         packs(pack_store),
         options(opts),
-        files(env, opts.dir, opts.disk_bytes_max, kMemoryBytesMax) {}
+        files(env, opts.dir,
+              {.disk_bytes = opts.disk_bytes_max,
+               .memory_bytes = kMemoryBytesMax,
+               .index_memory_bytes = opts.index_memory_bytes}) {}
 
   // Fetches a unit, or waits for whoever does, and keeps it on disk.
   void fetch_unit(const MetaUnit& unit, uint64_t pack_size, Context context,

@@ -5,7 +5,8 @@
 // is there survives restarts. Nothing here is precious: any file may vanish or rot at any time, a
 // damaged one is dropped and fetched again.
 // Owner: the remote of one mount. Thread-safe; no lock is held across a callback or a file
-// operation's wait for the network. Memory: 24 bytes a local block, and the decoded nodes.
+// operation's wait for the network. Memory: a bounded part of the index of local blocks
+// (prefix_index.h).
 //
 // Promise: `get` never touches the network, and gives only bytes that hash to the digest.
 // Errors: kNotLocal (it was added to `missing`; `fetch` brings it), kNotFound (fetch: no pack that
@@ -29,7 +30,8 @@ class MetaBlocks {
  public:
   struct Options {
     std::string dir;
-    uint64_t disk_bytes_max = 256ULL << 20;
+    uint64_t disk_bytes_max = 256ULL << 20;  // of files, and of an index of the blocks in them
+    uint64_t index_memory_bytes = 4ULL << 20;
     // Larger ones come in windows; so do those that are larger than an eighth of the room on disk.
     uint64_t whole_pack_bytes_max = 16ULL << 20;
   };

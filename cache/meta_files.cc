@@ -110,16 +110,20 @@ std::optional<Buffer> MetaFiles::get(const Digest& digest) {
 }
 
 std::vector<MetaFiles::Place> MetaFiles::places(const Digest& digest) {
+  std::vector<PrefixIndex::Entry> entries;
+  index_.find(digest, [&](const PrefixIndex::Entry& entry) {
+    entries.push_back(entry);
+    return false;
+  });
   std::vector<Place> found;
   const std::lock_guard lock(mutex_);
-  index_.find(digest, [&](const PrefixIndex::Entry& entry) {
+  for (const PrefixIndex::Entry& entry : entries) {
     const auto it = by_number_.find(entry.file);
-    if (it == by_number_.end()) return false;
+    if (it == by_number_.end()) continue;
     LocalFile& file = *it->second;
     files_.splice(files_.begin(), files_, it->second);
     found.push_back({file.number, file.unit, file.file, entry.offset, entry.length});
-    return false;
-  });
+  }
   return found;
 }
 
@@ -167,7 +171,7 @@ void MetaFiles::close_some_locked() {
 // ---- keeping
 
 Status MetaFiles::store(const MetaUnit& unit, Bytes bytes, const std::vector<PackEntry>& blocks) {
-  if (bytes.size() > disk_bytes_max_ || has(unit)) return {};
+  if (bytes.size() > files_bytes_max_ || has(unit)) return {};
   {
     const std::lock_guard lock(mutex_);
     incoming_bytes_ += bytes.size();
@@ -197,21 +201,33 @@ Status MetaFiles::write(const MetaUnit& unit, Bytes bytes) {
 }
 
 void MetaFiles::add(const MetaUnit& unit, uint64_t bytes, const std::vector<PackEntry>& blocks) {
+  uint32_t number = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (by_unit_.contains(unit)) return;
+    number = next_number_++;
+    files_.push_front({number, unit, bytes, blocks.size(), nullptr});
+    by_number_.emplace(number, files_.begin());
+    by_unit_.emplace(unit, number);
+    disk_bytes_ += bytes;
+    blocks_ += blocks.size();
+  }
   std::vector<PrefixIndex::Entry> entries;
   entries.reserve(blocks.size());
-  const std::lock_guard lock(mutex_);
-  if (by_unit_.contains(unit)) return;
-  const uint32_t number = next_number_++;
   for (const PackEntry& block : blocks)
     entries.push_back({.prefix = PrefixIndex::prefix_of(block.digest),
                        .offset = block.offset,
                        .length = block.length,
                        .file = number});
-  files_.push_front({number, unit, bytes, nullptr});
-  by_number_.emplace(number, files_.begin());
-  by_unit_.emplace(unit, number);
-  disk_bytes_ += bytes;
-  index_.add(std::move(entries), [this](uint32_t file) { return by_number_.contains(file); });
+  // Only now, so that a merge that asks which files are there never leaves this one out.
+  index_.add(std::move(entries), [this] { return numbers(); });
+}
+
+std::set<uint32_t> MetaFiles::numbers() const {
+  std::set<uint32_t> all;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [number, file] : by_number_) all.insert(all.end(), number);
+  return all;
 }
 
 void MetaFiles::evict() {
@@ -219,7 +235,8 @@ void MetaFiles::evict() {
     uint32_t victim = 0;
     {
       const std::lock_guard lock(mutex_);
-      if (files_.empty() || disk_bytes_ + incoming_bytes_ <= disk_bytes_max_) return;
+      const bool fits = disk_bytes_ + incoming_bytes_ <= files_bytes_max_ && blocks_ <= blocks_max_;
+      if (files_.empty() || fits) return;
       victim = files_.back().number;
     }
     drop(victim);
@@ -229,23 +246,25 @@ void MetaFiles::evict() {
 void MetaFiles::drop(uint32_t number) {
   std::shared_ptr<File> closing;  // closed without the lock
   MetaUnit unit;
+  bool sweep = false;
   {
     const std::lock_guard lock(mutex_);
     const auto it = by_number_.find(number);
     if (it == by_number_.end()) return;
     unit = it->second->unit;
     disk_bytes_ -= it->second->bytes;
+    blocks_ -= it->second->blocks;
+    dropped_ += it->second->blocks;
     closing = std::move(it->second->file);
     if (closing) --open_files_;
     by_unit_.erase(unit);
     files_.erase(it->second);
     by_number_.erase(it);
-    // A file's entries are swept out once there may be as many dead ones as live ones.
-    if (++dropped_since_sweep_ > by_number_.size()) {
-      dropped_since_sweep_ = 0;
-      index_.sweep([this](uint32_t file) { return by_number_.contains(file); });
-    }
+    // A file's entries are swept out once half as many may be dead as live.
+    sweep = dropped_ > blocks_ / 2;
+    if (sweep) dropped_ = 0;
   }
+  if (sweep) index_.sweep([this] { return numbers(); });
   const Status removed = env_.remove(path(unit));
   if (!removed && removed.error().code() != Errc::kNotFound)
     log_warn("{}", removed.error().message());

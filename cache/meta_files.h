@@ -40,11 +40,19 @@ class MetaFiles {
   // Of a file that is being written; `open` removes what an earlier life left of these.
   static constexpr std::string_view kPartSuffix = ".part";
 
-  MetaFiles(Env& env, std::string dir, uint64_t disk_bytes_max, uint64_t memory_bytes_max)
+  struct Limits {
+    uint64_t disk_bytes = 0;          // of the files and of the index of the blocks in them
+    uint64_t memory_bytes = 0;        // of remembered blocks
+    uint64_t index_memory_bytes = 0;  // of the part of the index that is in memory
+  };
+
+  MetaFiles(Env& env, std::string dir, const Limits& limits)
       : env_(env),
         dir_(std::move(dir)),
-        disk_bytes_max_(disk_bytes_max),
-        memory_bytes_max_(memory_bytes_max) {}
+        files_bytes_max_(limits.disk_bytes - limits.disk_bytes * 3 / 16),
+        blocks_max_(limits.disk_bytes / 16 / sizeof(PrefixIndex::Entry)),
+        memory_bytes_max_(limits.memory_bytes),
+        index_(env, dir_ + "/index" + std::string(kPartSuffix), limits.index_memory_bytes) {}
 
   // What the file of that name holds; nullopt: it is none of ours.
   static std::optional<MetaUnit> parse_name(std::string_view name);
@@ -64,6 +72,7 @@ class MetaFiles {
     uint32_t number = 0;
     MetaUnit unit;
     uint64_t bytes = 0;
+    uint64_t blocks = 0;
     std::shared_ptr<File> file;  // opened when first read
   };
   using Lru = std::list<LocalFile>;
@@ -85,10 +94,14 @@ class MetaFiles {
   void evict();
   Status write(const MetaUnit& unit, Bytes bytes);
   void close_some_locked();
+  std::set<uint32_t> numbers() const;
 
   Env& env_;
   const std::string dir_;
-  const uint64_t disk_bytes_max_;
+  const uint64_t files_bytes_max_;
+  // An entry of the index for each, half as many for those of files that went; twice that while it
+  // merges.
+  const uint64_t blocks_max_;
   const uint64_t memory_bytes_max_;
 
   mutable RankedMutex<Rank::kBlockCache> mutex_;
@@ -99,8 +112,9 @@ class MetaFiles {
   uint64_t disk_bytes_ = 0;
   uint64_t incoming_bytes_ = 0;  // being written
   size_t open_files_ = 0;
+  uint64_t blocks_ = 0;   // in files that are here
+  uint64_t dropped_ = 0;  // blocks of files that are not, since the last sweep
   PrefixIndex index_;
-  size_t dropped_since_sweep_ = 0;
   std::list<std::pair<Digest, Buffer>> remembered_;  // the most recent first
   std::unordered_map<Digest, std::list<std::pair<Digest, Buffer>>::iterator> by_digest_;
   uint64_t remembered_bytes_ = 0;

@@ -55,7 +55,12 @@ class PackStoreImpl final : public PackStore {
       core_->covered = std::move(covered);
       core_->listed = std::move(listed);
     }
-    for (const PackName& pack : packs) dropped.erase(pack.digest);
+    std::set<Digest> metadata;
+    for (const PackName& pack : packs) {
+      dropped.erase(pack.digest);
+      if (pack.kind == PackKind::kMeta) metadata.insert(pack.digest);
+    }
+    core_->tails->settle(metadata);
     for (const Digest& pack : dropped) core_->tails->erase(pack);
     const std::lock_guard lock(core_->mutex);
     core_->named = std::move(packs);

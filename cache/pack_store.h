@@ -11,9 +11,10 @@
 // error. `set_published` replaces what the head names; packs put since stay known besides.
 // Errors: kNotFound (no pack that is named here has the block), kCorruption, and the store's.
 //
-// How a block is located: a hint of the caller, tails that are here, index segments newest first,
-// tails of named packs that are not here yet; last of all the condemned packs. A block that is in
-// none of them, or whose pack is gone, is looked for once more by what the newest commit names.
+// How a block is located: a hint of the caller, tails that are here; leaves in index segments,
+// newest first, then in tails of data packs that are not here yet, then of metadata packs; nodes
+// in tails of metadata packs first; last of all the condemned packs. A block that is in none of
+// them, or whose pack is gone, is looked for once more by what the newest commit names.
 #pragma once
 
 #include <memory>
@@ -28,6 +29,8 @@
 #include "cache/object_store.h"
 
 namespace cairn {
+
+class TailFiles;
 
 // A pack as a commit names it.
 struct PackName {
@@ -80,6 +83,7 @@ class PackStore {
     uint64_t request_bytes_max = 8ULL << 20;     // of one GET of blocks
     uint32_t requests_max = 16;                  // GETs under way at once
     uint64_t under_way_bytes_max = 64ULL << 20;  // that they asked for together
+    std::shared_ptr<TailFiles> tail_files = {};  // of metadata packs; none: in memory as others
   };
   // All references must outlive the store and its callbacks.
   static std::unique_ptr<PackStore> make(ObjectStore& store, Executor& executor, Clock& clock,

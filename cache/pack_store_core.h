@@ -28,7 +28,7 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
         options(opts),
         gets(std::make_shared<GetLimiter>(object_store, opts.requests_max,
                                           opts.under_way_bytes_max)),
-        tails(std::make_shared<PackTails>(gets, opts.tail_bytes)),
+        tails(std::make_shared<PackTails>(gets, opts.tail_bytes, opts.tail_files)),
         probes(std::make_shared<TailProbes>(gets, tails)),
         segments(SegmentIndex::make(gets, opts.page_bytes)),
         windows(opts.around_bytes) {}

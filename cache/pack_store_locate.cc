@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <iterator>
 
@@ -27,11 +28,31 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
 
   void start() {
     look_in_tails();
-    if (all_known()) return finish();
-    ask_segments();
+    next();
   }
 
  private:
+  enum class Step : uint8_t { kSegments, kDataTails, kMetaTails };
+  // Segments list leaves only, and metadata packs hold small leaves besides nodes.
+  static constexpr std::array<Step, 3> kOfLeaves{Step::kSegments, Step::kDataTails,
+                                                 Step::kMetaTails};
+  static constexpr std::array<Step, 3> kOfNodes{Step::kMetaTails, Step::kSegments,
+                                                Step::kDataTails};
+
+  void next() {
+    if (all_known()) return finish();
+    const auto& steps = kind_ == PackKind::kMeta ? kOfNodes : kOfLeaves;
+    if (step_ == steps.size()) return ask_condemned();
+    switch (steps[step_++]) {
+      case Step::kSegments:
+        return ask_segments();
+      case Step::kDataTails:
+        return ask_tails(PackKind::kData);
+      case Step::kMetaTails:
+        return ask_tails(PackKind::kMeta);
+    }
+  }
+
   void look_in_tails() {
     for (size_t i = 0; i < digests_.size(); ++i)
       if (!places_[i])
@@ -65,9 +86,9 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
                               for (size_t i = 0; i < indexes.size(); ++i)
                                 self->take_from_segments(indexes[i], (*found)[i]);
                             } else {
-                              self->error_ = std::move(found).error();
+                              self->note(found.error());
                             }
-                            self->ask_tails(self->kind_, /*last=*/false);
+                            self->next();
                           });
   }
 
@@ -79,13 +100,10 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
       condemned_places_[index] = place;
   }
 
-  void ask_tails(PackKind kind, bool last) {
-    if (all_known()) return finish();
+  void ask_tails(PackKind kind) {
     std::vector<PackName> packs = core_->packs_of(kind);
-    const Task then = [self = shared_from_this(), kind, last] { self->tails_are_here(kind, last); };
-    uint64_t bytes = 0;
-    for (const PackName& pack : packs) bytes += pack.blocks * kPackEntrySize;
-    if (bytes <= core_->options.tail_bytes) return fetch_tails(packs, then);
+    const Task then = [self = shared_from_this()] { self->tails_are_here(); };
+    if (core_->tails->have_room_for(packs)) return fetch_tails(packs, then);
     sort_nearest_first(packs);
     probe_tails(std::make_shared<const std::vector<PackName>>(std::move(packs)), 0, kFirstProbes,
                 then);
@@ -167,11 +185,10 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
     }
   }
 
-  void tails_are_here(PackKind kind, bool last) {
+  void tails_are_here() {
     look_in_tails();
     if (!all_known() && forget_missing()) return look_again();
-    if (last) return ask_condemned();
-    ask_tails(kind == PackKind::kData ? PackKind::kMeta : PackKind::kData, /*last=*/true);
+    next();
   }
 
   // A store may forget an object for a moment, and the collector may have deleted a pack that was
@@ -180,7 +197,8 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
     asked_ = true;
     core_->ask_again(looks_++, [self = shared_from_this()](const Status&) {
       self->going_ = self->core_->going();
-      self->ask_segments();
+      self->step_ = 0;
+      self->next();
     });
   }
 
@@ -241,6 +259,7 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
   std::vector<std::optional<BlockPlace>> condemned_places_;  // in packs that leave
   RankedMutex<Rank::kLeaf> mutex_;
   std::optional<Error> error_;  // the first of a step
+  size_t step_ = 0;             // the next one
   unsigned looks_ = 1;          // only one is under way
   bool asked_ = false;          // for the newest commit
 };

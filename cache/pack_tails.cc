@@ -11,6 +11,16 @@ namespace {
 constexpr uint64_t kTailEntryBytes = 256;
 // Read at least so much of a pack's end: it costs nothing more, and may hold the hints, too.
 constexpr uint64_t kSuffixBytesMin = 16 << 10;
+// All tails of a volume are fetched at once up to here; larger ones when they are worth it.
+constexpr uint64_t kFilesAtOnceMax = 64ULL << 20;
+
+uint64_t tail_bytes_of(const PackName& pack) {
+  return pack.blocks * kPackEntrySize + kPackFooterSize;
+}
+
+bool is_for_file(const PackName& pack) {
+  return pack.kind == PackKind::kMeta && tail_bytes_of(pack) >= TailFiles::kBytesMin;
+}
 
 uint64_t memory_of(const PackTail& tail) {
   return tail.block().size() + kTailEntryBytes;
@@ -24,6 +34,13 @@ struct PackTails::Fetch {
 };
 
 void PackTails::insert(const PackTail& tail) {
+  const bool in_file = files_ && tail.kind() == PackKind::kMeta;
+  if (in_file && tail_here(tail.name())) return;
+  const auto kept = in_file ? files_->keep(tail) : std::nullopt;
+  if (!kept || !insert_mapped(*kept)) insert_in_memory(tail);
+}
+
+void PackTails::insert_in_memory(const PackTail& tail) {
   std::list<PackTail> evicted;  // destroyed without the lock
   const std::lock_guard lock(mutex_);
   if (by_pack_.contains(tail.name())) return;
@@ -39,9 +56,28 @@ void PackTails::insert(const PackTail& tail) {
   }
 }
 
-void PackTails::erase(const Digest& pack) {
-  std::list<PackTail> erased;  // destroyed without the lock
+// False when it was erased meanwhile.
+bool PackTails::insert_mapped(const PackTail& tail) {
+  std::shared_ptr<const Mapped> before;  // destroyed without the lock
   const std::lock_guard lock(mutex_);
+  if (!files_->has(tail.name())) return false;
+  auto next = std::make_shared<Mapped>(*mapped_);
+  next->push_back(tail);
+  before = std::exchange(mapped_, std::move(next));
+  return true;
+}
+
+void PackTails::erase(const Digest& pack) {
+  if (files_) files_->remove(pack);
+  std::list<PackTail> erased;  // destroyed without the lock
+  std::shared_ptr<const Mapped> before;
+  const std::lock_guard lock(mutex_);
+  const auto is_it = [&](const PackTail& tail) { return tail.name() == pack; };
+  if (std::any_of(mapped_->begin(), mapped_->end(), is_it)) {
+    auto next = std::make_shared<Mapped>(*mapped_);
+    std::erase_if(*next, is_it);
+    before = std::exchange(mapped_, std::move(next));
+  }
   const auto it = by_pack_.find(pack);
   if (it == by_pack_.end()) return;
   bytes_ -= memory_of(*it->second);
@@ -49,9 +85,40 @@ void PackTails::erase(const Digest& pack) {
   by_pack_.erase(it);
 }
 
+std::optional<PackTail> PackTails::tail_here(const Digest& pack) {
+  const std::lock_guard lock(mutex_);
+  const auto it = by_pack_.find(pack);
+  if (it != by_pack_.end()) {
+    tails_.splice(tails_.begin(), tails_, it->second);
+    return *it->second;
+  }
+  for (const PackTail& tail : *mapped_)
+    if (tail.name() == pack) return tail;
+  return std::nullopt;
+}
+
 bool PackTails::has(const Digest& pack) const {
+  if (files_ && files_->has(pack)) return true;
   const std::lock_guard lock(mutex_);
   return by_pack_.contains(pack);
+}
+
+bool PackTails::have_room_for(const std::vector<PackName>& packs) const {
+  uint64_t in_memory = 0;
+  uint64_t in_files = 0;
+  for (const PackName& pack : packs) {
+    (files_ && is_for_file(pack) ? in_files : in_memory) += tail_bytes_of(pack);
+  }
+  const uint64_t files_max = files_ ? std::min(files_->bytes_max(), kFilesAtOnceMax) : 0;
+  return in_memory + in_files <= bytes_max_ || (in_memory <= bytes_max_ && in_files <= files_max);
+}
+
+bool PackTails::may_keep(const PackName& pack) const {
+  return files_ && is_for_file(pack) && files_->has_room(tail_bytes_of(pack));
+}
+
+void PackTails::settle(const std::set<Digest>& named) {
+  if (files_) files_->settle(named);
 }
 
 std::optional<Digest> PackTails::newest() const {
@@ -62,13 +129,30 @@ std::optional<Digest> PackTails::newest() const {
 
 std::optional<BlockPlace> PackTails::find(const Digest& digest,
                                           const std::function<bool(const PackTail&)>& skip) {
-  const std::lock_guard lock(mutex_);
-  for (auto tail = tails_.begin(); tail != tails_.end(); ++tail) {
-    const auto entry = tail->find(digest);
-    if (!entry || (skip && skip(*tail))) continue;
-    const BlockPlace place{tail->name(), entry->offset, entry->length};
-    tails_.splice(tails_.begin(), tails_, tail);
-    return place;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto tail = tails_.begin(); tail != tails_.end(); ++tail) {
+      const auto entry = tail->find(digest);
+      if (!entry || (skip && skip(*tail))) continue;
+      const BlockPlace place{tail->name(), entry->offset, entry->length};
+      tails_.splice(tails_.begin(), tails_, tail);
+      return place;
+    }
+  }
+  return find_mapped(digest, skip);
+}
+
+std::optional<BlockPlace> PackTails::find_mapped(
+    const Digest& digest, const std::function<bool(const PackTail&)>& skip) const {
+  std::shared_ptr<const Mapped> mapped;
+  {
+    const std::lock_guard lock(mutex_);
+    mapped = mapped_;
+  }
+  for (const PackTail& tail : *mapped) {
+    const auto entry = tail.find(digest);
+    if (entry && !(skip && skip(tail)))
+      return BlockPlace{tail.name(), entry->offset, entry->length};
   }
   return std::nullopt;
 }
@@ -76,20 +160,19 @@ std::optional<BlockPlace> PackTails::find(const Digest& digest,
 // ---- fetching
 
 void PackTails::fetch(const PackName& pack, Context context, Callback<PackTail> done) {
-  std::optional<PackTail> here;
+  if (auto here = tail_here(pack.digest)) return done(*std::move(here));
   {
     const std::lock_guard lock(mutex_);
-    const auto it = by_pack_.find(pack.digest);
-    if (it != by_pack_.end()) {
-      tails_.splice(tails_.begin(), tails_, it->second);
-      here = *it->second;
-    } else {
-      const auto [waiting, begun] = fetching_.try_emplace(pack.digest);
-      waiting->second.push_back(std::move(done));
-      if (!begun) return;
-    }
+    const auto [waiting, begun] = fetching_.try_emplace(pack.digest);
+    waiting->second.push_back(std::move(done));
+    if (!begun) return;
   }
-  if (here) return done(*std::move(here));
+  // It may have come since it was looked for.
+  if (auto here = tail_here(pack.digest)) return finish(pack.digest, *std::move(here));
+  if (files_) {
+    auto loaded = files_->load(pack);
+    if (loaded && insert_mapped(*loaded)) return finish(pack.digest, *std::move(loaded));
+  }
   // The commit says how many blocks there are, so that one request is enough; hints make it more.
   const uint64_t entries = std::min(pack.blocks, kMaxPackSize / kPackEntrySize);
   const auto fetch = std::make_shared<Fetch>(Fetch{pack, std::move(context), 0});

@@ -1,4 +1,5 @@
-// PackTails: what the tails of packs say, for as many packs as fit a bound on memory.
+// PackTails: what the tails of packs say, for as many packs as fit a bound on memory; those of
+// metadata packs in files, for as many as fit a bound on disk (tail_files.h).
 //
 // Shared by its owner (PackStore) and the fetches under way. Thread-safe; no lock is held across a
 // callback. A tail is fetched once however many ask for it. What is here is only a set of places:
@@ -8,45 +9,65 @@
 #include <list>
 #include <memory>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <vector>
 
 #include "cache/base/mutex.h"
 #include "cache/get_limiter.h"
 #include "cache/pack_store.h"
+#include "cache/tail_files.h"
 
 namespace cairn {
 
 class PackTails : public std::enable_shared_from_this<PackTails> {
  public:
-  PackTails(std::shared_ptr<GetLimiter> gets, uint64_t bytes_max)
-      : gets_(std::move(gets)), bytes_max_(bytes_max) {}
+  // `files` may be null.
+  PackTails(std::shared_ptr<GetLimiter> gets, uint64_t bytes_max, std::shared_ptr<TailFiles> files)
+      : gets_(std::move(gets)), bytes_max_(bytes_max), files_(std::move(files)) {}
 
   void insert(const PackTail& tail);
   void erase(const Digest& pack);
+  // In memory or mapped; or in a file of an earlier life.
   bool has(const Digest& pack) const;
+  // Whether the tails of all these may be here at once.
+  bool have_room_for(const std::vector<PackName>& packs) const;
+  // Whether the pack's tail would get a file.
+  bool may_keep(const PackName& pack) const;
+  // Metadata packs that the head names.
+  void settle(const std::set<Digest>& named);
   // The pack whose tail was used last.
   std::optional<Digest> newest() const;
-  // A place in a pack whose tail is here, the most recently used first; not in one that `skip`
-  // refuses.
+  // A place in a pack whose tail is in memory or mapped, the most recently used first; not in one
+  // that `skip` refuses.
   std::optional<BlockPlace> find(const Digest& digest,
                                  const std::function<bool(const PackTail& tail)>& skip = {});
-  // From memory, or with one request; two when the commit names fewer blocks than there are.
+  // From memory or a file, or with one request; two when the commit names fewer blocks than there
+  // are.
   // kCorruption when the pack's end is not such a tail.
   void fetch(const PackName& pack, Context context, Callback<PackTail> done);
 
  private:
   struct Fetch;
+  using Mapped = std::vector<PackTail>;
+  bool insert_mapped(const PackTail& tail);
+  void insert_in_memory(const PackTail& tail);
+  std::optional<PackTail> tail_here(const Digest& pack);
+  std::optional<BlockPlace> find_mapped(
+      const Digest& digest, const std::function<bool(const PackTail& tail)>& skip) const;
   void get_suffix(std::shared_ptr<Fetch> fetch, uint64_t bytes);
   void take_suffix(const std::shared_ptr<Fetch>& fetch, Result<GetResult> got);
   void finish(const Digest& pack, const Result<PackTail>& result);
 
   const std::shared_ptr<GetLimiter> gets_;
   const uint64_t bytes_max_;
+  const std::shared_ptr<TailFiles> files_;
   mutable RankedMutex<Rank::kBlockCache> mutex_;
   std::list<PackTail> tails_;  // the most recent first
   std::unordered_map<Digest, std::list<PackTail>::iterator> by_pack_;
   uint64_t bytes_ = 0;
+  // Looked through without the lock, so replaced whole: reading a page of a file may take a while.
+  std::shared_ptr<const Mapped> mapped_ = std::make_shared<Mapped>();
   std::unordered_map<Digest, std::vector<Callback<PackTail>>> fetching_;
 };
 

@@ -25,8 +25,11 @@ class TailProbes::Operation : public std::enable_shared_from_this<Operation> {
     const auto count = static_cast<uint32_t>(std::min<uint64_t>(pack_.blocks, UINT32_MAX));
     uint64_t asked = 0;
     for (const Digest& digest : digests_) asked += likely_entries(digest, count).count;
-    if (asked >= count || probes_->tails_->has(pack_.digest)) return read_whole();
-    if (const auto entries = probes_->entries_of(pack_.digest)) return read_entries(*entries);
+    const auto entries = probes_->entries_of(pack_.digest);
+    const uint64_t read = entries ? entries->read : 0;
+    const bool paid = asked + read >= count && (read == 0 || probes_->tails_->may_keep(pack_));
+    if (paid || probes_->tails_->has(pack_.digest)) return read_whole();
+    if (entries) return read_entries(*entries);
     probes_->gets_->get(
         pack_key(pack_.digest), GetRange::suffix(kPackFooterSize), context_,
         [self = shared_from_this()](const Result<GetResult>& got) { self->take_footer(got); });
@@ -48,6 +51,7 @@ class TailProbes::Operation : public std::enable_shared_from_this<Operation> {
     left_ = digests_.size();
     for (size_t i = 0; i < digests_.size(); ++i) {
       const PackEntrySpan span = likely_entries(digests_[i], entries.count);
+      probes_->note_read(pack_.digest, span.count);
       const uint64_t offset = entries.offset + uint64_t{span.first} * kPackEntrySize;
       probes_->gets_->get(pack_key(pack_.digest),
                           GetRange::from(offset, uint64_t{span.count} * kPackEntrySize), context_,
@@ -119,6 +123,12 @@ std::optional<TailProbes::Entries> TailProbes::entries_of(const Digest& pack) co
   const auto found = entries_.find(pack);
   if (found == entries_.end()) return std::nullopt;
   return found->second;
+}
+
+void TailProbes::note_read(const Digest& pack, uint64_t entries) {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(pack);
+  if (found != entries_.end()) found->second.read += entries;
 }
 
 void TailProbes::remember(const Digest& pack, const Entries& entries) {

@@ -2,8 +2,10 @@
 // tail's entries: digests are spread evenly, so where one would stand is nearly known.
 //
 // Costs a small request a digest and pack, and once a pack one for the footer; a whole tail where
-// that is less, or where chance put the entry somewhere else. What is read this way is not
-// authenticated: a place is a hint, whoever reads a block at one verifies it.
+// that is less, where chance put the entry somewhere else, or, where there is room to keep it, once
+// all that was read of it comes to as much: who looks at little pays at most twice, who looks at
+// much pays once. What is read this
+// way is not authenticated: a place is a hint, whoever reads a block at one verifies it.
 // Owner: PackStoreCore; shared with the look-ups under way. Thread-safe; no lock is held across a
 // callback. Memory: some 100 bytes a pack. Errors: those of the store, kCorruption.
 #pragma once
@@ -36,9 +38,11 @@ class TailProbes : public std::enable_shared_from_this<TailProbes> {
   struct Entries {
     uint64_t offset = 0;  // of the first one in the pack
     uint32_t count = 0;
+    uint64_t read = 0;  // entries, so far
   };
   std::optional<Entries> entries_of(const Digest& pack) const;
   void remember(const Digest& pack, const Entries& entries);
+  void note_read(const Digest& pack, uint64_t entries);
 
   const std::shared_ptr<GetLimiter> gets_;
   const std::shared_ptr<PackTails> tails_;

@@ -54,18 +54,7 @@ Status TreeRemote::Impl::open(Context context) {
   }
   log = std::make_unique<CommitLog>(parts.store, parts.executor, parts.clock, parts.rng,
                                     CommitLog::Options{});
-  PackStore::Options memory;
-  memory.tail_bytes = options.tail_memory_bytes;
-  memory.page_bytes = options.page_memory_bytes;
-  memory.around_bytes = options.around_memory_bytes;
-  memory.under_way_bytes_max = options.read_memory_bytes;
-  memory.request_bytes_max =
-      std::clamp<uint64_t>(options.read_memory_bytes / 4, 1ULL << 20, memory.request_bytes_max);
-  packs = PackStore::make(parts.store, parts.executor, parts.clock, memory);
-  MetaBlocks::Options local;
-  local.dir = options.metadata_dir;
-  local.disk_bytes_max = options.metadata_cache_bytes;
-  TRY_ASSIGN(blocks, MetaBlocks::open(parts.env, parts.executor, *packs, local));
+  TRY(make_stores());
   const uint64_t link_bytes = options.metadata_memory_bytes / 8;
   nodes = std::make_unique<NodeCache>(options.metadata_memory_bytes - link_bytes);
   links = std::make_unique<LinkCache>(link_bytes);

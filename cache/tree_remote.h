@@ -54,6 +54,7 @@ class TreeRemote final : public Remote {
     std::string metadata_dir;                      // cached metadata packs and windows live here
     uint64_t metadata_cache_bytes = 256ULL << 20;  // of disk
     uint64_t metadata_memory_bytes = 16ULL << 20;  // decoded and raw blocks kept in memory
+    uint64_t index_memory_bytes = 4ULL << 20;      // of where local metadata lies
     uint64_t tail_memory_bytes = 16ULL << 20;      // tails of packs
     uint64_t page_memory_bytes = 8ULL << 20;       // pages of index segments
     uint64_t around_memory_bytes = 8ULL << 20;     // what came with small blocks

@@ -117,6 +117,7 @@ class TreeRemote::Impl {
   std::map<Digest, std::vector<Digest>> packs_of_segments;  // of the head
 
  private:
+  Status make_stores();
   // Lets the pack store find the blocks of the tree that is shown, by what `newest` names. The
   // caller holds `mutex_`.
   void set_places(const CommitRecord& shown, const CommitRecord& newest);

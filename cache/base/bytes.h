@@ -36,11 +36,10 @@ inline bool equal(Bytes a, Bytes b) {
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(ByteVec bytes)
-      : owner_(std::make_shared<const ByteVec>(std::move(bytes))), view_(*owner_) {}
+  explicit Buffer(ByteVec bytes) : Buffer(std::make_shared<const ByteVec>(std::move(bytes))) {}
   // Memory that goes back to somebody with the last copy.
-  explicit Buffer(std::shared_ptr<const ByteVec> owner)
-      : owner_(std::move(owner)), view_(*owner_) {}
+  explicit Buffer(const std::shared_ptr<const ByteVec>& owner) : owner_(owner), view_(*owner) {}
+  Buffer(std::shared_ptr<const void> owner, Bytes view) : owner_(std::move(owner)), view_(view) {}
   static Buffer copy(Bytes b) { return Buffer(to_vec(b)); }
   static Buffer copy(std::string_view s) { return copy(as_bytes(s)); }
 
@@ -60,7 +59,7 @@ class Buffer {
   }
 
  private:
-  std::shared_ptr<const ByteVec> owner_;
+  std::shared_ptr<const void> owner_;
   Bytes view_;
 };
 

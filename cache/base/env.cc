@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/xattr.h>
@@ -89,6 +90,15 @@ class PosixFile final : public File {
   Status truncate(uint64_t size) override {
     if (::ftruncate(fd_, static_cast<off_t>(size)) != 0) return fail_path("truncate", path_);
     return {};
+  }
+
+  Result<Buffer> map() override {
+    TRY_ASSIGN(const uint64_t length, size());
+    if (length == 0) return Buffer();
+    void* at = ::mmap(nullptr, length, PROT_READ, MAP_SHARED, fd_, 0);
+    if (at == MAP_FAILED) return fail_path("map", path_);
+    const std::shared_ptr<const void> owner(at, [length](void* p) { ::munmap(p, length); });
+    return Buffer(owner, {static_cast<const std::byte*>(at), length});
   }
 
  private:
@@ -264,6 +274,14 @@ class PosixEnv final : public Env {
 };
 
 }  // namespace
+
+Result<Buffer> File::map() {
+  TRY_ASSIGN(const uint64_t length, size());
+  ByteVec bytes(length);
+  TRY_ASSIGN(const size_t count, read_at(0, bytes));
+  bytes.resize(count);
+  return Buffer(std::move(bytes));
+}
 
 Env& posix_env() {
   static PosixEnv env;

@@ -37,6 +37,9 @@ class File {
   // Gives the disk of the range back; it reads as zeroes afterwards.
   virtual Status punch(uint64_t offset, uint64_t length) = 0;
   virtual Status truncate(uint64_t size) = 0;
+  // All bytes as they are now. Of a real file they are mapped: they cost no memory of the process,
+  // stay when the file loses its name, and must not be written or cut while the Buffer lives.
+  virtual Result<Buffer> map();
 };
 
 // Holds an exclusive lock on a file until destroyed.

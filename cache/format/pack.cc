@@ -231,17 +231,37 @@ Status PackTail::parse_hints(Bytes hints) {
   return {};
 }
 
+Result<PackTail> PackTail::moved_to(const Buffer& block) const {
+  if (!equal(block, block_)) return bad_tail("the copy differs");
+  PackTail moved = *this;
+  moved.block_ = block;
+  const auto follow = [&](Bytes part) {
+    return part.empty() ? Bytes()
+                        : block.view().subspan(static_cast<size_t>(part.data() - block_.data()),
+                                               part.size());
+  };
+  moved.packs_ = follow(packs_);
+  moved.runs_ = follow(runs_);
+  return moved;
+}
+
 PackEntry PackTail::entry(uint32_t ordinal) const {
   return decode_entry(block_.data() + size_t{ordinal} * kPackEntrySize);
 }
 
 uint32_t PackTail::lower_bound(const Digest& digest) const {
-  uint32_t from = 0;
-  uint32_t to = count_;
+  const auto less = [&](uint32_t ordinal) {
+    const std::byte* at = block_.data() + size_t{ordinal} * kPackEntrySize;
+    return std::memcmp(at, digest.bytes.data(), kDigestSize) < 0;
+  };
+  // Where chance puts it, few pages are touched.
+  const PackEntrySpan likely = likely_entries(digest, count_);
+  const uint32_t end = likely.first + likely.count;
+  uint32_t from = likely.first == 0 || less(likely.first - 1) ? likely.first : 0;
+  uint32_t to = end == count_ || !less(end) ? end : count_;
   while (from < to) {
     const uint32_t middle = from + (to - from) / 2;
-    const std::byte* at = block_.data() + size_t{middle} * kPackEntrySize;
-    if (std::memcmp(at, digest.bytes.data(), kDigestSize) < 0)
+    if (less(middle))
       from = middle + 1;
     else
       to = middle;

@@ -80,6 +80,8 @@ class PackTail {
   uint64_t object_size() const { return object_size_; }
   // The tail's block: what has to be kept for parse() to work without the pack.
   const Buffer& block() const { return block_; }
+  // The same tail in other memory. kCorruption unless that holds the same bytes as block().
+  Result<PackTail> moved_to(const Buffer& block) const;
 
   uint32_t size() const { return count_; }
   PackEntry entry(uint32_t ordinal) const;  // requires ordinal < size(); ordered by digest

@@ -22,7 +22,7 @@ namespace {
 
 constexpr Duration kGrace = std::chrono::seconds(1);
 constexpr Duration kCommitsStay = std::chrono::minutes(10);  // however short the grace period is
-constexpr int kRoundsMax = 16;
+constexpr int kRoundsMax = 24;
 // What a block and a pack cost besides the contents, about.
 constexpr uint64_t kBlockOverhead = 90;
 constexpr uint64_t kPackOverhead = 250;
@@ -192,7 +192,9 @@ std::set<uint64_t> Leftovers::segment_files(Machine& machine) {
     w_.scheduler.give_up(fmt::format("a clean close of {} left {} journal files in {} entries",
                                      machine.name, journal ? journal->size() : 0, in_journal));
   for (const std::string& name : names_in("/cache/packs"))
-    if (!MetaFiles::parse_name(name)) stray("packs/" + name);
+    if (name != "tails" && !MetaFiles::parse_name(name)) stray("packs/" + name);
+  for (const std::string& name : names_in("/cache/packs/tails"))
+    if (!name.ends_with(".tail")) stray("packs/tails/" + name);
   std::set<uint64_t> segments;
   for (const std::string& name : names_in("/cache/segments")) {
     uint64_t number = 0;

@@ -1,105 +1,14 @@
 // Finding and reading blocks: few requests, everything verified, and a store that forgets an object
 // for a moment or breaks bytes on the way is asked again.
 #include <doctest/doctest.h>
-#include <fmt/format.h>
 
-#include <optional>
-
-#include "cache/format/index.h"
-#include "cache/pack_store.h"
 #include "cache/pack_windows.h"
-#include "cache/store_keys.h"
-#include "s3/memory_store.h"
-#include "s3/metered_store.h"
-#include "tests/support/faulty_store.h"
-#include "tests/support/manual_clock.h"
-#include "tests/support/test_pack.h"
+#include "tests/support/pack_world.h"
 
 namespace cairn::test {
 namespace {
 using namespace std::chrono_literals;
-
-// Packs behind a faulty store, in simulated time. Two data packs, and one of metadata.
-struct World {
-  ManualClock clock;
-  ManualExecutor executor{clock};
-  std::unique_ptr<Rng> rng = make_seeded_rng(7);
-  std::shared_ptr<MeteredStore> metered =
-      std::make_shared<MeteredStore>(std::make_shared<MemoryStore>(executor, clock));
-  FaultyStore store{metered, FaultyStore::Parts{executor, clock, *rng}};
-  std::unique_ptr<PackStore> writer = PackStore::make(store, executor, clock, {});
-  const PackStore::Options options;
-  std::unique_ptr<PackStore> reader = PackStore::make(store, executor, clock, options);
-  std::vector<Digest> digests;
-  std::vector<ByteVec> bytes;
-  std::vector<PackTail> tails;
-
-  // Requests are counted block by block, so nothing comes around a block unless a test says so.
-  explicit World(uint64_t around_bytes = 0) : options{.around_bytes = around_bytes} {
-    put(PackKind::kData, 0, 3);
-    put(PackKind::kData, 3, 3);
-    put(PackKind::kMeta, 6, 2);
-    reader->set_published(writer->packs(), {});
-  }
-
-  void put(PackKind kind, unsigned first, unsigned count) {
-    TestPack pack(kind);
-    for (unsigned n = first; n < first + count; ++n) {
-      bytes.emplace_back(5000 + n, static_cast<std::byte>(n));
-      digests.push_back(pack.add(Codec::kRaw, bytes.back()).digest());
-    }
-    const PackPlan plan = pack.plan();
-    tails.push_back(plan.tail());
-    std::optional<Status> stored;
-    writer->put_pack(plan.tail(), Body(Buffer::copy(pack.object(plan))), {},
-                     [&](Status status) { stored = std::move(status); });
-    REQUIRE(run_until(executor, clock, [&] { return stored.has_value(); }));
-    REQUIRE(*stored);
-  }
-
-  // The data packs are covered by an index segment now, nothing of which is here.
-  void publish_segment() {
-    reader = PackStore::make(store, executor, clock, options);
-    reader->set_published({writer->packs()[2]}, {put_segment({1, 0})});
-  }
-
-  // Of these packs, the newest first.
-  SegmentName put_segment(const std::vector<size_t>& packs) {
-    std::vector<std::unique_ptr<IndexSource>> sources;
-    for (const size_t pack : packs) sources.push_back(make_index_source(tails[pack]));
-    MemorySink sink;
-    const auto info = merge_index(sources, [](const Digest&) { return true; }, sink);
-    REQUIRE(info);
-    const SegmentName name{info->name, info->size, info->entries};
-    std::optional<Status> stored;
-    writer->put_segment(name, Body(Buffer(sink.take())), {},
-                        [&](Status status) { stored = std::move(status); });
-    REQUIRE(run_until(executor, clock, [&] { return stored.has_value(); }));
-    REQUIRE(*stored);
-    return name;
-  }
-
-  Result<std::vector<Buffer>> read(const std::vector<size_t>& which, const Context& context = {}) {
-    std::vector<BlockWant> wants;
-    for (const size_t i : which) wants.push_back({digests[i], std::nullopt});
-    std::optional<Result<std::vector<Buffer>>> answer;
-    reader->read_blocks(std::move(wants), PackKind::kData, context, {},
-                        [&](Result<std::vector<Buffer>> got) { answer = std::move(got); });
-    REQUIRE(run_until(executor, clock, [&] { return answer.has_value(); }));
-    return *std::move(answer);
-  }
-  bool right(const std::vector<size_t>& which, const Result<std::vector<Buffer>>& got) const {
-    if (!got || got->size() != which.size()) return false;
-    for (size_t i = 0; i < which.size(); ++i)
-      if (!std::ranges::equal(Bytes((*got)[i]), bytes[which[i]])) return false;
-    return true;
-  }
-  uint64_t requests_of(const std::vector<size_t>& which) {
-    const uint64_t before = store.requests();
-    CHECK(right(which, read(which)));
-    return store.requests() - before;
-  }
-};
+using World = PackWorld;
 }  // namespace
 
 TEST_CASE("neighbours in a pack come with one request, a tail is read once") {
@@ -118,60 +27,6 @@ TEST_CASE("a block is found when there is no memory for the tails of all packs")
   world.reader->set_published(world.writer->packs(), {});
   for (const size_t i : {0, 3, 6, 1, 4, 7}) CHECK(world.right({i}, world.read({i})));
   CHECK(world.right({0, 5, 2, 7}, world.read({0, 5, 2, 7})));
-}
-
-TEST_CASE("a look-up reads little where there is no memory for the tails of all packs") {
-  World world;
-  std::vector<std::vector<Digest>> packs;
-  for (int n = 0; n < 12; ++n) {
-    TestPack pack(PackKind::kMeta);
-    packs.emplace_back();
-    for (int i = 0; i < 4000; ++i)
-      packs.back().push_back(
-          pack.add(Codec::kDagCbor, as_bytes(fmt::format("{} of {}", i, n))).digest());
-    const PackPlan plan = pack.plan();
-    world.tails.push_back(plan.tail());
-    std::optional<Status> stored;
-    world.writer->put_pack(plan.tail(), Body(Buffer::copy(pack.object(plan))), {},
-                           [&](Status status) { stored = std::move(status); });
-    REQUIRE(run_until(world.executor, world.clock, [&] { return stored.has_value(); }));
-    REQUIRE(*stored);
-  }
-  PackStore::Options options;
-  options.tail_bytes = 300'000;  // one of these
-  world.reader = PackStore::make(world.store, world.executor, world.clock, options);
-  world.reader->set_published(world.writer->packs(), {});
-  const auto locate = [&](std::vector<Digest> digests) {
-    std::optional<Result<std::vector<BlockPlace>>> answer;
-    world.reader->locate(std::move(digests), PackKind::kMeta, {},
-                         [&](Result<std::vector<BlockPlace>> got) { answer = std::move(got); });
-    REQUIRE(run_until(world.executor, world.clock, [&] { return answer.has_value(); }));
-    return *std::move(answer);
-  };
-  const uint64_t tail_bytes = world.tails.back().block().size();
-  for (const size_t n : {0U, 5U, 11U, 3U}) {
-    const uint64_t before = world.metered->counts().bytes_read;
-    const std::vector<Digest> wanted = {packs[n][17], packs[n][3999]};
-    const auto places = locate(wanted);
-    REQUIRE(places);
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      CHECK((*places)[i].pack == world.tails[3 + n].name());
-      CHECK((*places)[i].offset == world.tails[3 + n].find(wanted[i])->offset);
-    }
-    CHECK(world.metered->counts().bytes_read - before < 2 * tail_bytes);  // of 12
-  }
-  const auto nowhere = locate({sha256(as_bytes("nowhere"))});
-  REQUIRE_FALSE(nowhere);
-  CHECK(nowhere.error().code() == Errc::kNotFound);
-
-  // Beside the pack that was read last.
-  std::optional<Result<PackTail>> tail;
-  world.reader->read_tail(name_of(world.tails[3 + 6]), {},
-                          [&](Result<PackTail> got) { tail = std::move(got); });
-  REQUIRE(run_until(world.executor, world.clock, [&] { return tail.has_value(); }));
-  const uint64_t before = world.store.requests();
-  REQUIRE(locate({packs[7][0]}));
-  CHECK(world.store.requests() - before <= 4);
 }
 
 TEST_CASE("a block on its way is waited for") {
