@@ -98,6 +98,8 @@ class PackStoreImpl final : public PackStore {
     core_->outgoing = std::move(next);
   }
 
+  bool leaves(const Digest& pack) const override { return core_->going()->leaves(pack); }
+
   void also_look_in(std::vector<PackName> packs) override {
     const std::lock_guard lock(core_->mutex);
     core_->others = std::move(packs);

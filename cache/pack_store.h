@@ -97,6 +97,8 @@ class PackStore {
   virtual void set_condemned(std::vector<CondemnedName> packs) = 0;
   // Packs that a collection is about to condemn: nothing is deduplicated against them from now on.
   virtual void set_suspects(std::vector<Digest> packs) = 0;
+  // Condemned, or a suspect.
+  virtual bool leaves(const Digest& pack) const = 0;
   // Packs that the head does not name and that are there: blocks that no other pack has are looked
   // for in these. A collection reads the trees of snapshots with it.
   virtual void also_look_in(std::vector<PackName> packs) = 0;

@@ -262,6 +262,61 @@ TEST_CASE("collector: the same bytes written in two sessions are kept once") {
   CHECK(world.bytes_under("p/") <= bytes.size() * 12 / 10);
 }
 
+TEST_CASE("collector: an index made between two of its rounds leads to what stays") {
+  World world;
+  // A segment lists: a pack that stays, one of which nearly all is dead, and others.
+  const std::string twice = World::bytes_of("twice", 1, 8 * kChunk);
+  world.write("one", twice);
+  world.write("beside", World::bytes_of("beside", 1, 200 * kChunk));
+  world.publish();
+  world.write("little", World::bytes_of("little", 1, kChunk));
+  world.write("dead", World::bytes_of("dead", 1, 100 * kChunk));
+  world.publish();
+  for (int i = 2; i < 16; ++i) {
+    world.write("f" + std::to_string(i), World::bytes_of("f", i, 600));
+    world.publish();
+  }
+  REQUIRE(world.head()->record->index_segments.size() == 1);
+  // A cache that does not know of it writes the same bytes into a pack of which most is dead, too.
+  REQUIRE(world.writer.close());
+  world.writer.options.tails_ahead = 0;
+  world.writer.options.index.young_packs_max = 3;
+  world.writer.options.index.segments_a_tier = 2;
+  REQUIRE(world.writer.open("/another-cache"));
+  world.write("two", twice);
+  world.write("some", World::bytes_of("some", 1, 3 * kChunk));
+  world.write("dead too", World::bytes_of("dead", 2, 60 * kChunk));
+  world.publish();
+  world.write("last", World::bytes_of("last", 1, 600));
+  world.publish();
+  world.remove("dead");
+  world.remove("dead too");
+  world.publish();
+  REQUIRE(world.head()->record->young_packs.size() == 2);
+
+  CollectOptions how;
+  how.round_bytes = 1;
+  const uint64_t before = world.head()->record->seq;
+  const auto report = world.try_collect(how);
+  REQUIRE(report);
+  CHECK(report->moved_bytes == 4 * kChunk);
+  CHECK(world.head()->record->seq - before >= 2);
+  world.check_clean();
+  const auto segments = world.head()->record->index_segments;
+  REQUIRE(segments.size() == 1);
+  // The next one leaves out what leaves.
+  for (int i = 16; i < 19; ++i) {
+    world.write("f" + std::to_string(i), World::bytes_of("f", i, 600));
+    world.publish();
+  }
+  CHECK(world.head()->record->index_segments != segments);
+  world.check_clean();
+  world.wait_for_grace();
+  CHECK(world.collect().moved_bytes == 0);
+  world.check_clean();
+  CHECK(world.shown() == world.files);
+}
+
 TEST_CASE("collector: a reader with an old commit finds what was moved") {
   World world;
   age(world);
