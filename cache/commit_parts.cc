@@ -35,6 +35,12 @@ std::vector<PackName> metadata_packs(const CommitRecord& record) {
   return names(record.metadata_packs, PackKind::kMeta);
 }
 
+std::optional<BlockPlace> root_place(const CommitRecord& record) {
+  if (!record.root_place || record.root_place->length > kMaxCarBlock) return std::nullopt;
+  return BlockPlace{record.root_place->pack, record.root_place->offset,
+                    static_cast<uint32_t>(record.root_place->length)};
+}
+
 std::vector<PackName> young_packs(const CommitRecord& record) {
   return names(record.young_packs, PackKind::kData);
 }

@@ -16,6 +16,8 @@ Result<StoredCommit> stored_commit(Buffer bytes);
 
 std::vector<PackName> metadata_packs(const CommitRecord& record);
 std::vector<PackName> young_packs(const CommitRecord& record);
+// Where the root of the tree is said to lie.
+std::optional<BlockPlace> root_place(const CommitRecord& record);
 // Metadata and young packs: all that no index segment covers.
 std::vector<PackName> all_packs(const CommitRecord& record);
 std::vector<TieredPack> tiered_packs(const CommitRecord& record);

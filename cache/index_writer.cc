@@ -1,7 +1,6 @@
 #include "cache/index_writer.h"
 
 #include <algorithm>
-#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -101,15 +100,11 @@ Result<SegmentName> IndexWriter::write(std::span<const PackName> packs,
                                        const std::function<bool(const Digest& pack)>& keep) {
   CAIRN_FAILPOINT("index.planned");
   std::vector<std::unique_ptr<IndexSource>> sources;  // the newest first
-  // Of a block that is in several packs the first source's place is kept: packs that a collection
-  // is about to condemn come last, because it does not move what another pack has.
-  std::vector<std::unique_ptr<IndexSource>> leaving;
   for (auto pack = packs.rbegin(); pack != packs.rend(); ++pack) {
     TRY_ASSIGN(auto tail, await<PackTail>([&](Callback<PackTail> done) {
                  packs_.read_tail(*pack, request(pack->blocks * kPackEntrySize), std::move(done));
                }));
-    auto& to = packs_.leaves(pack->digest) ? leaving : sources;
-    to.push_back(make_index_source(std::move(tail)));
+    sources.push_back(make_index_source(std::move(tail)));
   }
   std::vector<std::unique_ptr<ObjectSource>> objects;
   std::vector<std::unique_ptr<IndexSegmentView>> views;
@@ -121,7 +116,6 @@ Result<SegmentName> IndexWriter::write(std::span<const PackName> packs,
     views.push_back(std::make_unique<IndexSegmentView>(view));
     sources.push_back(make_index_source(*views.back()));
   }
-  std::move(leaving.begin(), leaving.end(), std::back_inserter(sources));
   if (!segments.empty()) CAIRN_FAILPOINT("index.merging");
 
   TRY(env_.make_dirs(options_.dir));

@@ -172,6 +172,12 @@ class FetchOperation : public std::enable_shared_from_this<FetchOperation> {
     locate();
   }
 
+  void start_at(const Digest& digest, const BlockPlace& place) {
+    if (core_->files.get(digest)) return done_({});
+    wanted_.push_back(digest);
+    fetch({place});
+  }
+
  private:
   struct Wanted {
     Digest digest;
@@ -241,6 +247,7 @@ class FetchOperation : public std::enable_shared_from_this<FetchOperation> {
         !status && !again && !context_.cancel.cancelled() &&
         (status.error().code() == Errc::kCancelled || status.error().code() == Errc::kTimeout);
     if (try_again) return fetch_unit(unit, pack_size, wanted, /*again=*/true);
+    if (!status && status.error().code() == Errc::kNotFound) core_->packs.lost(unit.pack);
     if (!status) note(status.error());
     if (left_.fetch_sub(1) == 1) finish();
   }
@@ -302,6 +309,15 @@ class MetaBlocksImpl final : public MetaBlocks {
     });
   }
 
+  void fetch_at(const Digest& digest, const BlockPlace& place, Context context,
+                Callback<void> done) override {
+    core_->executor.submit([core = core_, digest, place, context = std::move(context),
+                            done = std::move(done)]() mutable {
+      std::make_shared<FetchOperation>(core, std::move(context), std::move(done))
+          ->start_at(digest, place);
+    });
+  }
+
   Status add_local(const PackName& pack, const Body& body) override {
     TRY_ASSIGN(const Buffer bytes, body.to_buffer());
     MemorySource source(bytes);
@@ -345,6 +361,10 @@ class MetaBlocksImpl final : public MetaBlocks {
                         });
   }
 
+  bool has_all_of(const Digest& pack) const override {
+    return core_->files.has({pack, MetaUnit::kWhole});
+  }
+
   uint64_t disk_bytes() const override { return core_->files.disk_bytes(); }
 
  private:
@@ -358,6 +378,10 @@ Result<std::unique_ptr<MetaBlocks>> MetaBlocks::open(Env& env, Executor& executo
   options.whole_pack_bytes_max = std::min(options.whole_pack_bytes_max, options.disk_bytes_max / 8);
   auto core = std::make_shared<MetaCore>(env, executor, packs, options);
   TRY(core->files.open());
+  packs.on_all_here([weak = std::weak_ptr<MetaCore>(core)](const Digest& pack) {
+    const auto alive = weak.lock();
+    return alive && alive->files.has({pack, MetaUnit::kWhole});
+  });
   return std::make_unique<MetaBlocksImpl>(std::move(core));
 }
 

@@ -45,6 +45,9 @@ class MetaBlocks {
   // Brings the blocks here with all that is in their packs (or windows). Blocks on their way are
   // waited for.
   virtual void fetch(std::vector<Digest> digests, Context context, Callback<void> done) = 0;
+  // The same for one block that is said to lie there; where it does not, it is looked for.
+  virtual void fetch_at(const Digest& digest, const BlockPlace& place, Context context,
+                        Callback<void> done) = 0;
   // A pack that this mount has put into the store itself: it is never downloaded.
   virtual Status add_local(const PackName& pack, const Body& body) = 0;
   // At mount: fetches those of `packs` that are not here, all at once, when together they are at
@@ -52,6 +55,8 @@ class MetaBlocks {
   virtual void prefetch(std::vector<PackName> packs, uint64_t bytes_max, Context context,
                         Callback<void> done) = 0;
 
+  // Whether every block of the pack is here.
+  virtual bool has_all_of(const Digest& pack) const = 0;
   virtual uint64_t disk_bytes() const = 0;
 };
 

@@ -12,6 +12,7 @@
 namespace cairn {
 namespace {
 constexpr size_t kOpenFilesMax = 64;
+constexpr size_t kAdoptedEntries = 32 << 10;  // that go into the index at once
 constexpr std::string_view kPackSuffix = ".car";
 constexpr std::string_view kWindowSuffix = ".win";
 
@@ -64,17 +65,21 @@ Status MetaFiles::open() {
   }
   std::sort(found.begin(), found.end(),
             [](const Found& a, const Found& b) { return a.mtime_ns < b.mtime_ns; });
+  Entries entries;
   for (const Found& file : found) {
-    const Status adopted = adopt(file.unit, file.bytes);
+    const Status adopted = adopt(file.unit, file.bytes, entries);
+    // Not file by file: that would merge once for each.
+    if (entries.size() >= kAdoptedEntries) add_to_index(std::exchange(entries, {}));
     if (adopted) continue;
     log_info("{}: {}; it will be fetched again", path(file.unit), adopted.error().message());
     TRY(env_.remove(path(file.unit)));
   }
+  add_to_index(std::move(entries));
   evict();
   return {};
 }
 
-Status MetaFiles::adopt(const MetaUnit& unit, uint64_t bytes) {
+Status MetaFiles::adopt(const MetaUnit& unit, uint64_t bytes, Entries& entries) {
   TRY_ASSIGN(const auto file, env_.open(path(unit), OpenMode::kRead));
   FileSource source(*file, bytes);
   std::vector<PackEntry> blocks;
@@ -84,7 +89,7 @@ Status MetaFiles::adopt(const MetaUnit& unit, uint64_t bytes) {
   } else {
     TRY_ASSIGN(blocks, scan_sections(source));
   }
-  add(unit, bytes, blocks);
+  add(unit, bytes, blocks, entries);
   return {};
 }
 
@@ -182,7 +187,9 @@ Status MetaFiles::store(const MetaUnit& unit, Bytes bytes, const std::vector<Pac
     const std::lock_guard lock(mutex_);
     incoming_bytes_ -= bytes.size();
   }
-  if (written) add(unit, bytes.size(), blocks);
+  Entries entries;
+  if (written) add(unit, bytes.size(), blocks, entries);
+  add_to_index(std::move(entries));
   return written;
 }
 
@@ -200,27 +207,37 @@ Status MetaFiles::write(const MetaUnit& unit, Bytes bytes) {
   return written;
 }
 
-void MetaFiles::add(const MetaUnit& unit, uint64_t bytes, const std::vector<PackEntry>& blocks) {
-  uint32_t number = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    if (by_unit_.contains(unit)) return;
-    number = next_number_++;
-    files_.push_front({number, unit, bytes, blocks.size(), nullptr});
-    by_number_.emplace(number, files_.begin());
-    by_unit_.emplace(unit, number);
-    disk_bytes_ += bytes;
-    blocks_ += blocks.size();
-  }
-  std::vector<PrefixIndex::Entry> entries;
-  entries.reserve(blocks.size());
+void MetaFiles::add(const MetaUnit& unit, uint64_t bytes, const std::vector<PackEntry>& blocks,
+                    Entries& entries) {
+  const std::lock_guard lock(mutex_);
+  if (by_unit_.contains(unit)) return;
+  const uint32_t number = next_number_++;
+  files_.push_front({number, unit, bytes, blocks.size(), nullptr});
+  by_number_.emplace(number, files_.begin());
+  by_unit_.emplace(unit, number);
+  disk_bytes_ += bytes;
+  blocks_ += blocks.size();
   for (const PackEntry& block : blocks)
     entries.push_back({.prefix = PrefixIndex::prefix_of(block.digest),
                        .offset = block.offset,
                        .length = block.length,
                        .file = number});
-  // Only now, so that a merge that asks which files are there never leaves this one out.
+}
+
+// Only after their files are listed, so that a merge that asks which are there never leaves one
+// out.
+void MetaFiles::add_to_index(Entries entries) {
   index_.add(std::move(entries), [this] { return numbers(); });
+}
+
+// A file's entries are swept out once half as many may be dead as live.
+void MetaFiles::sweep() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (dropped_ <= blocks_ / 2) return;
+    dropped_ = 0;
+  }
+  index_.sweep([this] { return numbers(); });
 }
 
 std::set<uint32_t> MetaFiles::numbers() const {
@@ -240,13 +257,13 @@ void MetaFiles::evict() {
       victim = files_.back().number;
     }
     drop(victim);
+    sweep();
   }
 }
 
 void MetaFiles::drop(uint32_t number) {
   std::shared_ptr<File> closing;  // closed without the lock
   MetaUnit unit;
-  bool sweep = false;
   {
     const std::lock_guard lock(mutex_);
     const auto it = by_number_.find(number);
@@ -260,11 +277,7 @@ void MetaFiles::drop(uint32_t number) {
     by_unit_.erase(unit);
     files_.erase(it->second);
     by_number_.erase(it);
-    // A file's entries are swept out once half as many may be dead as live.
-    sweep = dropped_ > blocks_ / 2;
-    if (sweep) dropped_ = 0;
   }
-  if (sweep) index_.sweep([this] { return numbers(); });
   const Status removed = env_.remove(path(unit));
   if (!removed && removed.error().code() != Errc::kNotFound)
     log_warn("{}", removed.error().message());

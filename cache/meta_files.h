@@ -49,7 +49,7 @@ class MetaFiles {
   MetaFiles(Env& env, std::string dir, const Limits& limits)
       : env_(env),
         dir_(std::move(dir)),
-        files_bytes_max_(limits.disk_bytes - limits.disk_bytes * 3 / 16),
+        files_bytes_max_(limits.disk_bytes - limits.disk_bytes / 4),
         blocks_max_(limits.disk_bytes / 16 / sizeof(PrefixIndex::Entry)),
         memory_bytes_max_(limits.memory_bytes),
         index_(env, dir_ + "/index" + std::string(kPartSuffix), limits.index_memory_bytes) {}
@@ -85,11 +85,16 @@ class MetaFiles {
   };
 
   std::string path(const MetaUnit& unit) const;
-  Status adopt(const MetaUnit& unit, uint64_t bytes);
+  using Entries = std::vector<PrefixIndex::Entry>;
+  Status adopt(const MetaUnit& unit, uint64_t bytes, Entries& entries);
   std::vector<Place> places(const Digest& digest);
   Result<Buffer> read(const Place& place, const Digest& digest);
   void drop(uint32_t number);
-  void add(const MetaUnit& unit, uint64_t bytes, const std::vector<PackEntry>& blocks);
+  // Its blocks go to `entries`, which belong into the index.
+  void add(const MetaUnit& unit, uint64_t bytes, const std::vector<PackEntry>& blocks,
+           Entries& entries);
+  void add_to_index(Entries entries);
+  void sweep();
   // Until what is here and what is being written fit.
   void evict();
   Status write(const MetaUnit& unit, Bytes bytes);
@@ -99,8 +104,8 @@ class MetaFiles {
   Env& env_;
   const std::string dir_;
   const uint64_t files_bytes_max_;
-  // An entry of the index for each, half as many for those of files that went; twice that while it
-  // merges.
+  // An entry of the index for each, half as many for those of files that went; two and a half times
+  // that while runs are merged.
   const uint64_t blocks_max_;
   const uint64_t memory_bytes_max_;
 

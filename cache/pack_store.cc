@@ -55,19 +55,21 @@ class PackStoreImpl final : public PackStore {
       core_->covered = std::move(covered);
       core_->listed = std::move(listed);
     }
+    for (const PackName& pack : packs) dropped.erase(pack.digest);
     std::set<Digest> metadata;
-    for (const PackName& pack : packs) {
-      dropped.erase(pack.digest);
-      if (pack.kind == PackKind::kMeta) metadata.insert(pack.digest);
+    {
+      const std::lock_guard lock(core_->mutex);
+      core_->named = std::move(packs);
+      std::erase_if(core_->own, [&](const PackName& own) {
+        return std::any_of(core_->named.begin(), core_->named.end(),
+                           [&](const PackName& named) { return named.digest == own.digest; });
+      });
+      for (const auto* list : {&core_->named, &core_->own})
+        for (const PackName& pack : *list)
+          if (pack.kind == PackKind::kMeta) metadata.insert(pack.digest);
     }
-    core_->tails->settle(metadata);
-    for (const Digest& pack : dropped) core_->tails->erase(pack);
-    const std::lock_guard lock(core_->mutex);
-    core_->named = std::move(packs);
-    std::erase_if(core_->own, [&](const PackName& own) {
-      return std::any_of(core_->named.begin(), core_->named.end(),
-                         [&](const PackName& named) { return named.digest == own.digest; });
-    });
+    later(core_->tails->erase(dropped));
+    later(core_->tails->set_named(std::move(metadata)));
   }
 
   void set_condemned(std::vector<CondemnedName> packs) override {
@@ -85,9 +87,13 @@ class PackStoreImpl final : public PackStore {
       if (more) core_->covered = std::make_shared<std::set<Digest>>();
     }
     // What the tails of these say counts no more. One that is not condemned any more is deleted.
-    for (const auto& [pack, there] : before->condemned) core_->tails->erase(pack);
-    for (const CondemnedName& pack : packs) core_->tails->erase(pack.digest);
+    std::set<Digest> gone;
+    for (const auto& [pack, there] : before->condemned) gone.insert(pack);
+    for (const CondemnedName& pack : packs) gone.insert(pack.digest);
+    later(core_->tails->erase(gone));
   }
+
+  void lost(const Digest& pack) override { later(core_->tails->erase({pack})); }
 
   void set_suspects(std::vector<Digest> packs) override {
     auto next = std::make_shared<PackStoreCore::Outgoing>();
@@ -110,6 +116,11 @@ class PackStoreImpl final : public PackStore {
     core_->ask = std::move(ask);
   }
 
+  void on_all_here(std::function<bool(const Digest& pack)> here) override {
+    const std::lock_guard lock(core_->mutex);
+    core_->all_here = std::move(here);
+  }
+
   void ask_again(unsigned looks, Callback<void> done) override {
     core_->ask_again(looks, std::move(done));
   }
@@ -119,6 +130,7 @@ class PackStoreImpl final : public PackStore {
                      std::move(context),
                      [core = core_, tail, done = std::move(done)](Result<std::string> put) {
                        if (!put) return done(tl::unexpected<Error>(std::move(put).error()));
+                       if (tail.kind() == PackKind::kMeta) core->tails->add_named(tail.name());
                        core->tails->insert(tail);
                        {
                          const std::lock_guard lock(core->mutex);
@@ -156,7 +168,7 @@ class PackStoreImpl final : public PackStore {
       if (tail.kind() != PackKind::kData || going->leaves(pack)) return true;
       return !covered->contains(pack) && !listed->contains(pack);
     };
-    return core_->tails->find(digest, skip).has_value();
+    return core_->tails->find_in_memory(digest, skip).has_value();
   }
 
   void locate(std::vector<Digest> digests, PackKind kind, Context context,
@@ -183,6 +195,10 @@ class PackStoreImpl final : public PackStore {
         });
   }
 
+  bool has_room_for_tails(const std::vector<PackName>& packs) const override {
+    return core_->tails->have_room_for(packs);
+  }
+
   void read_tail(PackName pack, Context context, Callback<PackTail> done) override {
     core_->executor.submit(
         [core = core_, pack, context = std::move(context), done = std::move(done)]() mutable {
@@ -207,6 +223,11 @@ class PackStoreImpl final : public PackStore {
   }
 
  private:
+  // The caller may hold a lock.
+  void later(Task task) {
+    if (task) core_->executor.submit(std::move(task));
+  }
+
   // Only a tail that is here makes a pack count: what is kept has its bound.
   std::set<Digest> covered_without_tail() const {
     std::shared_ptr<const std::set<Digest>> covered;

@@ -109,6 +109,11 @@ class PackStore {
   // Asks for the newest commit, then waits the longer the more looks there were (kLooksMax at
   // most).
   virtual void ask_again(unsigned looks, Callback<void> done) = 0;
+  // The pack is not where it was: what its tail says does not count until it is fetched anew.
+  virtual void lost(const Digest& pack) = 0;
+  // `here` says that the caller has all blocks of a metadata pack: what is looked for is hardly in
+  // one of these, so they are asked last.
+  virtual void on_all_here(std::function<bool(const Digest& pack)> here) = 0;
 
   // Puts an immutable object under its name; finding an equal one there is success. From success
   // on its blocks can be read and `contains` knows them.
@@ -133,6 +138,8 @@ class PackStore {
   // `done` began.
   virtual void read_blocks(std::vector<BlockWant> wants, PackKind kind, Context context,
                            EachBlock each, Callback<std::vector<Buffer>> done) = 0;
+  // Whether the tails of all these may be here at once.
+  virtual bool has_room_for_tails(const std::vector<PackName>& packs) const = 0;
   // What a pack's tail says, from memory or with one request (two when the tail is large).
   virtual void read_tail(PackName pack, Context context, Callback<PackTail> done) = 0;
   // Brings what look-ups in the newest index segments begin with: at most `bytes_max`.

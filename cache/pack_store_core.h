@@ -64,6 +64,8 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
   // Named and own packs, the newest first, then the others. Also those whose tails are here: by the
   // time one is looked into it may be gone again.
   std::vector<PackName> packs_of(PackKind kind) const;
+  // Metadata packs but those of which the caller of `locate` has all blocks.
+  std::vector<PackName> metadata_packs_away() const;
 
   ObjectStore& store;
   Executor& executor;
@@ -88,6 +90,7 @@ class PackStoreCore : public std::enable_shared_from_this<PackStoreCore> {
   std::shared_ptr<const std::set<Digest>> covered = std::make_shared<std::set<Digest>>();
   std::shared_ptr<const Outgoing> outgoing = std::make_shared<Outgoing>();
   std::function<void(Callback<void>)> ask;
+  std::function<bool(const Digest& pack)> all_here;  // of on_all_here
 };
 
 }  // namespace cairn

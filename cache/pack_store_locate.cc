@@ -32,12 +32,12 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
   }
 
  private:
-  enum class Step : uint8_t { kSegments, kDataTails, kMetaTails };
+  enum class Step : uint8_t { kSegments, kDataTails, kMetaTailsAway, kMetaTailsHere };
   // Segments list leaves only, and metadata packs hold small leaves besides nodes.
-  static constexpr std::array<Step, 3> kOfLeaves{Step::kSegments, Step::kDataTails,
-                                                 Step::kMetaTails};
-  static constexpr std::array<Step, 3> kOfNodes{Step::kMetaTails, Step::kSegments,
-                                                Step::kDataTails};
+  static constexpr std::array<Step, 4> kOfLeaves{Step::kSegments, Step::kDataTails,
+                                                 Step::kMetaTailsAway, Step::kMetaTailsHere};
+  static constexpr std::array<Step, 4> kOfNodes{Step::kMetaTailsAway, Step::kSegments,
+                                                Step::kDataTails, Step::kMetaTailsHere};
 
   void next() {
     if (all_known()) return finish();
@@ -47,9 +47,11 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
       case Step::kSegments:
         return ask_segments();
       case Step::kDataTails:
-        return ask_tails(PackKind::kData);
-      case Step::kMetaTails:
-        return ask_tails(PackKind::kMeta);
+        return ask_tails(core_->packs_of(PackKind::kData));
+      case Step::kMetaTailsAway:
+        return ask_tails(core_->metadata_packs_away());
+      case Step::kMetaTailsHere:
+        return ask_tails(core_->packs_of(PackKind::kMeta));
     }
   }
 
@@ -100,8 +102,7 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
       condemned_places_[index] = place;
   }
 
-  void ask_tails(PackKind kind) {
-    std::vector<PackName> packs = core_->packs_of(kind);
+  void ask_tails(std::vector<PackName> packs) {
     const Task then = [self = shared_from_this()] { self->tails_are_here(); };
     if (core_->tails->have_room_for(packs)) return fetch_tails(packs, then);
     sort_nearest_first(packs);
@@ -287,6 +288,17 @@ std::vector<PackName> PackStoreCore::packs_of(PackKind kind) const {
     }
   }
   return candidates;
+}
+
+std::vector<PackName> PackStoreCore::metadata_packs_away() const {
+  std::function<bool(const Digest&)> is_here;
+  {
+    const std::lock_guard lock(mutex);
+    is_here = all_here;
+  }
+  std::vector<PackName> packs = packs_of(PackKind::kMeta);
+  if (is_here) std::erase_if(packs, [&](const PackName& pack) { return is_here(pack.digest); });
+  return packs;
 }
 
 std::vector<PackName> PackStoreCore::condemned_without_tail() const {

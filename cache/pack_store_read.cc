@@ -162,7 +162,7 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
   void take(const Digest& pack, uint64_t start, const std::vector<Wanted>& parts, unsigned looks,
             Result<GetResult> got) {
     if (!got && got.error().code() == Errc::kNotFound) {
-      core_->tails->erase(pack);
+      if (const Task rest = core_->tails->erase({pack})) rest();
       // The collector may have moved what it held: what does the newest commit say?
       if (looks < kLooksMax)
         return core_->ask_again(looks, [self = shared_from_this(), parts, looks](const Status&) {

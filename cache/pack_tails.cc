@@ -12,7 +12,7 @@ constexpr uint64_t kTailEntryBytes = 256;
 // Read at least so much of a pack's end: it costs nothing more, and may hold the hints, too.
 constexpr uint64_t kSuffixBytesMin = 16 << 10;
 // All tails of a volume are fetched at once up to here; larger ones when they are worth it.
-constexpr uint64_t kFilesAtOnceMax = 64ULL << 20;
+constexpr uint64_t kFilesAtOnceMax = 32ULL << 20;
 
 uint64_t tail_bytes_of(const PackName& pack) {
   return pack.blocks * kPackEntrySize + kPackFooterSize;
@@ -36,7 +36,12 @@ struct PackTails::Fetch {
 void PackTails::insert(const PackTail& tail) {
   const bool in_file = files_ && tail.kind() == PackKind::kMeta;
   if (in_file && tail_here(tail.name())) return;
-  const auto kept = in_file ? files_->keep(tail) : std::nullopt;
+  bool named = false;
+  {
+    const std::lock_guard lock(mutex_);
+    named = named_.contains(tail.name());
+  }
+  const auto kept = in_file && named ? files_->keep(tail) : std::nullopt;
   if (!kept || !insert_mapped(*kept)) insert_in_memory(tail);
 }
 
@@ -46,6 +51,7 @@ void PackTails::insert_in_memory(const PackTail& tail) {
   if (by_pack_.contains(tail.name())) return;
   bytes_ += memory_of(tail);
   tails_.push_front(tail);
+  newest_ = tail.name();
   by_pack_.emplace(tail.name(), tails_.begin());
   // The newest stays whatever its size: somebody is about to use it.
   while (bytes_ > bytes_max_ && tails_.size() > 1) {
@@ -60,29 +66,58 @@ void PackTails::insert_in_memory(const PackTail& tail) {
 bool PackTails::insert_mapped(const PackTail& tail) {
   std::shared_ptr<const Mapped> before;  // destroyed without the lock
   const std::lock_guard lock(mutex_);
-  if (!files_->has(tail.name())) return false;
+  if (!named_.contains(tail.name()) || !files_->has(tail.name())) return false;
   auto next = std::make_shared<Mapped>(*mapped_);
   next->push_back(tail);
   before = std::exchange(mapped_, std::move(next));
   return true;
 }
 
-void PackTails::erase(const Digest& pack) {
-  if (files_) files_->remove(pack);
-  std::list<PackTail> erased;  // destroyed without the lock
-  std::shared_ptr<const Mapped> before;
+Task PackTails::erase(const std::set<Digest>& packs) {
+  // Destroyed, and unlinked, by who runs the task.
+  struct Gone {
+    std::list<PackTail> erased;
+    std::shared_ptr<const Mapped> before;
+    std::vector<Digest> files;
+  };
+  const auto gone = std::make_shared<Gone>();
   const std::lock_guard lock(mutex_);
-  const auto is_it = [&](const PackTail& tail) { return tail.name() == pack; };
-  if (std::any_of(mapped_->begin(), mapped_->end(), is_it)) {
-    auto next = std::make_shared<Mapped>(*mapped_);
-    std::erase_if(*next, is_it);
-    before = std::exchange(mapped_, std::move(next));
+  auto next = std::make_shared<Mapped>();
+  for (const PackTail& tail : *mapped_)
+    if (!packs.contains(tail.name())) next->push_back(tail);
+  if (next->size() != mapped_->size()) gone->before = std::exchange(mapped_, std::move(next));
+  for (const Digest& pack : packs) {
+    if (files_ && files_->has(pack)) gone->files.push_back(pack);
+    const auto it = by_pack_.find(pack);
+    if (it == by_pack_.end()) continue;
+    bytes_ -= memory_of(*it->second);
+    gone->erased.splice(gone->erased.begin(), tails_, it->second);
+    by_pack_.erase(it);
   }
-  const auto it = by_pack_.find(pack);
-  if (it == by_pack_.end()) return;
-  bytes_ -= memory_of(*it->second);
-  erased.splice(erased.begin(), tails_, it->second);
-  by_pack_.erase(it);
+  if (files_) files_->forget({packs.begin(), packs.end()});
+  if (gone->erased.empty() && !gone->before && gone->files.empty()) return {};
+  return [gone, files = files_] {
+    if (files) files->unlink(gone->files);
+  };
+}
+
+Task PackTails::set_named(std::set<Digest> packs) {
+  std::set<Digest> unnamed;
+  {
+    const std::lock_guard lock(mutex_);
+    named_ = std::move(packs);
+    for (const PackTail& tail : *mapped_)
+      if (!named_.contains(tail.name())) unnamed.insert(tail.name());
+    if (files_)
+      for (const Digest& pack : files_->packs())
+        if (!named_.contains(pack)) unnamed.insert(pack);
+  }
+  return erase(unnamed);
+}
+
+void PackTails::add_named(const Digest& pack) {
+  const std::lock_guard lock(mutex_);
+  named_.insert(pack);
 }
 
 std::optional<PackTail> PackTails::tail_here(const Digest& pack) {
@@ -107,52 +142,52 @@ bool PackTails::have_room_for(const std::vector<PackName>& packs) const {
   uint64_t in_memory = 0;
   uint64_t in_files = 0;
   for (const PackName& pack : packs) {
+    if (files_ && files_->has(pack.digest)) continue;
     (files_ && is_for_file(pack) ? in_files : in_memory) += tail_bytes_of(pack);
   }
-  const uint64_t files_max = files_ ? std::min(files_->bytes_max(), kFilesAtOnceMax) : 0;
+  const uint64_t files_max = files_ ? std::min(files_->room(), kFilesAtOnceMax) : 0;
   return in_memory + in_files <= bytes_max_ || (in_memory <= bytes_max_ && in_files <= files_max);
 }
 
 bool PackTails::may_keep(const PackName& pack) const {
-  return files_ && is_for_file(pack) && files_->has_room(tail_bytes_of(pack));
-}
-
-void PackTails::settle(const std::set<Digest>& named) {
-  if (files_) files_->settle(named);
+  return files_ && is_for_file(pack) && tail_bytes_of(pack) <= files_->room();
 }
 
 std::optional<Digest> PackTails::newest() const {
   const std::lock_guard lock(mutex_);
-  if (tails_.empty()) return std::nullopt;
-  return tails_.front().name();
+  return newest_;
 }
 
-std::optional<BlockPlace> PackTails::find(const Digest& digest,
-                                          const std::function<bool(const PackTail&)>& skip) {
-  {
-    const std::lock_guard lock(mutex_);
-    for (auto tail = tails_.begin(); tail != tails_.end(); ++tail) {
-      const auto entry = tail->find(digest);
-      if (!entry || (skip && skip(*tail))) continue;
-      const BlockPlace place{tail->name(), entry->offset, entry->length};
-      tails_.splice(tails_.begin(), tails_, tail);
-      return place;
-    }
-  }
+std::optional<BlockPlace> PackTails::find(const Digest& digest, const Skip& skip) {
+  if (auto place = find_in_memory(digest, skip)) return place;
   return find_mapped(digest, skip);
 }
 
-std::optional<BlockPlace> PackTails::find_mapped(
-    const Digest& digest, const std::function<bool(const PackTail&)>& skip) const {
+std::optional<BlockPlace> PackTails::find_in_memory(const Digest& digest, const Skip& skip) {
+  const std::lock_guard lock(mutex_);
+  for (auto tail = tails_.begin(); tail != tails_.end(); ++tail) {
+    const auto entry = tail->find(digest);
+    if (!entry || (skip && skip(*tail))) continue;
+    const BlockPlace place{tail->name(), entry->offset, entry->length};
+    newest_ = tail->name();
+    tails_.splice(tails_.begin(), tails_, tail);
+    return place;
+  }
+  return std::nullopt;
+}
+
+std::optional<BlockPlace> PackTails::find_mapped(const Digest& digest, const Skip& skip) {
   std::shared_ptr<const Mapped> mapped;
   {
     const std::lock_guard lock(mutex_);
     mapped = mapped_;
   }
-  for (const PackTail& tail : *mapped) {
-    const auto entry = tail.find(digest);
-    if (entry && !(skip && skip(tail)))
-      return BlockPlace{tail.name(), entry->offset, entry->length};
+  for (auto tail = mapped->rbegin(); tail != mapped->rend(); ++tail) {
+    const auto entry = tail->find(digest);
+    if (!entry || (skip && skip(*tail))) continue;
+    const std::lock_guard lock(mutex_);
+    newest_ = tail->name();
+    return BlockPlace{tail->name(), entry->offset, entry->length};
   }
   return std::nullopt;
 }
@@ -164,7 +199,13 @@ void PackTails::fetch(const PackName& pack, Context context, Callback<PackTail> 
   {
     const std::lock_guard lock(mutex_);
     const auto [waiting, begun] = fetching_.try_emplace(pack.digest);
-    waiting->second.push_back(std::move(done));
+    if (begun)
+      waiting->second.push_back(std::move(done));
+    else
+      waiting->second.push_back([self = shared_from_this(), pack, context = std::move(context),
+                                 done = std::move(done)](Result<PackTail> got) mutable {
+        self->join(pack, std::move(context), std::move(done), std::move(got));
+      });
     if (!begun) return;
   }
   // It may have come since it was looked for.
@@ -177,6 +218,16 @@ void PackTails::fetch(const PackName& pack, Context context, Callback<PackTail> 
   const uint64_t entries = std::min(pack.blocks, kMaxPackSize / kPackEntrySize);
   const auto fetch = std::make_shared<Fetch>(Fetch{pack, std::move(context), 0});
   get_suffix(fetch, std::max(kSuffixBytesMin, entries * kPackEntrySize + kPackFooterSize));
+}
+
+// Who fetched it for us may have given up.
+void PackTails::join(const PackName& pack, Context context, Callback<PackTail> done,
+                     Result<PackTail> got) {
+  const bool gave_up =
+      !got && (got.error().code() == Errc::kCancelled || got.error().code() == Errc::kTimeout);
+  if (gave_up && !context.cancel.cancelled())
+    return fetch(pack, std::move(context), std::move(done));
+  done(std::move(got));
 }
 
 void PackTails::get_suffix(std::shared_ptr<Fetch> fetch, uint64_t bytes) {

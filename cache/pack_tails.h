@@ -27,21 +27,26 @@ class PackTails : public std::enable_shared_from_this<PackTails> {
       : gets_(std::move(gets)), bytes_max_(bytes_max), files_(std::move(files)) {}
 
   void insert(const PackTail& tail);
-  void erase(const Digest& pack);
+  // No tail of these is here any more. What has to follow, without any lock, is returned; or
+  // nothing.
+  Task erase(const std::set<Digest>& packs);
+  // Metadata packs that a commit may name: only their tails have files, those of others go.
+  Task set_named(std::set<Digest> packs);
+  void add_named(const Digest& pack);
   // In memory or mapped; or in a file of an earlier life.
   bool has(const Digest& pack) const;
   // Whether the tails of all these may be here at once.
   bool have_room_for(const std::vector<PackName>& packs) const;
   // Whether the pack's tail would get a file.
   bool may_keep(const PackName& pack) const;
-  // Metadata packs that the head names.
-  void settle(const std::set<Digest>& named);
   // The pack whose tail was used last.
   std::optional<Digest> newest() const;
+  using Skip = std::function<bool(const PackTail& tail)>;
   // A place in a pack whose tail is in memory or mapped, the most recently used first; not in one
   // that `skip` refuses.
-  std::optional<BlockPlace> find(const Digest& digest,
-                                 const std::function<bool(const PackTail& tail)>& skip = {});
+  std::optional<BlockPlace> find(const Digest& digest, const Skip& skip = {});
+  // The same without those that are mapped, which are of metadata packs.
+  std::optional<BlockPlace> find_in_memory(const Digest& digest, const Skip& skip);
   // From memory or a file, or with one request; two when the commit names fewer blocks than there
   // are.
   // kCorruption when the pack's end is not such a tail.
@@ -53,8 +58,8 @@ class PackTails : public std::enable_shared_from_this<PackTails> {
   bool insert_mapped(const PackTail& tail);
   void insert_in_memory(const PackTail& tail);
   std::optional<PackTail> tail_here(const Digest& pack);
-  std::optional<BlockPlace> find_mapped(
-      const Digest& digest, const std::function<bool(const PackTail& tail)>& skip) const;
+  std::optional<BlockPlace> find_mapped(const Digest& digest, const Skip& skip);
+  void join(const PackName& pack, Context context, Callback<PackTail> done, Result<PackTail> got);
   void get_suffix(std::shared_ptr<Fetch> fetch, uint64_t bytes);
   void take_suffix(const std::shared_ptr<Fetch>& fetch, Result<GetResult> got);
   void finish(const Digest& pack, const Result<PackTail>& result);
@@ -67,7 +72,9 @@ class PackTails : public std::enable_shared_from_this<PackTails> {
   std::unordered_map<Digest, std::list<PackTail>::iterator> by_pack_;
   uint64_t bytes_ = 0;
   // Looked through without the lock, so replaced whole: reading a page of a file may take a while.
-  std::shared_ptr<const Mapped> mapped_ = std::make_shared<Mapped>();
+  std::shared_ptr<const Mapped> mapped_ = std::make_shared<Mapped>();  // oldest first
+  std::set<Digest> named_;                                             // of set_named
+  std::optional<Digest> newest_;  // the pack whose tail was used last
   std::unordered_map<Digest, std::vector<Callback<PackTail>>> fetching_;
 };
 

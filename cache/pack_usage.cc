@@ -72,21 +72,38 @@ void PackUsage::take(const Digest& digest, const Digest& pack, uint32_t length) 
 }
 
 // A snapshot of an older commit, or a file that was removed while it is open, may need what is
-// condemned: it is moved before that is deleted.
+// condemned: it is moved before that is deleted. A store may forget an object for a moment, and
+// bytes may break on the way: only what is so in every look is believed.
 Status PackUsage::find_in_condemned() {
-  for (const Digest& pack : in_.condemned) {
+  std::vector<Digest> packs = in_.condemned;
+  for (unsigned looks = 1;; ++looks) {
+    TRY_ASSIGN(packs, look_in_condemned(packs));
+    const bool all_found = std::count(taken_.begin(), taken_.end(), false) == 0;
+    if (all_found || packs.empty() || looks >= kLooksMax) return {};
+    // Where else they may be does not matter here, but for the pause.
+    (void)await<void>(
+        [&](Callback<void> done) { remote_.packs->ask_again(looks, std::move(done)); });
+  }
+}
+
+// Gives those that could not be read.
+Result<std::vector<Digest>> PackUsage::look_in_condemned(const std::vector<Digest>& packs) {
+  std::vector<Digest> unread;
+  for (const Digest& pack : packs) {
     const auto tail = await<PackTail>([&](Callback<PackTail> done) {
       remote_.packs->read_tail({.digest = pack}, context_, std::move(done));
     });
     if (!tail) {
       const Errc code = tail.error().code();
-      if (code == Errc::kNotFound || code == Errc::kCorruption) continue;  // then it has nothing
-      return tl::unexpected<Error>(tail.error());
+      if (code != Errc::kNotFound && code != Errc::kCorruption)
+        return tl::unexpected<Error>(tail.error());
+      unread.push_back(pack);
+      continue;
     }
     for (size_t at = 0; at < live_.size(); ++at)
       taken_[at] = taken_[at] || tail->find(live_[at]).has_value();
   }
-  return {};
+  return unread;
 }
 
 Status PackUsage::read_young() {

@@ -58,6 +58,7 @@ class PackUsage {
   void take(const Digest& digest, const Digest& pack, uint32_t length);
   Status read_young();
   Status find_in_condemned();
+  Result<std::vector<Digest>> look_in_condemned(const std::vector<Digest>& packs);
   Status read_segment(const SegmentName& segment);
 
   TreeRemote::Impl& remote_;

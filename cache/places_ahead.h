@@ -1,5 +1,5 @@
-// PlacesAhead: what says where blocks lie, fetched before anybody asks for one: tails of young
-// packs and the beginnings of index segments.
+// PlacesAhead: what says where blocks lie, fetched before anybody asks for one: tails of metadata
+// packs that are not fetched whole, tails of young packs, and the beginnings of index segments.
 //
 // Owner: who owns the pack store; destroyed before it. Destroying it gives up what is on its way
 // and waits until nothing is: not on a task of the executor, and before that is stopped. One
@@ -31,12 +31,16 @@ class PlacesAhead {
     uint64_t index_bytes = 0;
   };
 
-  // Returns at once. What fails is fetched when a block is asked for.
-  void fetch(PackStore& from, std::vector<PackName> packs, const Limits& limits,
-             Deadline deadline) {
+  // Returns at once. What fails is fetched when a block is asked for. `first`: packs whose tails
+  // are asked for before all else, if there is room for them.
+  void fetch(PackStore& from, std::vector<PackName> first, const std::vector<PackName>& young,
+             const Limits& limits, Deadline deadline) {
     uint64_t tail_bytes = 0;
-    for (const PackName& pack : packs) tail_bytes += pack.blocks * kPackEntrySize;
-    if (packs.size() > limits.tails || tail_bytes > limits.tail_bytes) packs.clear();
+    for (const PackName& pack : young) tail_bytes += pack.blocks * kPackEntrySize;
+    std::vector<PackName> packs;
+    if (from.has_room_for_tails(first)) packs = std::move(first);
+    if (young.size() <= limits.tails && tail_bytes <= limits.tail_bytes)
+      packs.insert(packs.end(), young.begin(), young.end());
     {
       const std::lock_guard lock(under_way_->mutex);
       under_way_->count += packs.size() + 1;

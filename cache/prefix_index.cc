@@ -66,7 +66,21 @@ void PrefixIndex::add(std::vector<Entry> entries, const Alive& alive) {
     next.resize(next.size() - 2);
     next.push_back(std::move(merged));
   }
+  forget_oldest(next);
   set_runs(std::move(next));
+}
+
+// Where files cannot be written, what memory has no room for is not known any more.
+void PrefixIndex::forget_oldest(Runs& runs) const {
+  uint64_t bytes = 0;
+  for (const RunPtr& run : runs) bytes += run->own.size() * sizeof(Entry);
+  const auto too_much = [&](const RunPtr& run) {
+    const uint64_t own = run->own.size() * sizeof(Entry);
+    if (own == 0 || bytes <= 4 * run_bytes_max_ || run == runs.back()) return false;
+    bytes -= own;
+    return true;
+  };
+  std::erase_if(runs, too_much);
 }
 
 PrefixIndex::RunPtr PrefixIndex::merge(Entries older, Entries newer,
@@ -95,7 +109,7 @@ Result<PrefixIndex::RunPtr> PrefixIndex::merge_into_file(Entries older, Entries 
   std::vector<Entry> part;
   const auto write = [&] {
     const Bytes bytes = std::as_bytes(std::span<const Entry>(part));
-    if (status) status = file->write_at(offset, bytes);
+    if (status) status = file->write_at(offset, bytes);  // after the first failure nothing
     offset += bytes.size();
     part.clear();
   };
@@ -127,7 +141,8 @@ void PrefixIndex::sweep(const Alive& alive) {
   const std::lock_guard turn(changing_);
   const std::set<uint32_t> there = alive();
   Runs next;
-  for (const RunPtr& run : *runs()) {
+  const auto now = runs();
+  for (const RunPtr& run : *now) {
     RunPtr swept = merge(run->entries, {}, &there);
     if (!swept) swept = run;
     if (!swept->entries.empty()) next.push_back(std::move(swept));
@@ -137,13 +152,15 @@ void PrefixIndex::sweep(const Alive& alive) {
 
 size_t PrefixIndex::size() const {
   size_t total = 0;
-  for (const RunPtr& run : *runs()) total += run->entries.size();
+  const auto now = runs();
+  for (const RunPtr& run : *now) total += run->entries.size();
   return total;
 }
 
 uint64_t PrefixIndex::disk_bytes() const {
   uint64_t total = 0;
-  for (const RunPtr& run : *runs()) total += run->mapped.size();
+  const auto now = runs();
+  for (const RunPtr& run : *now) total += run->mapped.size();
   return total;
 }
 

@@ -6,7 +6,8 @@
 // the one before, so that a find looks at a logarithmic number of them. Large runs lie in mapped
 // files without a name, whose pages the kernel may drop; nothing of it survives the process.
 // Thread-safe. Changes take turns, and write files while they do; a find waits for no change.
-// Errors: none; where a file cannot be written runs stay as they are until the next change.
+// Errors: none; where a file cannot be written runs stay as they are until the next change, and
+// the oldest are forgotten when they do not fit memory.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +42,7 @@ class PrefixIndex {
   PrefixIndex(Env& env, std::string scratch, uint64_t memory_bytes_max)
       : env_(env), scratch_(std::move(scratch)), run_bytes_max_(memory_bytes_max / 4) {}
 
-  // Adds the blocks of one file. Entries of files that are not there are dropped where runs are
+  // Adds blocks of new files. Entries of files that are not there are dropped where runs are
   // merged.
   void add(std::vector<Entry> entries, const Alive& alive);
   // Calls `visit` for every entry that may be the block, newest first, until it returns true.
@@ -63,6 +64,7 @@ class PrefixIndex {
 
   std::shared_ptr<const Runs> runs() const;
   void set_runs(Runs runs);
+  void forget_oldest(Runs& runs) const;
   // Of both, without those of files that are not there; null when there is no room for it.
   RunPtr merge(Entries older, Entries newer, const std::set<uint32_t>* alive);
   Result<RunPtr> merge_into_file(Entries older, Entries newer, const std::set<uint32_t>* alive);

@@ -1,7 +1,8 @@
 #include "cache/tail_files.h"
 
+#include <fmt/format.h>
+
 #include <utility>
-#include <vector>
 
 #include "cache/base/log.h"
 
@@ -51,17 +52,26 @@ bool TailFiles::has(const Digest& pack) const {
   return bytes_of_.contains(pack);
 }
 
-bool TailFiles::has_room(uint64_t bytes) const {
+std::vector<Digest> TailFiles::packs() const {
+  std::vector<Digest> all;
   const std::lock_guard lock(mutex_);
-  return bytes_ + bytes <= bytes_max_;
+  for (const auto& [pack, bytes] : bytes_of_) all.push_back(pack);
+  return all;
+}
+
+uint64_t TailFiles::room() const {
+  const std::lock_guard lock(mutex_);
+  return refused_ ? 0 : bytes_max_ - bytes_;
 }
 
 std::optional<PackTail> TailFiles::load(const PackName& pack) {
-  if (!has(pack.digest)) return std::nullopt;
+  // Without its pack's size a tail cannot be judged.
+  if (pack.size == 0 || !has(pack.digest)) return std::nullopt;
   auto tail = map(pack);
   if (tail) return *std::move(tail);
   log_info("{}: {}; it will be fetched again", path(pack.digest), tail.error().message());
-  remove(pack.digest);
+  forget({pack.digest});
+  unlink({pack.digest});
   return std::nullopt;
 }
 
@@ -76,34 +86,41 @@ Result<PackTail> TailFiles::map(const PackName& pack) {
 std::optional<PackTail> TailFiles::keep(const PackTail& tail) {
   const Digest& pack = tail.name();
   const uint64_t bytes = tail.block().size();
+  uint64_t call = 0;
   {
     const std::lock_guard lock(mutex_);
-    if (bytes < kBytesMin || bytes_ + bytes > bytes_max_ || bytes_of_.contains(pack) ||
-        !incoming_.insert(pack).second)
+    if (bytes < kBytesMin || bytes_of_.contains(pack) || incoming_.contains(pack))
       return std::nullopt;
+    refused_ = refused_ || bytes_ + bytes > bytes_max_;
+    if (refused_) return std::nullopt;
+    call = ++calls_;
+    incoming_.emplace(pack, call);
     bytes_ += bytes;
   }
   auto kept = [&]() -> Result<PackTail> {
-    TRY_ASSIGN(const Buffer mapped, write(pack, tail.block()));
+    TRY_ASSIGN(const Buffer mapped, write(pack, call, tail.block()));
     return tail.moved_to(mapped);
   }();
-  bool wanted = false;  // it was not removed meanwhile
+  bool wanted = false;  // it was not forgotten meanwhile
   {
     const std::lock_guard lock(mutex_);
-    wanted = incoming_.erase(pack) == 1;
+    const auto it = incoming_.find(pack);
+    wanted = it != incoming_.end() && it->second == call;
+    if (wanted) incoming_.erase(it);
     if (wanted && kept)
       bytes_of_.emplace(pack, bytes);
     else
       bytes_ -= bytes;
+    refused_ = refused_ || !kept;
   }
   if (!kept) log_once_per(kTailLogInterval, "tail-file", kept.error().message());
   if (wanted && kept) return *std::move(kept);
-  unlink(pack);
+  unlink({pack});
   return std::nullopt;
 }
 
-Result<Buffer> TailFiles::write(const Digest& pack, Bytes bytes) {
-  const std::string part = path(pack) + std::string(kTailPartSuffix);
+Result<Buffer> TailFiles::write(const Digest& pack, uint64_t number, Bytes bytes) {
+  const std::string part = fmt::format("{}.{}{}", path(pack), number, kTailPartSuffix);
   TRY_ASSIGN(const auto file, env_.open(part, OpenMode::kCreate));
   const auto fill = [&]() -> Result<Buffer> {
     TRY(file->truncate(0));
@@ -112,38 +129,29 @@ Result<Buffer> TailFiles::write(const Digest& pack, Bytes bytes) {
     return file->map();
   };
   auto mapped = fill();
-  if (!mapped)
-    (void)env_.remove(part);  // what failed is said already; adopt() removes it otherwise
+  // What failed is said already; adopt() removes it otherwise.
+  if (!mapped) (void)env_.remove(part);
   return mapped;
 }
 
-void TailFiles::remove(const Digest& pack) {
-  {
-    const std::lock_guard lock(mutex_);
+void TailFiles::forget(const std::vector<Digest>& packs) {
+  const std::lock_guard lock(mutex_);
+  for (const Digest& pack : packs) {
     incoming_.erase(pack);  // who writes it removes it
     const auto it = bytes_of_.find(pack);
-    if (it == bytes_of_.end()) return;
+    if (it == bytes_of_.end()) continue;
     bytes_ -= it->second;
     bytes_of_.erase(it);
+    refused_ = false;
   }
-  unlink(pack);
 }
 
-void TailFiles::unlink(const Digest& pack) {
-  const Status removed = env_.remove(path(pack));
-  if (!removed && removed.error().code() != Errc::kNotFound)
-    log_warn("{}", removed.error().message());
-}
-
-void TailFiles::settle(const std::set<Digest>& named) {
-  std::vector<Digest> unnamed;
-  {
-    const std::lock_guard lock(mutex_);
-    if (std::exchange(settled_, true)) return;
-    for (const auto& [pack, bytes] : bytes_of_)
-      if (!named.contains(pack)) unnamed.push_back(pack);
+void TailFiles::unlink(const std::vector<Digest>& packs) {
+  for (const Digest& pack : packs) {
+    const Status removed = env_.remove(path(pack));
+    if (!removed && removed.error().code() != Errc::kNotFound)
+      log_warn("{}", removed.error().message());
   }
-  for (const Digest& pack : unnamed) remove(pack);
 }
 
 }  // namespace cairn

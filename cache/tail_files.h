@@ -4,15 +4,15 @@
 // One file a tail, `<hex>.tail`, mapped while the tail is used. Written under another name and
 // renamed, never synced: a tail is named by the digest of its bytes, so what power loss leaves is
 // noticed when it is loaded. Nothing here is precious.
-// Owner: TreeRemote; shared with PackTails. Thread-safe; file operations run without the lock.
-// Errors: kIo of the directory (open).
+// Owner: PackTails, which says what is kept; shared with its tasks. Thread-safe; file operations
+// run without the lock. Errors: kIo of the directory (open).
 #pragma once
 
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
+#include <vector>
 
 #include "cache/base/env.h"
 #include "cache/base/mutex.h"
@@ -28,24 +28,24 @@ class TailFiles {
   // Takes over what an earlier life left in `dir`.
   static Result<std::shared_ptr<TailFiles>> open(Env& env, std::string dir, uint64_t bytes_max);
 
-  uint64_t bytes_max() const { return bytes_max_; }
   bool has(const Digest& pack) const;
-  bool has_room(uint64_t bytes) const;
+  std::vector<Digest> packs() const;
+  // How much more may come; nothing once the disk or the bound has refused one.
+  uint64_t room() const;
   // The tail, mapped; nullopt when it is not here. A damaged file is removed.
   std::optional<PackTail> load(const PackName& pack);
   // Keeps the tail; the same one, mapped, unless there is no room for it, or the disk refuses.
   std::optional<PackTail> keep(const PackTail& tail);
-  void remove(const Digest& pack);
-  // What an earlier life left goes unless it is of one of these. Once; later calls do nothing.
-  void settle(const std::set<Digest>& named);
+  // These are not here any more; their files go with `unlink`.
+  void forget(const std::vector<Digest>& packs);
+  void unlink(const std::vector<Digest>& packs);
 
  private:
   TailFiles(Env& env, std::string dir, uint64_t bytes_max)
       : env_(env), dir_(std::move(dir)), bytes_max_(bytes_max) {}
   Status adopt();
   std::string path(const Digest& pack) const;
-  void unlink(const Digest& pack);
-  Result<Buffer> write(const Digest& pack, Bytes bytes);
+  Result<Buffer> write(const Digest& pack, uint64_t number, Bytes bytes);
   Result<PackTail> map(const PackName& pack);
 
   Env& env_;
@@ -53,9 +53,10 @@ class TailFiles {
   const uint64_t bytes_max_;
   mutable RankedMutex<Rank::kLeaf> mutex_;
   std::map<Digest, uint64_t> bytes_of_;
-  std::set<Digest> incoming_;  // being written
-  uint64_t bytes_ = 0;         // of both
-  bool settled_ = false;
+  std::map<Digest, uint64_t> incoming_;  // being written, by which call
+  uint64_t calls_ = 0;
+  uint64_t bytes_ = 0;  // of both
+  bool refused_ = false;
 };
 
 }  // namespace cairn

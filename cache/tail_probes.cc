@@ -28,6 +28,7 @@ class TailProbes::Operation : public std::enable_shared_from_this<Operation> {
     const auto entries = probes_->entries_of(pack_.digest);
     const uint64_t read = entries ? entries->read : 0;
     const bool paid = asked + read >= count && (read == 0 || probes_->tails_->may_keep(pack_));
+    if (paid) probes_->start_anew(pack_.digest);
     if (paid || probes_->tails_->has(pack_.digest)) return read_whole();
     if (entries) return read_entries(*entries);
     probes_->gets_->get(
@@ -123,6 +124,12 @@ std::optional<TailProbes::Entries> TailProbes::entries_of(const Digest& pack) co
   const auto found = entries_.find(pack);
   if (found == entries_.end()) return std::nullopt;
   return found->second;
+}
+
+void TailProbes::start_anew(const Digest& pack) {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(pack);
+  if (found != entries_.end()) found->second.read = 0;
 }
 
 void TailProbes::note_read(const Digest& pack, uint64_t entries) {

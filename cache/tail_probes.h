@@ -38,10 +38,11 @@ class TailProbes : public std::enable_shared_from_this<TailProbes> {
   struct Entries {
     uint64_t offset = 0;  // of the first one in the pack
     uint32_t count = 0;
-    uint64_t read = 0;  // entries, so far
+    uint64_t read = 0;  // entries, since the tail was read whole
   };
   std::optional<Entries> entries_of(const Digest& pack) const;
   void remember(const Digest& pack, const Entries& entries);
+  void start_anew(const Digest& pack);
   void note_read(const Digest& pack, uint64_t entries);
 
   const std::shared_ptr<GetLimiter> gets_;

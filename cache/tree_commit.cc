@@ -114,6 +114,10 @@ Status TreePublisher::write_index() {
     std::erase_if(young, [&](const PackName& pack) { return condemned.contains(pack.digest); });
   }
   young_ = young;
+  // Packs that a collection condemns in a later round get into no segment: it moves nothing that
+  // another pack has, which the segment would hide.
+  const auto leaves = [&](const PackName& pack) { return remote_.packs->leaves(pack.digest); };
+  std::erase_if(young, leaves);
   segments_ = index_segments(before);
   if (collection_ != nullptr && collection_->index) {
     segments_ = *collection_->index;
@@ -138,7 +142,7 @@ Status TreePublisher::write_index() {
   if (!written) return tl::unexpected<Error>(std::move(written).error());
   segments_.resize(step.segments_from);
   if (written->entries > 0) segments_.push_back(*written);
-  young_.clear();
+  std::erase_if(young_, [&](const PackName& pack) { return !leaves(pack); });
   return {};
 }
 

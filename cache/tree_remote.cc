@@ -126,10 +126,19 @@ Status TreeRemote::Impl::find_head(const Context& context) {
   }
   const auto shown = snapshot();
   const Status fetched = await<void>([&](Callback<void> done) {
-    auto metadata = metadata_packs(*shown->commit.record);  // first: only this is waited for
-    blocks->prefetch(std::move(metadata), options.prefetch_bytes, context, std::move(done));
+    auto metadata = metadata_packs(*shown->commit.record);
+    uint64_t bytes = 0;
+    for (const PackName& pack : metadata) bytes += pack.size;
+    std::erase_if(metadata, [&](const PackName& pack) { return blocks->has_all_of(pack.digest); });
+    // First what is waited for.
+    if (bytes <= options.prefetch_bytes)
+      blocks->prefetch(std::exchange(metadata, {}), UINT64_MAX, context, std::move(done));
+    else if (const auto place = root_place(*shown->commit.record))
+      blocks->fetch_at(shown->commit.record->root.digest(), *place, context, std::move(done));
+    else
+      done({});
     places_ahead_.fetch(
-        *packs, young_packs(*newest_commit().record),
+        *packs, std::move(metadata), young_packs(*newest_commit().record),
         {.tails = options.tails_ahead,
          .tail_bytes = options.tail_memory_bytes,
          .index_bytes = std::min(options.index_ahead_bytes, options.page_memory_bytes / 2)},

@@ -97,6 +97,7 @@ class PosixFile final : public File {
     if (length == 0) return Buffer();
     void* at = ::mmap(nullptr, length, PROT_READ, MAP_SHARED, fd_, 0);
     if (at == MAP_FAILED) return fail_path("map", path_);
+    (void)::madvise(at, length, MADV_RANDOM);  // what is mapped is searched
     const std::shared_ptr<const void> owner(at, [length](void* p) { ::munmap(p, length); });
     return Buffer(owner, {static_cast<const std::byte*>(at), length});
   }

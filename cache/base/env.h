@@ -38,7 +38,8 @@ class File {
   virtual Status punch(uint64_t offset, uint64_t length) = 0;
   virtual Status truncate(uint64_t size) = 0;
   // All bytes as they are now. Of a real file they are mapped: they cost no memory of the process,
-  // stay when the file loses its name, and must not be written or cut while the Buffer lives.
+  // stay when the file loses its name, and must not be written or cut while the Buffer lives. A
+  // disk that cannot be read ends the process, as it does where LMDB maps it.
   virtual Result<Buffer> map();
 };
 

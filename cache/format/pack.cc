@@ -282,7 +282,7 @@ PackRun PackTail::run(uint32_t ordinal) const {
   const auto pack = get_le<uint32_t>(at + 4);
   PackRun run;
   run.place = pack == kRunHere      ? PackRun::Place::kHere
-              : pack == kRunUnknown ? PackRun::Place::kUnknown
+              : pack >= pack_count_ ? PackRun::Place::kUnknown
                                     : PackRun::Place::kPack;
   if (run.place == PackRun::Place::kPack)
     run.pack = Digest::from_bytes(packs_.subspan(size_t{pack} * kDigestSize, kDigestSize));

@@ -397,6 +397,31 @@ TEST_CASE("collector: a stale list of packs does not make it forget what lives i
   CHECK(world.shown(HistoryPoint(std::string("late"))) == then);
 }
 
+TEST_CASE("collector: a condemned pack that one answer does not show is not taken for lost") {
+  for (const auto kind : {test::FaultKind::kTruncate, test::FaultKind::kStale}) {
+    CAPTURE(static_cast<int>(kind));
+    World world;
+    age(world);
+    const StoredCommit old = world.head().value();
+    const Files then = world.files;
+    for (const auto& [name, bytes] : then) world.remove(name);
+    world.publish();
+    REQUIRE(world.collect().condemned_packs > 0);
+    CommitLog log(world.store, world.executor, system_clock(), os_rng(), {});
+    REQUIRE(create_snapshot(world.store, log, "late", old, Context()));
+    // What the snapshot shows is in condemned packs only, and none of them is due.
+    const auto newest = world.head();
+    REQUIRE(newest);
+    for (const CondemnedPack& pack : newest->record->condemned_packs)
+      world.store.add({.kind = kind, .ops = test::StoreOp::kGet, .prefix = pack_key(pack.digest)});
+    CHECK(world.collect().lost_blocks == 0);
+    CHECK(world.store.hits() >= newest->record->condemned_packs.size());
+    world.store.clear();
+    world.check_clean();
+    CHECK(world.shown(HistoryPoint(std::string("late"))) == then);
+  }
+}
+
 TEST_CASE("collector: without the store's clock, or with an unclear boundary, nothing is done") {
   World world;
   age(world);

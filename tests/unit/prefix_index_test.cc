@@ -123,17 +123,25 @@ TEST_CASE("prefix index: digests that were chosen are found, too") {
   }
 }
 
-TEST_CASE("prefix index: what the disk refuses stays in memory, and goes to a file later") {
-  World world(64 << 10);
+TEST_CASE("prefix index: what the disk refuses stays in memory as far as that has room") {
+  constexpr uint64_t kMemory = 64 << 10;
+  World world(kMemory);
   world.env.set_fault([](FileCall call, const std::string&) -> Status {
     if (call == FileCall::kWrite) return fail(Errc::kNoSpace, "the disk is full");
     return {};
   });
-  for (uint32_t file = 1; file <= 10; ++file) world.add(file, 600);
+  world.add(1, 600);
+  world.add(2, 600);
   CHECK(world.right());
+  for (uint32_t file = 3; file <= 30; ++file) world.add(file, 600);
   CHECK(world.index.disk_bytes() == 0);
+  CHECK(world.index.size() * kEntry <= kMemory);
+  CHECK(world.index.size() >= 1800);
+  world.blocks = {{30, world.blocks[30]}};
+  CHECK(world.right());  // the newest
   world.env.set_fault({});
-  world.add(11, 600);
+  world.add(31, 600);
+  world.add(32, 2400);
   CHECK(world.right());
   CHECK(world.index.disk_bytes() > 0);
   CHECK(world.env.list_dir("/dir").value().empty());

@@ -24,19 +24,22 @@ struct ManyNodes : PackWorld {
             pack.add(Codec::kDagCbor, as_bytes(fmt::format("{} of {}", i, n))).digest());
       const PackPlan plan = pack.plan();
       tails.push_back(plan.tail());
-      std::optional<Status> stored;
-      writer->put_pack(plan.tail(), Body(Buffer::copy(pack.object(plan))), {},
-                       [&](Status status) { stored = std::move(status); });
-      REQUIRE(run_until(executor, clock, [&] { return stored.has_value(); }));
-      REQUIRE(*stored);
+      put(plan.tail(), Body(Buffer::copy(pack.object(plan))));
     }
+  }
+
+  void put(const PackTail& tail, const Body& body) {
+    std::optional<Status> stored;
+    writer->put_pack(tail, body, {}, [&](Status status) { stored = std::move(status); });
+    REQUIRE(run_until(executor, clock, [&] { return stored.has_value(); }));
+    REQUIRE(*stored);
   }
 
   const PackTail& tail_of(size_t n) const { return tails[3 + n]; }
   uint64_t tail_bytes() const { return tails.back().block().size(); }
 
   // Memory for one tail; of disk `file_bytes`, none with 0.
-  void open(uint64_t file_bytes) {
+  void open(uint64_t file_bytes, std::vector<PackName> packs = {}) {
     PackStore::Options with;
     with.tail_bytes = 300'000;
     if (file_bytes > 0) {
@@ -45,7 +48,14 @@ struct ManyNodes : PackWorld {
       with.tail_files = *std::move(files);
     }
     reader = PackStore::make(store, executor, clock, with);
-    reader->set_published(writer->packs(), {});
+    reader->set_published(packs.empty() ? writer->packs() : std::move(packs), {});
+  }
+
+  bool read_tail(const PackName& pack) {
+    std::optional<Result<PackTail>> tail;
+    reader->read_tail(pack, {}, [&](Result<PackTail> got) { tail = std::move(got); });
+    REQUIRE(run_until(executor, clock, [&] { return tail.has_value(); }));
+    return tail->has_value();
   }
 
   Result<std::vector<BlockPlace>> locate(std::vector<Digest> wanted) {
@@ -67,6 +77,9 @@ struct ManyNodes : PackWorld {
   }
 
   size_t files() { return env.list_dir("/tails").value().size(); }
+  bool files_become(size_t count) {
+    return run_until(executor, clock, [&] { return files() == count; });
+  }
 };
 }  // namespace
 
@@ -82,10 +95,7 @@ TEST_CASE("a look-up reads little where there is no room for the tails of all pa
   CHECK(nowhere.error().code() == Errc::kNotFound);
 
   // Beside the pack that was read last.
-  std::optional<Result<PackTail>> tail;
-  world.reader->read_tail(name_of(world.tail_of(6)), {},
-                          [&](Result<PackTail> got) { tail = std::move(got); });
-  REQUIRE(run_until(world.executor, world.clock, [&] { return tail.has_value(); }));
+  REQUIRE(world.read_tail(name_of(world.tail_of(6))));
   const uint64_t before = world.store.requests();
   REQUIRE(world.locate({world.nodes[7][0]}));
   CHECK(world.store.requests() - before <= 4);
@@ -115,22 +125,62 @@ TEST_CASE(
   CHECK(again < 2 * world.tail_bytes());
   CHECK(world.files() == 12);
 
-  // What no commit names any more goes, now and when a mount begins.
+  // What no commit names any more goes, now and when a mount begins, and does not come back.
   std::vector<PackName> packs = world.writer->packs();
-  std::erase_if(packs,
-                [&](const PackName& pack) { return pack.digest == world.tail_of(2).name(); });
+  const auto remove = [&](size_t n) {
+    std::erase_if(packs,
+                  [&](const PackName& pack) { return pack.digest == world.tail_of(n).name(); });
+  };
+  remove(2);
   world.reader->set_published(packs, {});
-  CHECK(world.files() == 11);
+  CHECK(world.files_become(11));
   REQUIRE_FALSE(world.locate({world.nodes[2][0]}));
-  std::erase_if(packs,
-                [&](const PackName& pack) { return pack.digest == world.tail_of(4).name(); });
-  auto files = TailFiles::open(world.env, "/tails", room);
-  REQUIRE(files);
-  PackStore::Options with;
-  with.tail_files = *files;
-  world.reader = PackStore::make(world.store, world.executor, world.clock, with);
+  CHECK(world.read_tail({.digest = world.tail_of(2).name()}));
+  CHECK(world.files() == 11);
+  remove(4);
+  world.open(room, packs);
+  CHECK(world.files_become(10));
+}
+
+TEST_CASE("a pack that is gone is asked for no more once its tail is known to be worth nothing") {
+  ManyNodes world;
+  world.open(13 * world.tail_bytes());
+  // Of a block in two packs the younger one's tail answers first.
+  TestPack pack(PackKind::kMeta);
+  for (int i = 0; i < 4000; ++i) pack.add(Codec::kDagCbor, as_bytes(fmt::format("{} of 3", i)));
+  pack.add(Codec::kDagCbor, as_bytes("and another one"));
+  const PackPlan plan = pack.plan();
+  world.put(plan.tail(), Body(Buffer::copy(pack.object(plan))));
+  world.open(14 * world.tail_bytes());
+  const auto first = world.locate({world.nodes[3][7]});
+  REQUIRE(first);
+  const Digest gone = (*first)[0].pack;
+  world.reader->lost(gone);
+  CHECK(world.files_become(12));
+  const Digest other = gone == plan.name() ? world.tail_of(3).name() : plan.name();
+  std::vector<PackName> packs = world.writer->packs();
+  std::erase_if(packs, [&](const PackName& name) { return name.digest == gone; });
   world.reader->set_published(packs, {});
-  CHECK(world.files() == 10);
+  const auto second = world.locate({world.nodes[3][7]});
+  REQUIRE(second);
+  CHECK((*second)[0].pack == other);
+}
+
+TEST_CASE("who waits for a tail that somebody else gave up fetches it") {
+  ManyNodes world;
+  world.open(13 * world.tail_bytes());
+  world.store.add({.kind = FaultKind::kHold, .ops = StoreOp::kGet, .prefix = "p/"});
+  Context hasty;
+  std::optional<Result<PackTail>> first;
+  std::optional<Result<PackTail>> second;
+  world.reader->read_tail(name_of(world.tail_of(1)), hasty, [&](auto got) { first = got; });
+  REQUIRE(run_until(world.executor, world.clock, [&] { return world.store.held() == 1; }));
+  world.reader->read_tail(name_of(world.tail_of(1)), {}, [&](auto got) { second = got; });
+  hasty.cancel.cancel();
+  REQUIRE(run_until(world.executor, world.clock,
+                    [&] { return first.has_value() && second.has_value(); }));
+  CHECK_FALSE(first->has_value());
+  CHECK(second->has_value());
 }
 
 TEST_CASE("where files have room for some tails, those stay of which as much was read") {
@@ -160,6 +210,8 @@ TEST_CASE("tails are found though the disk refuses their files") {
   world.open(13 * world.tail_bytes());
   for (const size_t n : {0U, 5U, 11U}) world.locate_node(n, 17);
   CHECK(world.files() == 0);
+  // Once it is known, look-ups read little again.
+  for (const size_t n : {0U, 5U, 11U}) CHECK(world.locate_node(n, 18) < world.tail_bytes());
 }
 
 }  // namespace cairn::test
