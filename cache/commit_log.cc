@@ -13,6 +13,11 @@
 
 namespace cairn {
 namespace {
+constexpr std::string_view kWentBack =
+    "the store went back in time or is another volume. Nothing was changed. With another "
+    "--cache-dir "
+    "a mount shows what is there now; 'cairn recover CACHE-DIR --to DIR' takes out what only this "
+    "cache has";
 constexpr int kSearchAttemptsMax = 8;  // while a collector moves the boundary under the search
 constexpr int kOpenAttemptsMax = 8;    // while other writers open the volume at the same time
 constexpr int kReadsMax = 3;           // of a record that does not come whole
@@ -170,11 +175,9 @@ Result<StoredCommit> CommitLog::gallop(StoredCommit known, std::optional<StoredC
 Status CommitLog::check_not_rolled_back(const StoredCommit& head, const LastSeen& last_seen,
                                         uint64_t boundary, Context context) {
   const auto refuse = [&](const std::string& what) {
-    return fail(
-        Errc::kCorruption,
-        fmt::format("{}: commit {} was seen here before, and now {}; the store went back in "
-                    "time or is another volume. Nothing was changed",
-                    store_.description(), last_seen.seq, what));
+    return fail(Errc::kCorruption,
+                fmt::format("{}: commit {} was seen here before, and now {}; {}",
+                            store_.description(), last_seen.seq, what, kWentBack));
   };
   if (head.record->seq < last_seen.seq)
     return refuse(fmt::format("the newest is commit {}", head.record->seq));
@@ -217,10 +220,8 @@ Result<StoredCommit> CommitLog::find_head(const std::optional<LastSeen>& last_se
     TRY_ASSIGN(const uint64_t moved, read_boundary(context));
     if (moved != *boundary) continue;
     if (last_seen && sure == last_seen->seq)
-      return fail(Errc::kCorruption,
-                  fmt::format("{}: commit {}, seen here before, is missing; the store went back in "
-                              "time or is another volume. Nothing was changed",
-                              store_.description(), sure));
+      return fail(Errc::kCorruption, fmt::format("{}: commit {}, seen here before, is missing; {}",
+                                                 store_.description(), sure, kWentBack));
     return fail(sure == 1 ? Errc::kNotFound : Errc::kCorruption,
                 fmt::format("{}: there is no commit {}; {}", store_.description(), sure,
                             sure == 1 ? "no volume was made here, or making it was interrupted"

@@ -34,9 +34,9 @@ struct MemoryPlan {
     plan.memtable_bytes = std::min<uint64_t>(part(3), 8ULL << 20);
     plan.chunk_bytes = part(5);
     plan.around_bytes = part(6);
-    plan.node_bytes = part(9);
+    plan.node_bytes = part(5);
     plan.tail_bytes = part(4);
-    plan.page_bytes = part(3);
+    plan.page_bytes = part(7);
     plan.block_index_bytes = part(2);
     plan.publish_bytes = part(7);
     plan.fold_records = std::clamp<uint64_t>(part(7) / kRecordBytes, 4096, 200'000);

@@ -14,8 +14,9 @@ namespace {
 constexpr uint64_t kPageBytes = 16 << 10;
 // The first touch of a segment brings its header, and its footer, pack names and fan-out table.
 constexpr uint64_t kEndBytes = 320 << 10;
-// Who reads ahead brings segments up to this size whole.
-constexpr uint64_t kWholeBytes = 512 << 10;
+// Small segments come whole, as many as fit half of the memory for pages: else nearly every digest
+// that is looked up costs a page of its own.
+constexpr uint64_t kWholeBytes = 2 << 20;
 constexpr uint64_t kGapPagesMax = 4;
 constexpr size_t kBatchMax = 256;  // digests of one pass, each of which may need a page
 // Every pass brings a page that was missing; a look-up touches far fewer.
@@ -70,13 +71,18 @@ class PagedSource final : public ByteSource {
   const SegmentName& segment_;
 };
 
-// Of the last `end_bytes` and the header.
-void add_first_pages(const SegmentName& segment, uint64_t end_bytes, std::set<PageId>& pages) {
-  if (segment.size == 0) return;
-  pages.insert({segment.digest, 0});
-  const uint64_t last = (segment.size - 1) / kPageBytes;
-  uint64_t page = (segment.size - std::min(segment.size, end_bytes)) / kPageBytes;
-  for (; page <= last; ++page) pages.insert({segment.digest, page});
+struct IndexSegment {
+  SegmentName name;
+  uint64_t first_bytes = 0;  // of its end, that the first touch brings
+};
+
+void add_first_pages(const IndexSegment& segment, std::set<PageId>& pages) {
+  const auto& [digest, size, entries] = segment.name;
+  if (size == 0) return;
+  pages.insert({digest, 0});
+  const uint64_t last = (size - 1) / kPageBytes;
+  uint64_t page = (size - segment.first_bytes) / kPageBytes;
+  for (; page <= last; ++page) pages.insert({digest, page});
 }
 
 using Places = std::vector<std::optional<BlockPlace>>;
@@ -85,7 +91,7 @@ using Places = std::vector<std::optional<BlockPlace>>;
 class Lookup : public std::enable_shared_from_this<Lookup> {
  public:
   Lookup(std::shared_ptr<GetLimiter> gets, std::shared_ptr<SegmentPages> pages,
-         std::vector<SegmentName> newest_first, std::vector<Digest> digests, Context context,
+         std::vector<IndexSegment> newest_first, std::vector<Digest> digests, Context context,
          Callback<Places> done)
       : gets_(std::move(gets)),
         pages_(std::move(pages)),
@@ -123,13 +129,13 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
     const size_t end = std::min(digests_.size(), batch_ + kBatchMax);
     // Of these a newer segment may still say where they are: older ones are only made to come.
     std::vector<bool> unsure(end - batch_);
-    for (const SegmentName& segment : segments_) {
+    for (const IndexSegment& segment : segments_) {
       if (missing.empty() && all_placed(end)) break;
-      PagedSource source(*pages_, held_, missing, segment);
+      PagedSource source(*pages_, held_, missing, segment.name);
       const auto view = IndexSegmentView::open(source);
       if (!view) {
-        if (view.error().code() != Errc::kNotLocal) return wrong(segment, view.error());
-        add_first_pages(segment, kEndBytes, missing);
+        if (view.error().code() != Errc::kNotLocal) return wrong(segment.name, view.error());
+        add_first_pages(segment, missing);
         unsure.assign(unsure.size(), true);
         continue;
       }
@@ -140,7 +146,7 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
           unsure[i - batch_] = true;
           continue;
         }
-        if (!found) return wrong(segment, found.error());
+        if (!found) return wrong(segment.name, found.error());
         if (*found && !unsure[i - batch_])
           places_[i] = BlockPlace{(*found)->pack, (*found)->offset, (*found)->length};
       }
@@ -177,8 +183,8 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
   }
 
   uint64_t size_of(const Digest& segment) const {
-    for (const SegmentName& name : segments_)
-      if (name.digest == segment) return name.size;
+    for (const IndexSegment& one : segments_)
+      if (one.name.digest == segment) return one.name.size;
     return 0;
   }
 
@@ -246,7 +252,7 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
 
   const std::shared_ptr<GetLimiter> gets_;
   const std::shared_ptr<SegmentPages> pages_;
-  const std::vector<SegmentName> segments_;  // newest first
+  const std::vector<IndexSegment> segments_;  // newest first
   const std::vector<Digest> digests_;
   const Context context_;
   const Callback<Places> done_;
@@ -264,28 +270,38 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
 class SegmentIndexImpl final : public SegmentIndex {
  public:
   SegmentIndexImpl(std::shared_ptr<GetLimiter> gets, uint64_t page_bytes_max)
-      : gets_(std::move(gets)), pages_(std::make_shared<SegmentPages>(page_bytes_max)) {}
+      : gets_(std::move(gets)),
+        whole_bytes_max_(page_bytes_max / 2),
+        pages_(std::make_shared<SegmentPages>(page_bytes_max)) {}
 
   void set_segments(std::vector<SegmentName> segments) override {
-    std::reverse(segments.begin(), segments.end());
+    std::vector<IndexSegment> newest_first;
+    uint64_t whole_bytes = 0;
+    for (auto name = segments.rbegin(); name != segments.rend(); ++name) {
+      IndexSegment segment{*name, std::min(name->size, kEndBytes)};
+      if (name->size <= kWholeBytes && whole_bytes + name->size <= whole_bytes_max_) {
+        segment.first_bytes = name->size;
+        whole_bytes += name->size;
+      }
+      newest_first.push_back(segment);
+    }
     const std::lock_guard lock(mutex_);
-    newest_first_ = std::move(segments);
+    newest_first_ = std::move(newest_first);
   }
 
   void find(std::vector<Digest> digests, Context context, Callback<Places> done) override {
-    std::vector<SegmentName> segments = newest_first();
+    std::vector<IndexSegment> segments = newest_first();
     if (segments.empty()) return done(Places(digests.size()));
     lookup(std::move(segments), std::move(digests), std::move(context), std::move(done))->run();
   }
 
   void read_ahead(uint64_t bytes_max, Context context, Callback<void> done) override {
-    std::vector<SegmentName> segments = newest_first();
+    std::vector<IndexSegment> segments = newest_first();
     std::set<PageId> pages;
-    for (const SegmentName& segment : segments) {
-      const uint64_t end_bytes = segment.size <= kWholeBytes ? segment.size : kEndBytes;
-      if (end_bytes > bytes_max) break;
-      bytes_max -= end_bytes;
-      add_first_pages(segment, end_bytes, pages);
+    for (const IndexSegment& segment : segments) {
+      if (segment.first_bytes > bytes_max) break;
+      bytes_max -= segment.first_bytes;
+      add_first_pages(segment, pages);
     }
     lookup(std::move(segments), {}, std::move(context),
            [done = std::move(done)](const Result<Places>& came) {
@@ -295,21 +311,23 @@ class SegmentIndexImpl final : public SegmentIndex {
   }
 
  private:
-  std::vector<SegmentName> newest_first() const {
+  std::vector<IndexSegment> newest_first() const {
     const std::lock_guard lock(mutex_);
     return newest_first_;
   }
 
-  std::shared_ptr<Lookup> lookup(std::vector<SegmentName> newest_first, std::vector<Digest> digests,
-                                 Context context, Callback<Places> done) {
+  std::shared_ptr<Lookup> lookup(std::vector<IndexSegment> newest_first,
+                                 std::vector<Digest> digests, Context context,
+                                 Callback<Places> done) {
     return std::make_shared<Lookup>(gets_, pages_, std::move(newest_first), std::move(digests),
                                     std::move(context), std::move(done));
   }
 
   const std::shared_ptr<GetLimiter> gets_;
+  const uint64_t whole_bytes_max_;
   const std::shared_ptr<SegmentPages> pages_;
   mutable RankedMutex<Rank::kBlockCache> mutex_;
-  std::vector<SegmentName> newest_first_;
+  std::vector<IndexSegment> newest_first_;
 };
 }  // namespace
 

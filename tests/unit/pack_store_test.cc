@@ -2,6 +2,8 @@
 // for a moment or breaks bytes on the way is asked again.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "cache/pack_windows.h"
 #include "tests/support/pack_world.h"
 
@@ -117,6 +119,37 @@ TEST_CASE("where the newest index segments came ahead, older ones are not asked 
   };
   CHECK(world.requests_of({in_pack(1)}) == 1);
   CHECK(world.requests_of({in_pack(0)}) == 1 + 1);
+}
+
+TEST_CASE("small index segments come whole, as far as half of the memory for pages goes") {
+  for (const bool room : {true, false}) {
+    CAPTURE(room);
+    World world;
+    TestPack pack(PackKind::kData);
+    std::vector<Digest> digests;
+    for (int i = 0; i < 4000; ++i)
+      digests.push_back(pack.add(Codec::kRaw, as_bytes("block " + std::to_string(i))).digest());
+    std::sort(digests.begin(), digests.end());
+    world.tails.push_back(pack.plan().tail());
+    const SegmentName segment = world.put_segment({world.tails.size() - 1});
+    CHECK(segment.size > 400'000);
+    PackStore::Options options;
+    options.page_bytes = 2 * segment.size - (room ? 0 : 1);
+    world.reader = PackStore::make(world.store, world.executor, world.clock, options);
+    world.reader->set_published({}, {segment});
+    const auto requests_of = [&](const Digest& digest) {
+      const uint64_t before = world.store.requests();
+      std::optional<Result<std::vector<BlockPlace>>> answer;
+      world.reader->locate({digest}, PackKind::kData, {}, [&](auto got) { answer = got; });
+      REQUIRE(run_until(world.executor, world.clock, [&] { return answer.has_value(); }));
+      REQUIRE(answer->has_value());
+      CHECK((**answer)[0].pack == world.tails.back().name());
+      return world.store.requests() - before;
+    };
+    CHECK(requests_of(digests.front()) == (room ? 1 : 2));  // the other page is the first
+    CHECK(requests_of(digests[1500]) == (room ? 0 : 1));
+    CHECK(requests_of(digests[1501]) == 0);
+  }
 }
 
 TEST_CASE("a page of the index that came cut off is not kept, it is asked for again") {
