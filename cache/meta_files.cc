@@ -227,7 +227,9 @@ void MetaFiles::add(const MetaUnit& unit, uint64_t bytes, const std::vector<Pack
 // Only after their files are listed, so that a merge that asks which are there never leaves one
 // out.
 void MetaFiles::add_to_index(Entries entries) {
-  index_.add(std::move(entries), [this] { return numbers(); });
+  // A file of which not every block is known any more is not here.
+  for (const uint32_t number : index_.add(std::move(entries), [this] { return numbers(); }))
+    drop(number);
 }
 
 // A file's entries are swept out once half as many may be dead as live.

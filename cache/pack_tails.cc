@@ -87,14 +87,13 @@ Task PackTails::erase(const std::set<Digest>& packs) {
     if (!packs.contains(tail.name())) next->push_back(tail);
   if (next->size() != mapped_->size()) gone->before = std::exchange(mapped_, std::move(next));
   for (const Digest& pack : packs) {
-    if (files_ && files_->has(pack)) gone->files.push_back(pack);
     const auto it = by_pack_.find(pack);
     if (it == by_pack_.end()) continue;
     bytes_ -= memory_of(*it->second);
     gone->erased.splice(gone->erased.begin(), tails_, it->second);
     by_pack_.erase(it);
   }
-  if (files_) files_->forget({packs.begin(), packs.end()});
+  if (files_) gone->files = files_->forget({packs.begin(), packs.end()});
   if (gone->erased.empty() && !gone->before && gone->files.empty()) return {};
   return [gone, files = files_] {
     if (files) files->unlink(gone->files);
@@ -138,19 +137,25 @@ bool PackTails::has(const Digest& pack) const {
   return by_pack_.contains(pack);
 }
 
+bool PackTails::gets_file(const PackName& pack) const {
+  if (!files_ || !is_for_file(pack)) return false;
+  const std::lock_guard lock(mutex_);
+  return named_.contains(pack.digest);
+}
+
 bool PackTails::have_room_for(const std::vector<PackName>& packs) const {
   uint64_t in_memory = 0;
   uint64_t in_files = 0;
   for (const PackName& pack : packs) {
     if (files_ && files_->has(pack.digest)) continue;
-    (files_ && is_for_file(pack) ? in_files : in_memory) += tail_bytes_of(pack);
+    (gets_file(pack) ? in_files : in_memory) += tail_bytes_of(pack);
   }
   const uint64_t files_max = files_ ? std::min(files_->room(), kFilesAtOnceMax) : 0;
   return in_memory + in_files <= bytes_max_ || (in_memory <= bytes_max_ && in_files <= files_max);
 }
 
 bool PackTails::may_keep(const PackName& pack) const {
-  return files_ && is_for_file(pack) && tail_bytes_of(pack) <= files_->room();
+  return gets_file(pack) && tail_bytes_of(pack) <= files_->room();
 }
 
 std::optional<Digest> PackTails::newest() const {

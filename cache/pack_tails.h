@@ -57,6 +57,7 @@ class PackTails : public std::enable_shared_from_this<PackTails> {
   using Mapped = std::vector<PackTail>;
   bool insert_mapped(const PackTail& tail);
   void insert_in_memory(const PackTail& tail);
+  bool gets_file(const PackName& pack) const;
   std::optional<PackTail> tail_here(const Digest& pack);
   std::optional<BlockPlace> find_mapped(const Digest& digest, const Skip& skip);
   void join(const PackName& pack, Context context, Callback<PackTail> done, Result<PackTail> got);

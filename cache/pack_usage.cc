@@ -79,11 +79,15 @@ Status PackUsage::find_in_condemned() {
   for (unsigned looks = 1;; ++looks) {
     TRY_ASSIGN(packs, look_in_condemned(packs));
     const bool all_found = std::count(taken_.begin(), taken_.end(), false) == 0;
-    if (all_found || packs.empty() || looks >= kLooksMax) return {};
+    if (all_found || packs.empty()) return {};
+    if (looks >= looks_max_) break;
     // Where else they may be does not matter here, but for the pause.
     (void)await<void>(
         [&](Callback<void> done) { remote_.packs->ask_again(looks, std::move(done)); });
   }
+  // What was so in every look is not waited for again in each range of digests.
+  looks_max_ = 1;
+  return {};
 }
 
 // Gives those that could not be read.

@@ -66,6 +66,7 @@ class PackUsage {
   const Context context_;
   std::vector<Digest> live_;  // of the range, sorted once collected
   std::vector<bool> taken_;
+  unsigned looks_max_ = kLooksMax;  // at condemned packs that do not answer
   std::unordered_map<Digest, PackUse> packs_;
   uint64_t live_bytes_ = 0;
   uint64_t live_blocks_ = 0;

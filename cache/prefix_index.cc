@@ -41,8 +41,8 @@ std::span<const Entry> likely_part(std::span<const Entry> run, const Digest& dig
 }
 }  // namespace
 
-void PrefixIndex::add(std::vector<Entry> entries, const Alive& alive) {
-  if (entries.empty()) return;
+std::set<uint32_t> PrefixIndex::add(std::vector<Entry> entries, const Alive& alive) {
+  if (entries.empty()) return {};
   std::sort(entries.begin(), entries.end(), by_prefix);
   const std::lock_guard turn(changing_);
   Runs next = *runs();
@@ -66,21 +66,25 @@ void PrefixIndex::add(std::vector<Entry> entries, const Alive& alive) {
     next.resize(next.size() - 2);
     next.push_back(std::move(merged));
   }
-  forget_oldest(next);
+  std::set<uint32_t> forgotten = forget_oldest(next);
   set_runs(std::move(next));
+  return forgotten;
 }
 
 // Where files cannot be written, what memory has no room for is not known any more.
-void PrefixIndex::forget_oldest(Runs& runs) const {
+std::set<uint32_t> PrefixIndex::forget_oldest(Runs& runs) const {
+  std::set<uint32_t> files;
   uint64_t bytes = 0;
   for (const RunPtr& run : runs) bytes += run->own.size() * sizeof(Entry);
   const auto too_much = [&](const RunPtr& run) {
     const uint64_t own = run->own.size() * sizeof(Entry);
     if (own == 0 || bytes <= 4 * run_bytes_max_ || run == runs.back()) return false;
     bytes -= own;
+    for (const Entry& entry : run->own) files.insert(entry.file);
     return true;
   };
   std::erase_if(runs, too_much);
+  return files;
 }
 
 PrefixIndex::RunPtr PrefixIndex::merge(Entries older, Entries newer,

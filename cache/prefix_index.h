@@ -43,8 +43,8 @@ class PrefixIndex {
       : env_(env), scratch_(std::move(scratch)), run_bytes_max_(memory_bytes_max / 4) {}
 
   // Adds blocks of new files. Entries of files that are not there are dropped where runs are
-  // merged.
-  void add(std::vector<Entry> entries, const Alive& alive);
+  // merged. Gives the files of which something was forgotten.
+  std::set<uint32_t> add(std::vector<Entry> entries, const Alive& alive);
   // Calls `visit` for every entry that may be the block, newest first, until it returns true.
   void find(const Digest& digest, const std::function<bool(const Entry&)>& visit) const;
   // Drops every entry of files that are not there.
@@ -64,7 +64,7 @@ class PrefixIndex {
 
   std::shared_ptr<const Runs> runs() const;
   void set_runs(Runs runs);
-  void forget_oldest(Runs& runs) const;
+  std::set<uint32_t> forget_oldest(Runs& runs) const;
   // Of both, without those of files that are not there; null when there is no room for it.
   RunPtr merge(Entries older, Entries newer, const std::set<uint32_t>* alive);
   Result<RunPtr> merge_into_file(Entries older, Entries newer, const std::set<uint32_t>* alive);

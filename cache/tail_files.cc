@@ -70,8 +70,7 @@ std::optional<PackTail> TailFiles::load(const PackName& pack) {
   auto tail = map(pack);
   if (tail) return *std::move(tail);
   log_info("{}: {}; it will be fetched again", path(pack.digest), tail.error().message());
-  forget({pack.digest});
-  unlink({pack.digest});
+  unlink(forget({pack.digest}));
   return std::nullopt;
 }
 
@@ -134,16 +133,19 @@ Result<Buffer> TailFiles::write(const Digest& pack, uint64_t number, Bytes bytes
   return mapped;
 }
 
-void TailFiles::forget(const std::vector<Digest>& packs) {
+std::vector<Digest> TailFiles::forget(const std::vector<Digest>& packs) {
+  std::vector<Digest> had;
   const std::lock_guard lock(mutex_);
+  refused_ = false;  // with each commit, too
   for (const Digest& pack : packs) {
     incoming_.erase(pack);  // who writes it removes it
     const auto it = bytes_of_.find(pack);
     if (it == bytes_of_.end()) continue;
     bytes_ -= it->second;
     bytes_of_.erase(it);
-    refused_ = false;
+    had.push_back(pack);
   }
+  return had;
 }
 
 void TailFiles::unlink(const std::vector<Digest>& packs) {

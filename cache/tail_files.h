@@ -30,14 +30,14 @@ class TailFiles {
 
   bool has(const Digest& pack) const;
   std::vector<Digest> packs() const;
-  // How much more may come; nothing once the disk or the bound has refused one.
+  // How much more may come; nothing after the disk or the bound has refused one, until `forget`.
   uint64_t room() const;
   // The tail, mapped; nullopt when it is not here. A damaged file is removed.
   std::optional<PackTail> load(const PackName& pack);
   // Keeps the tail; the same one, mapped, unless there is no room for it, or the disk refuses.
   std::optional<PackTail> keep(const PackTail& tail);
-  // These are not here any more; their files go with `unlink`.
-  void forget(const std::vector<Digest>& packs);
+  // These are not here any more. Those that had files are returned, which go with `unlink`.
+  std::vector<Digest> forget(const std::vector<Digest>& packs);
   void unlink(const std::vector<Digest>& packs);
 
  private:

@@ -115,9 +115,13 @@ Status TreePublisher::write_index() {
   }
   young_ = young;
   // Packs that a collection condemns in a later round get into no segment: it moves nothing that
-  // another pack has, which the segment would hide.
-  const auto leaves = [&](const PackName& pack) { return remote_.packs->leaves(pack.digest); };
-  std::erase_if(young, leaves);
+  // another pack has, which the segment would hide. Asked once: the collection may end meanwhile.
+  std::vector<PackName> leaving;
+  std::erase_if(young, [&](const PackName& pack) {
+    if (!remote_.packs->leaves(pack.digest)) return false;
+    leaving.push_back(pack);
+    return true;
+  });
   segments_ = index_segments(before);
   if (collection_ != nullptr && collection_->index) {
     segments_ = *collection_->index;
@@ -142,7 +146,7 @@ Status TreePublisher::write_index() {
   if (!written) return tl::unexpected<Error>(std::move(written).error());
   segments_.resize(step.segments_from);
   if (written->entries > 0) segments_.push_back(*written);
-  std::erase_if(young_, [&](const PackName& pack) { return !leaves(pack); });
+  young_ = std::move(leaving);
   return {};
 }
 

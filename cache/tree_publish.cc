@@ -58,7 +58,6 @@ class TreePublisher::ContentSink final : public BlockSink {
 TreePublisher::TreePublisher(TreeRemote::Impl& remote, Remote& port, const PublishBatch& batch,
                              PublishHost& host, Context context)
     : remote_(remote),
-      port_(port),
       batch_(batch),
       host_(host),
       context_(std::move(context)),

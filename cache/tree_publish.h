@@ -89,7 +89,6 @@ class TreePublisher {
   Status commit();
 
   TreeRemote::Impl& remote_;
-  Remote& port_;
   const PublishBatch& batch_;
   PublishHost& host_;
   const Context context_;

@@ -1,6 +1,7 @@
 // Garbage collection while others write, when it dies, and when the store answers wrongly.
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <future>
 #include <map>
 #include <set>
@@ -9,6 +10,7 @@
 
 #include "cache/collector.h"
 #include "cache/store_keys.h"
+#include "tests/support/at_point.h"
 #include "tests/support/collector_world.h"
 
 namespace cairn {
@@ -421,6 +423,48 @@ TEST_CASE("collector: a condemned pack that one answer does not show is not take
     CHECK(world.shown(HistoryPoint(std::string("late"))) == then);
   }
 }
+
+#ifdef CAIRN_CHECKED
+TEST_CASE("collector: one that ends while a segment is written takes no pack from the index") {
+  World world;
+  world.writer.options.index.young_packs_max = 5;
+  REQUIRE(world.writer.close());
+  REQUIRE(world.writer.open("/another-cache"));
+  age(world);
+  REQUIRE(world.head()->record->young_packs.size() == 4);
+
+  Context context;
+  std::atomic<bool> moving{false};
+  std::atomic<bool> go_on{false};
+  CollectOptions how;
+  how.progress = [&](std::string_view step, const CollectReport&) {
+    if (step != "marking again") return;
+    moving = true;
+    while (!go_on) std::this_thread::yield();
+  };
+  std::thread collection([&] { CHECK_FALSE(world.try_collect(how, context)); });
+  while (!moving) std::this_thread::yield();
+  {
+    const test::AtPoint planned("index.planned", [&] {
+      context.cancel.cancel();
+      go_on = true;
+      collection.join();
+    });
+    for (int i = 0; i < 5; ++i) {
+      world.write("later" + std::to_string(i), World::bytes_of("later", i, 2 * kChunk));
+      world.publish();
+    }
+    CHECK(planned.times() == 1);
+  }
+  if (collection.joinable()) {
+    go_on = true;
+    collection.join();
+  }
+  CHECK(world.head()->record->index_segments.size() == 1);
+  world.check_clean();
+  CHECK(world.shown() == world.files);
+}
+#endif
 
 TEST_CASE("collector: without the store's clock, or with an unclear boundary, nothing is done") {
   World world;
