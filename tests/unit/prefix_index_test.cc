@@ -39,13 +39,14 @@ struct World {
   // Every block of the files that are there is found where it is, and nothing else.
   bool right() const {
     for (const auto& [file, digests] : blocks) {
+      const uint32_t number = file;
       for (uint32_t i = 0; i < digests.size(); ++i) {
         size_t found = 0;
-        index.find(digests[i], [&, file = file](const PrefixIndex::Entry& entry) {
-          if (entry.file == file && entry.offset == i && entry.length == i + 1) ++found;
+        index.find(digests[i], [&](const PrefixIndex::Entry& entry) {
+          if (entry.file == number && entry.offset == i && entry.length == i + 1) ++found;
           return false;
         });
-        if (found != (alive.contains(file) ? 1 : 0)) return false;
+        if (found != (alive.contains(number) ? 1 : 0)) return false;
       }
     }
     return true;
