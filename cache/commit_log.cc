@@ -15,9 +15,9 @@ namespace cairn {
 namespace {
 constexpr std::string_view kWentBack =
     "the store went back in time or is another volume. Nothing was changed. With another "
-    "--cache-dir "
-    "a mount shows what is there now; 'cairn recover CACHE-DIR --to DIR' takes out what only this "
-    "cache has";
+    "--cache-dir a mount shows what is there now; 'cairn recover CACHE-DIR --to DIR' takes out "
+    "what "
+    "only this cache has";
 constexpr int kSearchAttemptsMax = 8;  // while a collector moves the boundary under the search
 constexpr int kOpenAttemptsMax = 8;    // while other writers open the volume at the same time
 constexpr int kReadsMax = 3;           // of a record that does not come whole

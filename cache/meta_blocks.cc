@@ -12,6 +12,7 @@
 #include "cache/meta_files.h"
 #include "cache/pack_file.h"
 #include "cache/store_keys.h"
+#include "cache/waiters.h"
 
 namespace cairn {
 namespace {
@@ -66,6 +67,7 @@ class MetaCore : public std::enable_shared_from_this<MetaCore> {
   void fetch_unit(const MetaUnit& unit, uint64_t pack_size, Context context,
                   Callback<Fetched> done);
   std::optional<PackName> find_name(const Digest& pack) const;
+  bool has_all_of(const Digest& pack) const { return files.has({pack, MetaUnit::kWhole}); }
 
   Executor& executor;
   PackStore& packs;
@@ -76,10 +78,8 @@ class MetaCore : public std::enable_shared_from_this<MetaCore> {
   void fetch_whole(const MetaUnit& unit, uint64_t pack_size, Context context);
   void fetch_window(const MetaUnit& unit, Context context);
   void keep(const MetaUnit& unit, const Fetched& fetched, const std::vector<PackEntry>& blocks);
-  void land(const MetaUnit& unit, const Result<Fetched>& result);
 
-  RankedMutex<Rank::kBlockCache> mutex_;
-  std::map<MetaUnit, std::vector<Callback<Fetched>>> flights_;
+  Waiters<MetaUnit, Fetched> flights_;
 };
 
 std::optional<PackName> MetaCore::find_name(const Digest& pack) const {
@@ -90,12 +90,7 @@ std::optional<PackName> MetaCore::find_name(const Digest& pack) const {
 
 void MetaCore::fetch_unit(const MetaUnit& unit, uint64_t pack_size, Context context,
                           Callback<Fetched> done) {
-  {
-    const std::lock_guard lock(mutex_);
-    const auto [it, begun] = flights_.try_emplace(unit);
-    it->second.push_back(std::move(done));
-    if (!begun) return;
-  }
+  if (!flights_.join(unit, done, done)) return;
   if (unit.window == MetaUnit::kWhole)
     fetch_whole(unit, pack_size, std::move(context));
   else
@@ -105,7 +100,8 @@ void MetaCore::fetch_unit(const MetaUnit& unit, uint64_t pack_size, Context cont
 void MetaCore::fetch_whole(const MetaUnit& unit, uint64_t pack_size, Context context) {
   packs.read_range(unit.pack, {0, pack_size}, std::move(context),
                    [self = shared_from_this(), unit](Result<Buffer> bytes) {
-                     if (!bytes) return self->land(unit, tl::unexpected<Error>(bytes.error()));
+                     if (!bytes)
+                       return self->flights_.land(unit, tl::unexpected<Error>(bytes.error()));
                      const Fetched fetched{*bytes, 0};
                      MemorySource source(*bytes);
                      const auto tail = read_pack_tail(source, unit.pack);
@@ -114,7 +110,7 @@ void MetaCore::fetch_whole(const MetaUnit& unit, uint64_t pack_size, Context con
                        self->keep(unit, fetched, entries_of(*tail));
                      else
                        log_once_per(kLogInterval, "metadata-tail", tail.error().message());
-                     self->land(unit, fetched);
+                     self->flights_.land(unit, fetched);
                    });
 }
 
@@ -122,20 +118,20 @@ void MetaCore::fetch_window(const MetaUnit& unit, Context context) {
   const auto name = find_name(unit.pack).value_or(PackName{.digest = unit.pack});
   packs.read_tail(
       name, context, [self = shared_from_this(), unit, context](const Result<PackTail>& tail) {
-        if (!tail) return self->land(unit, tl::unexpected<Error>(tail.error()));
+        if (!tail) return self->flights_.land(unit, tl::unexpected<Error>(tail.error()));
         auto windows = windows_of(*tail, [&](uint32_t number) { return number == unit.window; });
         if (windows.empty())
-          return self->land(
+          return self->flights_.land(
               unit, fail(Errc::kCorruption, pack_key(unit.pack) + ": its tail changed meanwhile"));
         Window& window = windows.begin()->second;
         const ByteRange range = window.range;
         self->packs.read_range(
             unit.pack, range, context,
             [self, unit, range, blocks = std::move(window.blocks)](Result<Buffer> bytes) {
-              if (!bytes) return self->land(unit, tl::unexpected<Error>(bytes.error()));
+              if (!bytes) return self->flights_.land(unit, tl::unexpected<Error>(bytes.error()));
               const Fetched fetched{*bytes, range.offset};
               self->keep(unit, fetched, blocks);
-              self->land(unit, fetched);
+              self->flights_.land(unit, fetched);
             });
       });
 }
@@ -145,17 +141,6 @@ void MetaCore::keep(const MetaUnit& unit, const Fetched& fetched,
   const Status stored = files.store(unit, fetched.bytes, blocks);
   // Reading goes on without the disk: what is wanted now stays in memory.
   if (!stored) log_once_per(kLogInterval, "metadata-cache", stored.error().message());
-}
-
-void MetaCore::land(const MetaUnit& unit, const Result<Fetched>& result) {
-  std::vector<Callback<Fetched>> waiters;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto it = flights_.find(unit);
-    waiters = std::move(it->second);
-    flights_.erase(it);
-  }
-  for (const auto& waiter : waiters) waiter(result);
 }
 
 // One fetch call: places, then units, then the wanted blocks out of them.
@@ -361,9 +346,7 @@ class MetaBlocksImpl final : public MetaBlocks {
                         });
   }
 
-  bool has_all_of(const Digest& pack) const override {
-    return core_->files.has({pack, MetaUnit::kWhole});
-  }
+  bool has_all_of(const Digest& pack) const override { return core_->has_all_of(pack); }
 
   uint64_t disk_bytes() const override { return core_->files.disk_bytes(); }
 
@@ -380,7 +363,7 @@ Result<std::unique_ptr<MetaBlocks>> MetaBlocks::open(Env& env, Executor& executo
   TRY(core->files.open());
   packs.on_all_here([weak = std::weak_ptr<MetaCore>(core)](const Digest& pack) {
     const auto alive = weak.lock();
-    return alive && alive->files.has({pack, MetaUnit::kWhole});
+    return alive && alive->has_all_of(pack);
   });
   return std::make_unique<MetaBlocksImpl>(std::move(core));
 }

@@ -201,23 +201,16 @@ std::optional<BlockPlace> PackTails::find_mapped(const Digest& digest, const Ski
 
 void PackTails::fetch(const PackName& pack, Context context, Callback<PackTail> done) {
   if (auto here = tail_here(pack.digest)) return done(*std::move(here));
-  {
-    const std::lock_guard lock(mutex_);
-    const auto [waiting, begun] = fetching_.try_emplace(pack.digest);
-    if (begun)
-      waiting->second.push_back(std::move(done));
-    else
-      waiting->second.push_back([self = shared_from_this(), pack, context = std::move(context),
-                                 done = std::move(done)](Result<PackTail> got) mutable {
-        self->join(pack, std::move(context), std::move(done), std::move(got));
+  const bool begun = fetching_.join(
+      pack.digest, done, [self = shared_from_this(), pack, context, done](Result<PackTail> got) {
+        self->take_from_other(pack, context, done, std::move(got));
       });
-    if (!begun) return;
-  }
+  if (!begun) return;
   // It may have come since it was looked for.
-  if (auto here = tail_here(pack.digest)) return finish(pack.digest, *std::move(here));
+  if (auto here = tail_here(pack.digest)) return fetching_.land(pack.digest, *std::move(here));
   if (files_) {
     auto loaded = files_->load(pack);
-    if (loaded && insert_mapped(*loaded)) return finish(pack.digest, *std::move(loaded));
+    if (loaded && insert_mapped(*loaded)) return fetching_.land(pack.digest, *std::move(loaded));
   }
   // The commit says how many blocks there are, so that one request is enough; hints make it more.
   const uint64_t entries = std::min(pack.blocks, kMaxPackSize / kPackEntrySize);
@@ -226,8 +219,8 @@ void PackTails::fetch(const PackName& pack, Context context, Callback<PackTail> 
 }
 
 // Who fetched it for us may have given up.
-void PackTails::join(const PackName& pack, Context context, Callback<PackTail> done,
-                     Result<PackTail> got) {
+void PackTails::take_from_other(const PackName& pack, Context context, Callback<PackTail> done,
+                                Result<PackTail> got) {
   const bool gave_up =
       !got && (got.error().code() == Errc::kCancelled || got.error().code() == Errc::kTimeout);
   if (gave_up && !context.cancel.cancelled())
@@ -245,10 +238,10 @@ void PackTails::get_suffix(std::shared_ptr<Fetch> fetch, uint64_t bytes) {
 
 void PackTails::take_suffix(const std::shared_ptr<Fetch>& fetch, Result<GetResult> got) {
   const Digest& pack = fetch->pack.digest;
-  if (!got) return finish(pack, tl::unexpected<Error>(std::move(got).error()));
+  if (!got) return fetching_.land(pack, tl::unexpected<Error>(std::move(got).error()));
   const auto refuse = [&](Error error) {
-    finish(pack, tl::unexpected<Error>(
-                     std::move(error).wrap(gets_->store().description() + ": " + pack_key(pack))));
+    fetching_.land(pack, tl::unexpected<Error>(std::move(error).wrap(gets_->store().description() +
+                                                                     ": " + pack_key(pack))));
   };
   const auto need = PackTail::need(got->bytes, got->object_size);
   if (!need) return refuse(need.error());
@@ -260,18 +253,7 @@ void PackTails::take_suffix(const std::shared_ptr<Fetch>& fetch, Result<GetResul
   auto tail = PackTail::parse(got->bytes, got->object_size, pack);
   if (!tail) return refuse(std::move(tail).error());
   insert(*tail);
-  finish(pack, tail);
-}
-
-void PackTails::finish(const Digest& pack, const Result<PackTail>& result) {
-  std::vector<Callback<PackTail>> waiters;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto it = fetching_.find(pack);
-    waiters = std::move(it->second);
-    fetching_.erase(it);
-  }
-  for (const auto& waiter : waiters) waiter(result);
+  fetching_.land(pack, tail);
 }
 
 }  // namespace cairn

@@ -17,6 +17,7 @@
 #include "cache/get_limiter.h"
 #include "cache/pack_store.h"
 #include "cache/tail_files.h"
+#include "cache/waiters.h"
 
 namespace cairn {
 
@@ -60,10 +61,10 @@ class PackTails : public std::enable_shared_from_this<PackTails> {
   bool gets_file(const PackName& pack) const;
   std::optional<PackTail> tail_here(const Digest& pack);
   std::optional<BlockPlace> find_mapped(const Digest& digest, const Skip& skip);
-  void join(const PackName& pack, Context context, Callback<PackTail> done, Result<PackTail> got);
+  void take_from_other(const PackName& pack, Context context, Callback<PackTail> done,
+                       Result<PackTail> got);
   void get_suffix(std::shared_ptr<Fetch> fetch, uint64_t bytes);
   void take_suffix(const std::shared_ptr<Fetch>& fetch, Result<GetResult> got);
-  void finish(const Digest& pack, const Result<PackTail>& result);
 
   const std::shared_ptr<GetLimiter> gets_;
   const uint64_t bytes_max_;
@@ -76,7 +77,7 @@ class PackTails : public std::enable_shared_from_this<PackTails> {
   std::shared_ptr<const Mapped> mapped_ = std::make_shared<Mapped>();  // oldest first
   std::set<Digest> named_;                                             // of set_named
   std::optional<Digest> newest_;  // the pack whose tail was used last
-  std::unordered_map<Digest, std::vector<Callback<PackTail>>> fetching_;
+  Waiters<Digest, PackTail> fetching_;
 };
 
 }  // namespace cairn

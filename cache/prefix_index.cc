@@ -105,8 +105,7 @@ PrefixIndex::RunPtr PrefixIndex::merge(Entries older, Entries newer,
 Result<PrefixIndex::RunPtr> PrefixIndex::merge_into_file(Entries older, Entries newer,
                                                          const std::set<uint32_t>* alive) {
   TRY_ASSIGN(const auto file, env_.open(scratch_, OpenMode::kCreate));
-  const Status unnamed = env_.remove(scratch_);
-  TRY(unnamed);
+  TRY(env_.remove(scratch_));
   TRY(file->truncate(0));
   uint64_t offset = 0;
   Status status;

@@ -190,14 +190,21 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
 
   void fetch(const std::set<PageId>& missing) {
     left_ = missing.size();
+    const auto own_landed = [self = shared_from_this()](const Status& status) {
+      if (!status) self->note(status.error());
+      self->landed();
+    };
     const auto landed = [self = shared_from_this()](const Status& status) {
       // Who brought it for us may have given up: the next pass misses the page and asks itself.
       const bool gave_up = !status && (status.error().code() == Errc::kCancelled ||
                                        status.error().code() == Errc::kTimeout);
       if (!status && !gave_up) self->note(status.error());
-      self->landed(1);
+      self->landed();
     };
-    for (const PageRun& run : runs_of(pages_->take_off(missing, landed))) {
+    std::set<PageId> own;
+    for (const PageId& id : missing)
+      if (pages_->waiters.join(id, own_landed, landed)) own.insert(id);
+    for (const PageRun& run : runs_of(own)) {
       const ByteRange range{run.first() * kPageBytes, (run.last() - run.first() + 1) * kPageBytes};
       gets_->get(index_key(run.pages.front().segment), GetRange::from(range.offset, range.length),
                  context_, [self = shared_from_this(), run](const Result<GetResult>& got) {
@@ -212,9 +219,7 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
       take(run, got->bytes);
     else
       status = tl::unexpected<Error>(got.error());
-    if (!status) note(status.error());
-    for (const PageId& id : run.pages) pages_->land(id, status);
-    landed(run.pages.size());
+    for (const PageId& id : run.pages) pages_->waiters.land(id, status);
   }
 
   void take(const PageRun& run, const Buffer& bytes) {
@@ -242,8 +247,8 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
     if (!error_) error_ = error;
   }
 
-  void landed(size_t pages) {
-    if (left_.fetch_sub(pages) != pages) return;
+  void landed() {
+    if (left_.fetch_sub(1) != 1) return;
     if (error_) return done_(tl::unexpected<Error>(*error_));
     held_.merge(arrived_);
     arrived_.clear();

@@ -23,29 +23,4 @@ void SegmentPages::insert(const Id& id, const Buffer& page) {
   }
 }
 
-std::set<SegmentPages::Id> SegmentPages::take_off(const std::set<Id>& pages,
-                                                  const Callback<void>& landed) {
-  std::set<Id> own;
-  const std::lock_guard lock(mutex_);
-  for (const Id& id : pages) {
-    const auto [it, begun] = waiting_.try_emplace(id);
-    if (begun)
-      own.insert(id);
-    else
-      it->second.push_back(landed);
-  }
-  return own;
-}
-
-void SegmentPages::land(const Id& id, const Status& status) {
-  std::vector<Callback<void>> waiters;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto it = waiting_.find(id);
-    waiters = std::move(it->second);
-    waiting_.erase(it);
-  }
-  for (const auto& waiter : waiters) waiter(status);
-}
-
 }  // namespace cairn

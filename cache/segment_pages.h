@@ -7,15 +7,12 @@
 #include <list>
 #include <map>
 #include <optional>
-#include <set>
 #include <utility>
-#include <vector>
 
 #include "cache/base/bytes.h"
 #include "cache/base/digest.h"
 #include "cache/base/mutex.h"
-#include "cache/base/pending.h"
-#include "cache/base/result.h"
+#include "cache/waiters.h"
 
 namespace cairn {
 
@@ -32,10 +29,8 @@ class SegmentPages {
   std::optional<Buffer> find(const Id& id);
   void insert(const Id& id, const Buffer& page);
 
-  // The caller fetches those that are returned, and must `land` each. For each of the others
-  // `landed` runs once, when whoever fetches it landed it.
-  std::set<Id> take_off(const std::set<Id>& pages, const Callback<void>& landed);
-  void land(const Id& id, const Status& status);
+  // Of those that are on their way.
+  Waiters<Id, void> waiters;
 
  private:
   using Entries = std::list<std::pair<Id, Buffer>>;
@@ -44,7 +39,6 @@ class SegmentPages {
   Entries entries_;  // the most recently used first
   std::map<Id, Entries::iterator> by_id_;
   uint64_t bytes_ = 0;
-  std::map<Id, std::vector<Callback<void>>> waiting_;
 };
 
 }  // namespace cairn

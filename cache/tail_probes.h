@@ -4,8 +4,8 @@
 // Costs a small request a digest and pack, and once a pack one for the footer; a whole tail where
 // that is less, where chance put the entry somewhere else, or, where there is room to keep it, once
 // all that was read of it comes to as much: who looks at little pays at most twice, who looks at
-// much pays once. What is read this
-// way is not authenticated: a place is a hint, whoever reads a block at one verifies it.
+// much pays once. What is read this way is not authenticated: a place is a hint, whoever reads a
+// block at one verifies it.
 // Owner: PackStoreCore; shared with the look-ups under way. Thread-safe; no lock is held across a
 // callback. Memory: some 100 bytes a pack. Errors: those of the store, kCorruption.
 #pragma once

@@ -280,8 +280,9 @@ int Runs::go() {
   run_threads();
   // Which lives come to a rare point is chance, and another one after each change.
   const uint64_t lives = last_ - arguments_.first + 1;
-  for (int more = 0; more < 6 && !arguments_.failpoints.empty() && !judge_failpoints(false);
-       ++more) {
+  const bool bounded = !arguments_.at_most && !arguments_.forever;
+  const bool judged = !arguments_.failpoints.empty() && bounded;
+  for (int more = 0; more < 6 && judged && !judge_failpoints(false); ++more) {
     next_ = last_ + 1;
     last_ += std::max<uint64_t>(lives / 2, 1);
     run_threads();
