@@ -202,8 +202,14 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
       self->landed();
     };
     std::set<PageId> own;
-    for (const PageId& id : missing)
-      if (pages_->waiters.join(id, own_landed, landed)) own.insert(id);
+    for (const PageId& id : missing) {
+      if (!pages_->waiters.join(id, own_landed, landed)) continue;
+      // It may have landed since it was missed.
+      if (pages_->find(id))
+        pages_->waiters.land(id, Status());
+      else
+        own.insert(id);
+    }
     for (const PageRun& run : runs_of(own)) {
       const ByteRange range{run.first() * kPageBytes, (run.last() - run.first() + 1) * kPageBytes};
       gets_->get(index_key(run.pages.front().segment), GetRange::from(range.offset, range.length),
