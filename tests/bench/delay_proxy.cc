@@ -1,6 +1,7 @@
-// delay_proxy URL MS: forwards TCP to the host of URL, each direction half of MS late, a new
-// connection one round trip more. Bytes are delayed, not slowed: what arrives together leaves
-// together. Prints the URL to use instead.
+// delay_proxy URL MS [BYTES]: forwards TCP to the host of URL, each direction half of MS late, a
+// new connection one round trip more. Bytes are delayed, not slowed: what arrives together leaves
+// together. With BYTES each direction of a connection carries that many a second, as one of a large
+// store does, however many connections there are. Prints the URL to use instead.
 //
 // A line on its input is answered by a line with four numbers, counted since the start: HTTP/1.1
 // requests, bytes to the server, bytes from it, connections. It ends when that pipe ends; with
@@ -93,7 +94,7 @@ struct Direction {
   int to = -1;
   std::deque<Piece> pieces;
   size_t on_the_way = 0;
-  Clock::time_point not_before;  // the handshake
+  Clock::time_point not_before;  // the handshake, and what was sent before
   bool ended = false;            // the sender has
   bool closed = false;           // all of it has gone out
   bool blocked = false;          // the receiver takes nothing now
@@ -108,8 +109,12 @@ struct Connection {
 
 class Proxy {
  public:
-  Proxy(addrinfo* upstream, Clock::duration one_way, int listener)
-      : upstream_(upstream), one_way_(one_way), listener_(listener), epoll_(epoll_create1(0)) {
+  Proxy(addrinfo* upstream, Clock::duration one_way, double bytes_per_second, int listener)
+      : upstream_(upstream),
+        one_way_(one_way),
+        bytes_per_second_(bytes_per_second),
+        listener_(listener),
+        epoll_(epoll_create1(0)) {
     watch(listener_, EPOLLIN);
     watch(STDIN_FILENO, EPOLLIN);
   }
@@ -186,8 +191,16 @@ class Proxy {
       std::vector<char> bytes(buffer_.begin(), buffer_.begin() + std::max<ssize_t>(n, 0));
       if (!way.ended) count(connection, way, bytes);
       way.on_the_way += bytes.size();
-      way.pieces.push_back({std::max(Clock::now() + one_way_, way.not_before), std::move(bytes)});
+      const auto due = std::max(Clock::now() + one_way_, way.not_before) + time_of(bytes.size());
+      if (bytes_per_second_ > 0) way.not_before = due;
+      way.pieces.push_back({due, std::move(bytes)});
     }
+  }
+
+  Clock::duration time_of(size_t bytes) const {
+    if (bytes_per_second_ <= 0) return {};
+    const std::chrono::duration<double> seconds(static_cast<double>(bytes) / bytes_per_second_);
+    return std::chrono::duration_cast<Clock::duration>(seconds);
   }
 
   void count(Connection& connection, const Direction& way, const std::vector<char>& bytes) {
@@ -260,6 +273,7 @@ class Proxy {
 
   addrinfo* upstream_;
   Clock::duration one_way_;
+  double bytes_per_second_;  // of each direction of a connection; 0: as many as there are
   int listener_;
   int epoll_;
   bool stop_ = false;
@@ -284,8 +298,8 @@ bool split_url(std::string_view url, std::string& host, std::string& port) {
 int main(int argc, char** argv) {
   std::string host;
   std::string port;
-  if (argc != 3 || !split_url(argv[1], host, port)) {
-    std::fputs("usage: delay_proxy http://HOST[:PORT] MS\n", stderr);
+  if (argc < 3 || argc > 4 || !split_url(argv[1], host, port)) {
+    std::fputs("usage: delay_proxy http://HOST[:PORT] MS [BYTES]\n", stderr);
     return 2;
   }
   addrinfo hints{};
@@ -309,7 +323,9 @@ int main(int argc, char** argv) {
   std::printf("http://127.0.0.1:%u\n", ntohs(here.sin_port));
   std::fflush(stdout);
   const auto one_way = std::chrono::duration<double, std::milli>(std::atof(argv[2]) / 2);
-  Proxy(upstream, std::chrono::duration_cast<Clock::duration>(one_way), listener).run();
+  const double bytes_per_second = argc == 4 ? std::atof(argv[3]) : 0;
+  Proxy(upstream, std::chrono::duration_cast<Clock::duration>(one_way), bytes_per_second, listener)
+      .run();
   freeaddrinfo(upstream);
   return 0;
 }

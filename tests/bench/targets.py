@@ -348,16 +348,16 @@ class Server:
 
 
 class Line:
-    """The way to the server: straight, or `delay_ms` of round trip away; then, or asked to, it
-    counts."""
+    """The way to the server: straight, or `delay_ms` of round trip away, or with so many bytes a
+    second on each connection; then, or asked to, it counts."""
 
-    def __init__(self, binary, url, delay_ms, counts=False):
+    def __init__(self, binary, url, delay_ms, counts=False, connection_bytes=0):
         self.url, self.proxy = url, None
-        if not delay_ms and not counts:
+        if not delay_ms and not counts and not connection_bytes:
             return
         try:
             self.proxy = subprocess.Popen(
-                [binary, url, str(delay_ms)],
+                [binary, url, str(delay_ms), str(connection_bytes)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
