@@ -152,6 +152,7 @@ Result<Lsn> Engine::commit(const Change& change) {
   // The room that was there when the operation was admitted went to others meanwhile.
   if (!lsn && lsn.error().code() == Errc::kNoSpace && make_room(payload.size()))
     lsn = commit_payload(change, payload);
+  if (lsn) start_what_is_due();
   return lsn;
 }
 

@@ -38,6 +38,7 @@
 #include "cache/journal.h"
 #include "cache/live_state.h"
 #include "cache/need.h"
+#include "cache/protected_segments.h"
 #include "cache/remote.h"
 #include "cache/segments.h"
 #include "cache/space.h"
@@ -394,8 +395,6 @@ class Engine final : private PublishHost {
   static void note_place(const Extent& extent, Kept& kept);
   Result<std::set<Digest>> kept_blocks() const;
   void set_kept(uint64_t inode, std::optional<Kept> kept);
-  void protect(const std::set<uint64_t>& segments);
-  void forget_protection();
   static std::string orphan_state_key(uint64_t inode);
   static std::string pin_key(uint64_t inode);
   static Result<uint64_t> parse_orphan_state_key(std::string_view key);
@@ -403,6 +402,7 @@ class Engine final : private PublishHost {
   Result<Lsn> commit_payload(const Change& change, const ByteVec& payload);
   Status refuse_when_stopped() const;
   void note_record(const Change& change, Lsn lsn, uint64_t payload_bytes);
+  void start_what_is_due();
   bool is_orphan(uint64_t inode) const;
   Result<Buffer> read_once(uint64_t inode, const std::optional<ContentBase>& pinned,
                            uint64_t offset, uint64_t length, Need& need);
@@ -426,6 +426,9 @@ class Engine final : private PublishHost {
   Status check_shared(const Change& change) const;
   void note_orphans(const Change& change);
   Status apply_again(const Change& change, Lsn lsn);
+  Result<bool> publish_batch(bool close, Context context);
+  Status settle();  // the end of publish_once: gives back what the store holds now
+  Status write_checkpoint();
   Status after_publish(const Fold& fold, const KeptChange& kept);
   Status settle_kept(const Fold& fold, const KeptChange& kept);
   // Everything up to `lsn` is in the store; so is what follows it when that is no change.
@@ -457,6 +460,8 @@ class Engine final : private PublishHost {
   };
   Ahead ask_ahead(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
                   uint64_t length, Callback<void> then);
+  void fetch_ahead(Need need, uint64_t bytes, Callback<void> then);
+  uint64_t ahead_part_bytes() const;
   struct Whole {
     uint64_t inode = 0;
     uint64_t size = 0;
@@ -475,9 +480,14 @@ class Engine final : private PublishHost {
   Lsn orphan_floor() const;
   bool publish_due() const;
   void schedule_background();
+  // On the maintenance thread, unless the mount ends.
+  void in_background(std::function<void()> work);
   void background();
+  void sync_behind();
+  Status settle_behind();
   void keep_local_state();
   void keep_clean_rows();
+  static void tell_local(const Status& written);
   void follow();
   void tell_changes();
   void tell(const Changes& changes);
@@ -520,9 +530,7 @@ class Engine final : private PublishHost {
   std::atomic<uint64_t> published_bytes_{0};  // of those, by published ones
   std::atomic<uint64_t> uploaded_bytes_{0};
   RankedMutex<Rank::kEviction> eviction_mutex_;
-  // In which kept files lie, and how many of them; those that let go do so at the next checkpoint.
-  std::map<uint64_t, uint64_t> kept_segments_;  // protected by eviction_mutex_
-  std::vector<uint64_t> unprotected_;           // likewise
+  ProtectedSegments kept_segments_;  // in which kept files lie; protected by eviction_mutex_
 
   // Asked under locks of the names of objects, so below everything.
   mutable RankedMutex<Rank::kLeaf> kept_mutex_;
@@ -570,6 +578,10 @@ class Engine final : private PublishHost {
   std::string publish_error_;  // of the last of them
   Duration commit_interval_;
   Lsn flush_target_ = 0;
+  std::atomic<uint64_t> looked_at_bytes_{0};  // written_bytes_ when start_what_is_due last looked
+  bool sync_queued_ = false;
+  bool settle_queued_ = false;
+  Status settled_behind_;  // how the last one that nobody waited for ended
   bool publish_queued_ = false;
   bool stopping_ = false;
   unsigned background_running_ = 0;

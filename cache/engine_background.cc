@@ -21,6 +21,64 @@ void Engine::schedule_background() {
   maintenance_.submit_at(clock_.now() + kTick, [this] { background(); });
 }
 
+void Engine::in_background(std::function<void()> work) {
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (stopping_) return;
+    ++background_running_;
+  }
+  maintenance_.submit([this, work = std::move(work)] {
+    work();
+    const std::lock_guard lock(state_mutex_);
+    --background_running_;
+    idle_.notify_all();
+  });
+}
+
+void Engine::sync_behind() {
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (std::exchange(sync_queued_, true)) return;
+    last_sync_ = clock_.now();
+  }
+  in_background([this] {
+    {
+      const std::lock_guard lock(state_mutex_);
+      sync_queued_ = false;
+    }
+    tell_local(journal_->sync(journal_->appended()));
+  });
+}
+
+// Says how the last one ended.
+Status Engine::settle_behind() {
+  Status last;
+  {
+    const std::lock_guard lock(state_mutex_);
+    last = std::exchange(settled_behind_, {});
+    if (std::exchange(settle_queued_, true)) return last;
+  }
+  in_background([this] {
+    {
+      const std::lock_guard lock(state_mutex_);
+      settle_queued_ = false;
+    }
+    Status settled = settle();
+    const std::lock_guard lock(state_mutex_);
+    settled_behind_ = std::move(settled);
+  });
+  return last;
+}
+
+// After a change: much that is written within one tick does not wait for the next.
+void Engine::start_what_is_due() {
+  const uint64_t written = written_bytes_;
+  uint64_t before = looked_at_bytes_;
+  if (written - before < settings_.publish_bytes / 4) return;
+  if (!looked_at_bytes_.compare_exchange_strong(before, written)) return;
+  if (publish_due()) kick_publisher();
+}
+
 void Engine::background() {
   bool stop = false;
   {
@@ -48,9 +106,7 @@ void Engine::background() {
 // A follower has no journal; what it knows of clean content is all its tables hold.
 void Engine::keep_clean_rows() {
   if (journal_ || tables_->memory_bytes() < settings_.memtable_bytes) return;
-  if (const Status kept = tables_->checkpoint(); !kept)
-    log_once_per(std::chrono::minutes(10), "local state",
-                 "the local cache cannot be written: " + kept.error().message());
+  tell_local(tables_->checkpoint());
 }
 
 void Engine::keep_local_state() {
@@ -68,9 +124,13 @@ void Engine::keep_local_state() {
   if (sync_due && journal_->durable() < appended) status = journal_->sync(appended);
   if (status && checkpoint_due && (checkpointed_ < appended || tables_->memory_bytes() > 0))
     status = checkpoint();
-  if (!status)
+  tell_local(status);
+}
+
+void Engine::tell_local(const Status& written) {
+  if (!written)
     log_once_per(std::chrono::minutes(10), "local state",
-                 "the local cache cannot be written: " + status.error().message());
+                 "the local cache cannot be written: " + written.error().message());
 }
 
 void Engine::follow() {
@@ -130,7 +190,15 @@ void Engine::publish_loop() {
   while (publish_due()) {
     Context context;  // each request has its own timeout; the whole takes what it takes
     context.cancel = stop_token_;
-    const auto done = publish_once(false, context);
+    auto done = publish_batch(false, context);
+    wake_waiters();  // those whose change is in the store are no reason to go on
+    if (done && *done) {
+      // While there is more to send the disk has its own time. What is in a bucket is known here
+      // from the checkpoint only, so there it comes first.
+      const bool at_once = remote_->params().only_objects || !publish_due();
+      if (Status settled = at_once ? settle() : settle_behind(); !settled)
+        done = tl::unexpected<Error>(std::move(settled).error());
+    }
     if (!done) note_unpublished(done.error());
     const std::lock_guard lock(state_mutex_);
     idle_.notify_all();

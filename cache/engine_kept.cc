@@ -1,5 +1,6 @@
 // What is kept back from the store: README.md, "Held files".
 #include <algorithm>
+#include <array>
 
 #include "cache/base/coding.h"
 #include "cache/base/failpoint.h"
@@ -93,24 +94,13 @@ Result<std::set<Digest>> Engine::kept_blocks() const {
   return out;
 }
 
-void Engine::protect(const std::set<uint64_t>& segments) {
-  const std::lock_guard lock(eviction_mutex_);
-  for (const uint64_t segment : segments) ++kept_segments_[segment];
-}
-
-// What the last checkpoint does not name any more.
-void Engine::forget_protection() {
-  const std::lock_guard lock(eviction_mutex_);
-  for (const uint64_t segment : std::exchange(unprotected_, {})) {
-    const auto it = kept_segments_.find(segment);
-    if (it != kept_segments_.end() && --it->second == 0) kept_segments_.erase(it);
-  }
-}
-
 // Nullopt: it is not kept back any more.
 void Engine::set_kept(uint64_t inode, std::optional<Kept> kept) {
   std::set<uint64_t> before;
-  if (kept) protect(kept->segments);
+  if (kept) {
+    const std::lock_guard lock(eviction_mutex_);
+    kept_segments_.add(kept->segments);
+  }
   {
     const std::lock_guard lock(kept_mutex_);
     if (const auto it = kept_.find(inode); it != kept_.end()) {
@@ -130,7 +120,7 @@ void Engine::set_kept(uint64_t inode, std::optional<Kept> kept) {
     kept_files_ = kept_.size();
   }
   const std::lock_guard lock(eviction_mutex_);
-  unprotected_.insert(unprotected_.end(), before.begin(), before.end());
+  kept_segments_.release(before);
 }
 
 KeptStatus Engine::kept_back() const {
@@ -418,7 +408,7 @@ Status Engine::settle_kept(const Fold& fold, const KeptChange& change) {
   const Status done = keep_contents(keep, lsn, segments);
   {
     const std::lock_guard lock(eviction_mutex_);
-    unprotected_.insert(unprotected_.end(), segments.begin(), segments.end());
+    kept_segments_.release(segments);
   }
   TRY(done);
   const auto end = [&](uint64_t inode, bool is_stored) -> Status {
@@ -501,7 +491,7 @@ Status Engine::copy_out_of_journal(uint64_t inode, Lsn upto, Kept& kept,
       // Nothing is evicted between the append and its protection.
       const std::lock_guard lock(eviction_mutex_);
       TRY_ASSIGN(const DataRef ref, segments_->append(SegmentClass::kKept, bytes));
-      if (segments.insert(ref.file).second) ++kept_segments_[ref.file];
+      if (segments.insert(ref.file).second) kept_segments_.add(std::array{ref.file});
       kept.segments.insert(ref.file);
       kept.bytes += bytes.size();
       for (MovedData& part : run) {

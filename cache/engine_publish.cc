@@ -53,8 +53,15 @@ Status Engine::commit_intended(uint64_t seq, Bytes record) {
 }
 
 Result<bool> Engine::publish_once(bool close, Context context) {
+  TRY_ASSIGN(const bool published, publish_batch(close, std::move(context)));
+  if (published) TRY(settle());
+  return published;
+}
+
+Result<bool> Engine::publish_batch(bool close, Context context) {
   const std::lock_guard one_at_a_time(publish_mutex_);
   TRY(refuse_when_stopped());
+  TRY(local_health());  // nothing could be committed
   const Lsn after = published_;
   Lsn upto = 0;
   {
@@ -81,7 +88,12 @@ Result<bool> Engine::publish_once(bool close, Context context) {
     return false;
   }
   CAIRN_FAILPOINT("publish.folded");
-  TRY(journal_->sync(fold.batch.lsn));
+  // An object is visible with its PUT. Blocks are not before the commit, which waits for the disk
+  // (commit_intended): until then both are busy.
+  if (remote_->params().only_objects)
+    TRY(journal_->sync(fold.batch.lsn));
+  else
+    sync_behind();
   {
     const std::lock_guard lock(state_mutex_);
     staged_.clear();
@@ -90,10 +102,14 @@ Result<bool> Engine::publish_once(bool close, Context context) {
   const uint64_t uploaded_before = uploaded_bytes_;
   const uint64_t written_before = published_bytes_;
   auto state = remote_->publish(fold.batch, *this, context);
-  if (!state) {
+  // Where nothing had to be sent no commit waited for the disk. What a failing disk says is not
+  // said of the store.
+  Status durable = state ? journal_->sync(fold.batch.lsn) : local_health();
+  if (!state || !durable) {
     const std::lock_guard lock(state_mutex_);
     uploading_ = {};
   }
+  if (!durable) return tl::unexpected<Error>(std::move(durable).error().wrap("publish"));
   if (!state) {
     note_remote(tl::unexpected<Error>(state.error()));
     return tl::unexpected<Error>(std::move(state).error().wrap("publish"));
@@ -150,6 +166,10 @@ Status Engine::after_publish(const Fold& fold, const KeptChange& kept) {
     TRY(live_.drop_published_blocks(batch.blocks, batch.lsn, named));
   }
   {
+    const std::lock_guard lock(eviction_mutex_);
+    kept_segments_.rows_are_gone();
+  }
+  {
     const std::lock_guard lock(state_mutex_);
     staged_.clear();
     // The mark that the first unpublished record belongs to stays: it says how much came before
@@ -163,8 +183,11 @@ Status Engine::after_publish(const Fold& fold, const KeptChange& kept) {
   CAIRN_FAILPOINT("publish.dropped");
   note_reconsidered(kept);  // first: a flush ends when both say that nothing is left
   set_published(batch.lsn);
+  return {};
+}
+
+Status Engine::settle() {
   TRY(checkpoint());
-  forget_protection();
   wake_waiters();
   return {};
 }
@@ -230,6 +253,21 @@ Result<CollectReport> Engine::collect(
 
 Status Engine::checkpoint() {
   const std::lock_guard one_at_a_time(checkpoint_mutex_);
+  std::vector<uint64_t> unnamed;
+  {
+    const std::lock_guard lock(eviction_mutex_);
+    unnamed = kept_segments_.take();
+  }
+  Status written = write_checkpoint();
+  const std::lock_guard lock(eviction_mutex_);
+  if (written)
+    kept_segments_.forget(unnamed);
+  else
+    kept_segments_.give_back(std::move(unnamed));
+  return written;
+}
+
+Status Engine::write_checkpoint() {
   Lsn cut = 0;
   Lsn published = 0;
   {

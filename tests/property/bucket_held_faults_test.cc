@@ -89,6 +89,36 @@ TEST_CASE("what is written to a file while it is held back stays, and keeps noth
     w.check_held("log.tmp", log);
   }
 }
+
+TEST_CASE("what was held back stays in the cache as long as rows or a checkpoint name it") {
+  Holder w(kNoTmp);
+  REQUIRE(w.mount.close());
+  w.mount.options.cache_bytes_max = 64ULL << 20;
+  constexpr unsigned kOthers = 4;
+  const auto other = [](unsigned i) { return "other" + std::to_string(i); };
+  for (unsigned i = 0; i < kOthers; ++i) w.put_by_other(other(i), std::string(30 << 20, 'x'));
+  w.open();
+  const std::string bytes = bytes_of(5 << 20, 3);
+  w.write("held.tmp", bytes);
+  w.flush();
+  REQUIRE(w.held() == 1);
+  w.rename("held.tmp", "sent");
+  const AtPoint here("publish.kept", [&] {
+    // It is in the bucket, and its rows are still there. A checkpoint that begins now names them.
+    REQUIRE(w.mount.engine().checkpoint());
+    REQUIRE(w.mount.engine().segments().seal());
+    for (unsigned i = 0; i < kOthers; ++i) {
+      const Ino ino = w.find(other(i));
+      for (uint64_t at = 0; at < 30; ++at) REQUIRE(w.read_ino(ino, at << 20, 1 << 20));
+    }
+    CHECK(w.read_ino(w.find("sent"), 0, 5 << 20).value_or("") == bytes);
+  });
+  REQUIRE(w.mount.engine().publish_once(false, Context()));
+  CHECK(here.times() == 1);
+  CHECK(w.held() == 0);
+  CHECK(w.object_bytes("sent") == bytes);
+  CHECK(w.read_ino(w.find("sent"), 0, 5 << 20).value_or("") == bytes);
+}
 #endif
 
 TEST_CASE("what is written while content moves out of the journal stays what it is") {
