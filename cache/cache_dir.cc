@@ -287,6 +287,7 @@ class Opening {
     options.tails_ahead = options_.tails_ahead;
     options.index_ahead_bytes = options_.index_ahead_bytes;
     options.publish_memory_bytes = memory_.publish_bytes;
+    options.packs_in_flight_max = memory_.packs_in_flight_max;
     options.offline = options_.offline;
     options.takeover = options_.takeover;
     options.last_commit_record = last_commit_;
@@ -317,7 +318,7 @@ class Opening {
     at_most(settings.memtable_bytes, Space::meta_store_share(options_.cache_bytes_max) / 64);
     at_most(settings.chunk_memory_bytes, memory_.chunk_bytes);
     // What a reader waits for starts at once, however much a stream has asked for.
-    at_most(settings.read_ahead_bytes, memory_.read_bytes / 4 * 3);
+    at_most(settings.read_ahead_bytes, memory_.read_bytes / 8 * 7);
     settings.leaves_cache = options_.recover;
     at_most(settings.fold.records_max, memory_.fold_records);
     return settings;

@@ -22,25 +22,29 @@ struct MemoryPlan {
   uint64_t page_bytes = 0;         // pages of index segments
   uint64_t block_index_bytes = 0;  // where local metadata blocks lie, what is not in files
   uint64_t publish_bytes = 0;      // assembled chunks of a publish
+  uint32_t packs_in_flight_max = 0;  // of a publish; their bytes are in files
   uint64_t fold_records = 0;       // journal records folded together
   uint64_t read_bytes = 0;         // on their way from the store
 
   static constexpr MemoryPlan of(uint64_t limit) {
-    constexpr uint64_t kFixed = 32ULL << 20;
+    constexpr uint64_t kFixed = 24ULL << 20;
     constexpr uint64_t kRecordBytes = 1024;  // of a folded record with its keys and nodes
     const uint64_t shared = std::max(limit, kSmallest) - kFixed;
     const auto part = [shared](uint64_t sixtyfourths) { return shared / 64 * sixtyfourths; };
     MemoryPlan plan;
     plan.memtable_bytes = std::min<uint64_t>(part(3), 8ULL << 20);
     plan.chunk_bytes = part(5);
-    plan.around_bytes = part(6);
+    plan.around_bytes = part(5);
     plan.node_bytes = part(5);
     plan.tail_bytes = part(4);
-    plan.page_bytes = part(7);
+    plan.page_bytes = part(6);
     plan.block_index_bytes = part(2);
-    plan.publish_bytes = part(7);
+    plan.publish_bytes = part(6);
+    constexpr uint64_t kPutBytes = 1ULL << 20;  // the buffer of one that is sent
+    plan.packs_in_flight_max =
+        static_cast<uint32_t>(std::clamp<uint64_t>(plan.publish_bytes / kPutBytes, 3, 12));
     plan.fold_records = std::clamp<uint64_t>(part(7) / kRecordBytes, 4096, 200'000);
-    plan.read_bytes = part(18);
+    plan.read_bytes = part(21);
     return plan;
   }
 };

@@ -20,7 +20,9 @@ PackUploader::PackUploader(PackStore& packs, PublishHost& host, Clock& clock, Op
       clock_(clock),
       options_(options),
       context_(std::move(context)),
-      state_(std::make_shared<State>()) {}
+      state_(std::make_shared<State>()) {
+  state_->in_flight_max = std::max(options_.in_flight_max, options_.pace.fewest);
+}
 
 PackUploader::~PackUploader() {
   std::unique_lock lock(state_->mutex);
@@ -38,7 +40,7 @@ Status PackUploader::wait(const Ready& ready) {
 Status PackUploader::send(SealedPack sealed) {
   const PackName pack = name_of(sealed.tail);
   const uint64_t memory_bytes = sealed.memory_bytes;
-  TRY(wait([&](const State& state) { return state.in_flight < options_.in_flight_max; }));
+  TRY(wait([&](const State& state) { return state.in_flight < state.in_flight_max; }));
   if (context_.cancel.cancelled()) return fail(Errc::kCancelled, "publishing was cancelled");
   {
     const std::lock_guard lock(state_->mutex);
@@ -46,11 +48,14 @@ Status PackUploader::send(SealedPack sealed) {
     state_->memory_bytes += memory_bytes;
   }
   // The host outlives the callback: the destructor waits for it.
-  auto done = [state = state_, host = &host_, pack, memory_bytes](Status result) {
+  auto done = [state = state_, host = &host_, clock = &clock_, began = clock_.now(),
+               pace = options_.pace, pack, memory_bytes](Status result) {
     if (result) host->uploaded(pack.size);
     const std::lock_guard lock(state->mutex);
     if (result) {
       state->sent.push_back(pack);
+      state->in_flight_max =
+          next_puts_in_flight(state->in_flight_max, pace, pack.size, clock->now() - began);
     } else if (!state->failed) {
       state->failed = std::move(result).error().wrap("pack " + pack.digest.hex());
     }
@@ -79,6 +84,11 @@ Status PackUploader::finish() {
 uint64_t PackUploader::memory_bytes() const {
   const std::lock_guard lock(state_->mutex);
   return state_->memory_bytes;
+}
+
+unsigned PackUploader::in_flight_max() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->in_flight_max;
 }
 
 std::vector<PackName> PackUploader::sent() const {

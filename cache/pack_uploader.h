@@ -12,6 +12,7 @@
 #include "cache/base/mutex.h"
 #include "cache/open_pack.h"
 #include "cache/pack_store.h"
+#include "cache/put_pace.h"
 #include "cache/remote.h"
 
 namespace cairn {
@@ -19,7 +20,8 @@ namespace cairn {
 class PackUploader {
  public:
   struct Options {
-    unsigned in_flight_max = 3;
+    PutPace pace;
+    unsigned in_flight_max = 0;  // to begin with: what the one before ended with
     Duration io_timeout = std::chrono::seconds(60);
     uint64_t slowest_bytes_per_second = 32 << 10;  // more time for what is larger
   };
@@ -37,6 +39,7 @@ class PackUploader {
   Status finish();
 
   uint64_t memory_bytes() const;
+  unsigned in_flight_max() const;  // as it is now
   std::vector<PackName> sent() const;
 
  private:
@@ -44,6 +47,7 @@ class PackUploader {
     RankedMutex<Rank::kLeaf> mutex;
     ConditionVariable changed;
     unsigned in_flight = 0;
+    unsigned in_flight_max = 0;
     uint64_t memory_bytes = 0;
     std::optional<Error> failed;
     std::vector<PackName> sent;

@@ -14,9 +14,10 @@ namespace {
 constexpr size_t kInodesAtOnce = 1024;  // looked up between two rounds of fetching
 constexpr size_t kEditsAtOnce = 16384;  // whose new nodes are in memory together
 
-PackUploader::Options upload_options(const TreeRemote::Options& options) {
+PackUploader::Options upload_options(const TreeRemote::Options& options, unsigned in_flight_max) {
   PackUploader::Options upload;
-  upload.in_flight_max = options.packs_in_flight;
+  upload.pace.most = options.packs_in_flight_max;
+  upload.in_flight_max = in_flight_max;
   upload.io_timeout = options.io_timeout;
   return upload;
 }
@@ -62,7 +63,8 @@ TreePublisher::TreePublisher(TreeRemote::Impl& remote, Remote& port, const Publi
       host_(host),
       context_(std::move(context)),
       before_(remote.snapshot()),
-      uploader_(*remote.packs, host, remote.parts.clock, upload_options(remote.options), context_),
+      uploader_(*remote.packs, host, remote.parts.clock,
+                upload_options(remote.options, remote.packs_in_flight), context_),
       meta_(*remote.blocks, uploader_, remote.options.metadata.pack_bytes, remote.unnamed_packs,
             remote.pack_salt),
       chunks_({*remote.shape, port, *remote.packs, uploader_, remote.parts.executor, host},
@@ -82,6 +84,7 @@ Result<PublishedState> TreePublisher::run() {
   // there is remembered.
   Status sent = uploader_.finish();
   for (const PackName& pack : uploader_.sent()) remote_.unnamed_packs.push_back(pack);
+  remote_.packs_in_flight = uploader_.in_flight_max();
   TRY(prepared);
   TRY(sent);
   TRY(write_index());

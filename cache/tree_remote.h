@@ -58,7 +58,7 @@ class TreeRemote final : public Remote {
     uint64_t tail_memory_bytes = 16ULL << 20;      // tails of packs
     uint64_t page_memory_bytes = 8ULL << 20;       // pages of index segments
     uint64_t around_memory_bytes = 8ULL << 20;     // what came with small blocks
-    uint64_t read_memory_bytes = 64ULL << 20;      // asked of the store at once
+    uint64_t read_memory_bytes = 32ULL << 20;      // asked of the store at once
     uint64_t prefetch_bytes = 64ULL << 20;         // a tree up to this size is fetched at once
     // So few tails of data packs are fetched with the head, for the first read to find them here.
     size_t tails_ahead = 0;
@@ -78,7 +78,7 @@ class TreeRemote final : public Remote {
     IndexLimits index;
     MetadataLimits metadata;
     uint64_t pack_bytes = 32ULL << 20;
-    unsigned packs_in_flight = 3;
+    unsigned packs_in_flight_max = 3;  // where the line takes so many
     unsigned hash_threads = 2;
     uint64_t publish_memory_bytes = 48ULL << 20;     // assembled chunks, whatever the batch's size
     Duration io_timeout = std::chrono::seconds(60);  // of one request

@@ -10,7 +10,7 @@ namespace cairn {
 namespace {
 
 constexpr long kReceiveBuffer = 512 * 1024;
-constexpr long kSendBuffer = 1024 * 1024;
+constexpr long kSendBuffer = 256 * 1024;
 constexpr uint64_t kSmallBody = 64 * 1024;  // not worth a large send buffer
 constexpr Duration kTimerSlack = std::chrono::milliseconds(50);
 constexpr size_t kMaxHeaderBytes = 128 * 1024;  // of one answer

@@ -45,7 +45,7 @@ struct S3Settings {
   S3Payload payload = S3Payload::kAuto;
   uint64_t multipart_threshold = 64 << 20;  // larger bodies go in parts
   uint64_t part_size = 16 << 20;            // at least; S3 wants 5 MiB or more
-  unsigned parts_in_flight = 4;
+  unsigned parts_in_flight = 8;
   uint64_t max_get_bytes = 1 << 30;  // of one get of a whole object
 };
 
