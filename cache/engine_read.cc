@@ -209,17 +209,29 @@ uint64_t Engine::prefetch(uint64_t inode, const std::optional<ContentBase>& pinn
   return ask_ahead(inode, pinned, offset, length, nullptr).until;
 }
 
+// Of one request for what nobody waits for yet: small enough that many are under way, because a
+// store's single connection is slow, and large enough that they leave room for a reader's own.
+uint64_t Engine::ahead_part_bytes() const {
+  constexpr uint64_t kPart = 2ULL << 20;
+  const uint64_t most = settings_.read_ahead_bytes;
+  const uint64_t part = most < 8 * kPart ? most / 8 : std::max(kPart, most / 12);
+  return std::max<uint64_t>(part, live_.chunk_bytes());
+}
+
 Engine::Ahead Engine::ask_ahead(uint64_t inode, const std::optional<ContentBase>& pinned,
                                 uint64_t offset, uint64_t length, Callback<void> then) {
-  const uint64_t end = offset + length;
+  const uint64_t most = settings_.read_ahead_bytes;
+  const uint64_t part = ahead_part_bytes();
+  // Where a stream asks for much, the little that became free waits for more. A file that is
+  // fetched whole asks rarely, and takes what there is.
+  const bool waits = !then && length > part;
   {
-    // In large requests: where much is asked for, the little that became free waits for more, as
-    // long as something comes.
     const std::lock_guard lock(state_mutex_);
-    const uint64_t most = settings_.read_ahead_bytes;
-    const bool is_full = read_ahead_bytes_ > 0 && read_ahead_bytes_ + most / 4 > most;
-    if (is_full && length > most / 2) return {offset, false};
+    const uint64_t room = most - std::min(most, read_ahead_bytes_);
+    if (waits && read_ahead_bytes_ > 0 && room < part) return {offset, false};
+    length = std::min(length, std::max(room, part));
   }
+  const uint64_t end = offset + length;
   Need need;
   const auto want = [&](uint64_t chunk, const Leaf& leaf) {
     const auto here = chunks_.has(inode, chunk, leaf);
@@ -247,26 +259,44 @@ Engine::Ahead Engine::ask_ahead(uint64_t inode, const std::optional<ContentBase>
     size_t fits = 0;
     for (; fits < need.chunks.size(); ++fits) {
       const uint64_t all = read_ahead_bytes_ + bytes + need.chunks[fits].leaf.length;
-      if (all > settings_.read_ahead_bytes && read_ahead_bytes_ + bytes > 0) break;
+      if (all > most && read_ahead_bytes_ + bytes > 0) break;
       bytes += need.chunks[fits].leaf.length;
     }
     if (fits < need.chunks.size()) {
+      if (waits && bytes < part && read_ahead_bytes_ > 0) fits = bytes = 0;
       until = std::max(offset, need.chunks[fits].chunk * live_.chunk_bytes());
       need.chunks.resize(fits);
     }
     read_ahead_bytes_ += bytes;
   }
   if (!need.any()) return {until, false};
+  fetch_ahead(std::move(need), bytes, std::move(then));
+  return {until, true};
+}
+
+// In parts of about the same size, of which each makes room for others when it came.
+void Engine::fetch_ahead(Need need, uint64_t bytes, Callback<void> then) {
+  const auto parts = static_cast<size_t>(std::max<uint64_t>(1, bytes / ahead_part_bytes()));
+  const std::vector<Need::Chunk> chunks = std::exchange(need.chunks, {});
+  if (!then) then = [](const Status&) {};
+  const auto all = all_of(parts, std::move(then));
   Context context;
   context.deadline = Deadline::after(clock_, settings_.io_timeout);
-  satisfy(std::move(need), context, [this, bytes, then = std::move(then)](Status done) {
-    {
-      const std::lock_guard lock(state_mutex_);
-      read_ahead_bytes_ -= bytes;
-    }
-    if (then) then(std::move(done));
-  });
-  return {until, true};
+  for (size_t i = 0; i < parts; ++i) {
+    Need part = std::exchange(need, {});  // blocks come with the first
+    const auto begin = chunks.begin() + static_cast<std::ptrdiff_t>(chunks.size() * i / parts);
+    const auto end = chunks.begin() + static_cast<std::ptrdiff_t>(chunks.size() * (i + 1) / parts);
+    part.chunks.assign(begin, end);
+    uint64_t part_bytes = 0;
+    for (const Need::Chunk& chunk : part.chunks) part_bytes += chunk.leaf.length;
+    satisfy(std::move(part), context, [this, part_bytes, all](Status done) {
+      {
+        const std::lock_guard lock(state_mutex_);
+        read_ahead_bytes_ -= part_bytes;
+      }
+      all(std::move(done));
+    });
+  }
 }
 
 }  // namespace cairn

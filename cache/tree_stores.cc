@@ -15,7 +15,7 @@ Status TreeRemote::Impl::make_stores() {
   memory.around_bytes = options.around_memory_bytes;
   memory.under_way_bytes_max = options.read_memory_bytes;
   memory.request_bytes_max =
-      std::clamp<uint64_t>(options.read_memory_bytes / 4, 1ULL << 20, memory.request_bytes_max);
+      std::clamp<uint64_t>(options.read_memory_bytes / 8, 1ULL << 20, memory.request_bytes_max);
   TRY_ASSIGN(memory.tail_files,
              TailFiles::open(parts.env, options.metadata_dir + "/tails", disk_bytes / 4));
   packs = PackStore::make(parts.store, parts.executor, parts.clock, memory);

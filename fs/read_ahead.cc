@@ -6,7 +6,9 @@ namespace cairn {
 
 namespace {
 constexpr uint64_t kWindowFirst = 1ULL << 20;
-constexpr uint64_t kWindowLast = 20ULL << 20;
+constexpr uint64_t kWindowLast = 32ULL << 20;
+// Asked for at once, so that requests stay large.
+constexpr uint64_t kStep = 2ULL << 20;
 // A program that reads an index or a record and stops has not paid for a film.
 constexpr uint64_t kAheadTimes = 4;
 // So much in a row behind a jump is a stream.
@@ -33,7 +35,8 @@ std::optional<ReadAhead::Range> ReadAhead::plan(uint64_t size, uint64_t offset, 
   const uint64_t until = std::min(size, end + window_bytes_);
   const uint64_t from = std::max(ahead_until_, end);
   if (asks_ || until <= from) return std::nullopt;
-  if (until < ahead_until_ + window_bytes_ / 2 && until < size) return std::nullopt;
+  if (until < ahead_until_ + std::min(window_bytes_ / 2, kStep) && until < size)
+    return std::nullopt;
   asks_ = true;
   return Range{from_, from, until};
 }

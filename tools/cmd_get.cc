@@ -21,8 +21,9 @@ namespace cairn {
 
 namespace {
 
-constexpr uint64_t kPieceBytes = 8ULL << 20;
-constexpr size_t kPiecesAhead = 4;
+// One connection to a large store is slow: many small pieces come sooner than few large ones.
+constexpr uint64_t kPieceBytes = 4ULL << 20;
+constexpr size_t kPiecesAhead = 8;
 
 struct GetArguments {
   std::string source, destination;

@@ -1,0 +1,220 @@
+// What goes on at the same time: the local disk, the line to the store, and what is asked ahead.
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <functional>
+#include <thread>
+
+#include "cache/base/executor.h"
+#include "cache/base/random.h"
+#include "s3/memory_store.h"
+#include "tests/support/faulty_store.h"
+#include "tests/support/memory_env.h"
+#include "tests/support/test_mount.h"
+
+using namespace cairn;
+using namespace cairn::test;
+
+namespace {
+
+constexpr uint64_t kChunk = 256 << 10;
+
+bool comes_true(const std::function<bool()>& what) {
+  for (int tries = 0; tries < 3000 && !what(); ++tries)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  return what();
+}
+
+struct World {
+  World() {
+    mount.options.engine.publish_bytes = 1ULL << 30;
+    REQUIRE(mount.format(kChunk, 174));
+  }
+  ~World() {
+    store.clear();
+    store.release();
+    mount.kill();
+    io.stop();
+  }
+
+  uint64_t write(const std::string& name, uint64_t size) {
+    const auto made =
+        mount.run([&](Volume& v, Need& n) { return v.create(kRootIno, name, 0644, {}, n); });
+    REQUIRE(made);
+    ByteVec bytes(1 << 20);
+    for (uint64_t at = 0; at < size; at += bytes.size()) {
+      // No two chunks are equal.
+      for (size_t i = 0; i < bytes.size(); i += kChunk)
+        std::memcpy(&bytes[i], &++chunks_, sizeof chunks_);
+      REQUIRE(mount.run([&](Volume& v, Need& n) { return v.write(made->handle, at, bytes, n); }));
+    }
+    mount.volume().release_file(made->handle);
+    return made->attr.ino;
+  }
+
+  uint64_t next() { return ++chunks_; }
+
+  size_t count(const std::string& prefix) {
+    const auto page = list_sync(store, prefix, "", 1000, Context());
+    REQUIRE(page);
+    return page->objects.size();
+  }
+
+  void hold(StoreOp op, uint32_t skip) {
+    StoreFault fault;
+    fault.kind = FaultKind::kHold;
+    fault.ops = op;
+    fault.prefix = "p/";
+    fault.skip = skip;
+    fault.count = FaultyStore::kForever;
+    store.add(fault);
+  }
+
+  MemoryEnv env;
+  std::unique_ptr<Rng> rng = make_seeded_rng(1);
+  ThreadExecutor io{"io", 2};
+  FaultyStore store{std::make_shared<MemoryStore>(io, system_clock()),
+                    FaultyStore::Parts{io, system_clock(), *rng}};
+  TestMount mount{store, env, io};
+
+ private:
+  uint64_t chunks_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("packs go to the store while the local disk is not done; their commit waits for it") {
+  World world;
+  std::atomic<bool> is_stuck{false};
+  std::atomic<bool> was_asked{false};
+  world.env.set_fault([&](FileCall call, const std::string&) -> Status {
+    while (call == FileCall::kSync && is_stuck) {
+      was_asked = true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return {};
+  });
+  REQUIRE(world.mount.open());
+  world.write("file", 4 << 20);
+  const size_t packs = world.count("p/");
+  const size_t commits = world.count("c/");
+  is_stuck = true;
+  std::atomic<bool> is_over{false};
+  Result<bool> published = false;
+  std::thread publisher([&] {
+    published = world.mount.engine().publish_once(false, Context());
+    is_over = true;
+  });
+  CHECK(comes_true([&] { return world.count("p/") >= packs + 2; }));  // its data, its metadata
+  CHECK(comes_true([&] { return was_asked.load(); }));
+  CHECK_FALSE(is_over);
+  CHECK(world.count("c/") == commits);
+  const LsnStatus lsn = world.mount.engine().lsn_status();
+  CHECK(lsn.published < lsn.appended);
+  is_stuck = false;
+  publisher.join();
+  REQUIRE(published);
+  CHECK(*published);
+  CHECK(world.count("c/") == commits + 1);
+  const LsnStatus after = world.mount.engine().lsn_status();
+  CHECK(after.published <= after.durable);
+}
+
+TEST_CASE("a line that takes packs quickly gets more of them at once") {
+  World world;
+  world.mount.options.pack_bytes = 4 << 20;
+  REQUIRE(world.mount.open());
+  world.write("file", 64 << 20);
+  world.hold(StoreOp::kPut, 3);
+  std::thread publisher([&] { (void)world.mount.engine().publish_once(false, Context()); });
+  // Three at first. Each of them that came through quickly lets one more go, on a machine that is
+  // not too busy.
+  CHECK(comes_true([&] { return world.store.held() > 3; }));
+  CHECK(world.store.held() <= 6);
+  world.store.clear();
+  while (world.store.release() > 0) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  publisher.join();
+  const LsnStatus lsn = world.mount.engine().lsn_status();
+  CHECK(lsn.published == lsn.appended);
+}
+
+TEST_CASE("what is asked ahead comes in parts, of which each makes room for others") {
+  World world;
+  REQUIRE(world.mount.open());
+  const uint64_t size = 32 * kChunk;
+  const uint64_t inode = world.write("file", size);
+  REQUIRE(world.mount.close());
+  world.mount.options.engine.read_ahead_bytes = 16 * kChunk;
+  REQUIRE(world.mount.open("/another"));
+  Engine& engine = world.mount.engine();
+  // What is known of the file is here, its content is not.
+  REQUIRE(world.mount.run([&](Volume&, Need& n) { return engine.read(inode, {}, size, 0, 1, n); }));
+  world.hold(StoreOp::kGet, 3);
+  // An eighth of what may be under way: two chunks.
+  CHECK(engine.prefetch(inode, {}, kChunk, size - kChunk) == 17 * kChunk);
+  CHECK(comes_true([&] { return world.store.held() == 5; }));
+  CHECK(comes_true([&] { return engine.read_ahead_bytes() == 10 * kChunk; }));
+  CHECK(engine.prefetch(inode, {}, 17 * kChunk, size - 17 * kChunk) == 23 * kChunk);
+  CHECK(comes_true([&] { return world.store.held() == 8; }));
+}
+
+TEST_CASE("a local disk that failed sends nothing, and is not what the store is said to have") {
+  World world;
+  std::atomic<bool> fails{false};
+  world.env.set_fault([&](FileCall call, const std::string&) -> Status {
+    if (call == FileCall::kSync && fails) return fail(Errc::kIo, "the disk is broken");
+    return {};
+  });
+  REQUIRE(world.mount.open());
+  world.write("file", 1 << 20);
+  Engine& engine = world.mount.engine();
+  const size_t packs = world.count("p/");
+  const size_t commits = world.count("c/");
+  fails = true;
+  // The first one finds out: with its packs on their way, or before.
+  for (int tries = 0; tries < 3; ++tries) {
+    const auto published = engine.publish_once(false, Context());
+    REQUIRE_FALSE(published);
+    CHECK(published.error().message().find("the disk is broken") != std::string::npos);
+    CHECK_FALSE(engine.health().failing);
+  }
+  CHECK(world.count("c/") == commits);
+  CHECK(world.count("p/") <= packs + 2);
+  CHECK_FALSE(engine.local_health());
+}
+
+TEST_CASE("while more waits to be sent, the tables are written beside it; what fails is told") {
+  World world;
+  world.mount.options.engine.publish_bytes = 1 << 20;
+  world.mount.options.engine.fold.data_bytes_max = 1 << 20;
+  std::atomic<bool> is_stuck{false};
+  std::atomic<bool> fails{false};
+  std::atomic<unsigned> writes{0};
+  world.mount.tables_faults.write = [&]() -> Status {
+    writes += is_stuck ? 1 : 0;
+    while (is_stuck) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (fails) return fail(Errc::kIo, "the tables are broken");
+    return {};
+  };
+  REQUIRE(world.mount.open());
+  const size_t commits = world.count("c/");
+  is_stuck = true;
+  world.write("file", 8 << 20);
+  // Nothing of the first batch is settled, and the next ones are in the store.
+  CHECK(comes_true([&] { return world.count("c/") >= commits + 4; }));
+  CHECK(comes_true([&] { return writes > 0; }));
+  fails = true;
+  is_stuck = false;
+  Engine& engine = world.mount.engine();
+  CHECK(comes_true([&] {
+    world.write("more" + std::to_string(world.next()), 3 << 20);
+    return engine.health().publish_error.find("the tables are broken") != std::string::npos;
+  }));
+  fails = false;
+  REQUIRE(engine.flush(Context(), nullptr));
+  const LsnStatus lsn = engine.lsn_status();
+  CHECK(lsn.published == lsn.appended);
+  CHECK(comes_true([&] { return engine.health().publish_error.empty(); }));
+}
