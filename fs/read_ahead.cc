@@ -9,10 +9,17 @@ constexpr uint64_t kWindowFirst = 1ULL << 20;
 constexpr uint64_t kWindowLast = 32ULL << 20;
 // Asked for at once, so that requests stay large.
 constexpr uint64_t kStep = 2ULL << 20;
-// A program that reads an index or a record and stops has not paid for a film.
-constexpr uint64_t kAheadTimes = 4;
+// A program that reads an index or a record and stops has not paid for a film: up to four times
+// what it read in the beginning, when each round trip counts, and twice as much later.
+constexpr uint64_t kAheadTimesFirst = 4;
+constexpr uint64_t kAheadTimes = 2;
+constexpr uint64_t kBeginning = 2ULL << 20;
+uint64_t paid_for(uint64_t read_bytes) {
+  const uint64_t first = kAheadTimesFirst * std::min(read_bytes, kBeginning);
+  return std::max(first, kAheadTimes * read_bytes);
+}
 // So much in a row behind a jump is a stream.
-constexpr uint64_t kStreamBytes = 256ULL << 10;
+constexpr uint64_t kStreamBytes = 128ULL << 10;
 }  // namespace
 
 std::optional<ReadAhead::Range> ReadAhead::plan(uint64_t size, uint64_t offset, uint64_t length) {
@@ -30,7 +37,7 @@ std::optional<ReadAhead::Range> ReadAhead::plan(uint64_t size, uint64_t offset, 
     return std::nullopt;
   }
   if (from_ > 0 && end - from_ < kStreamBytes) return std::nullopt;
-  const uint64_t grown = std::min(window_bytes_ * 2, kAheadTimes * (end - from_));
+  const uint64_t grown = std::min(window_bytes_ * 2, paid_for(end - from_));
   window_bytes_ = std::clamp(grown, kWindowFirst, kWindowLast);
   const uint64_t until = std::min(size, end + window_bytes_);
   const uint64_t from = std::max(ahead_until_, end);

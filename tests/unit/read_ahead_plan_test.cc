@@ -44,6 +44,7 @@ TEST_CASE("a stream asks for all that lies ahead of it, once, for a few times wh
     CHECK(range->from == std::max(until, reader.at));
     until = range->until;
     CHECK(until - reader.at <= std::max(kMiB, 4 * reader.at));
+    CHECK(until - reader.at <= std::max(8 * kMiB, 2 * reader.at));
     largest = std::max(largest, until - reader.at);
   }
   CHECK(until > reader.at);
@@ -72,7 +73,7 @@ TEST_CASE("who jumped meanwhile does not take over how far the stream before was
   const auto first = reader.plan();
   REQUIRE(first);
   reader.at = 600 * kMiB;
-  CHECK(!reader.plan());
+  CHECK(!reader.plan(32 * kKiB));
   reader.ahead.asked(*first, first->until);
   CHECK(!reader.plan(64 * kKiB));  // not a stream yet
   const auto range = reader.plan();
