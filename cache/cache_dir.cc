@@ -253,7 +253,7 @@ class Opening {
     options.cache_id = dir_.identity().cache_id;
     options.host = options_.host;
     options.view = *options_.objects;
-    options.read_memory_bytes = memory_.read_bytes;
+    options.read_memory_bytes = memory_.read_bytes + memory_.idle_read_bytes;
     options.publish_memory_bytes = memory_.publish_bytes;
     options.name_memory_bytes = std::min(memory_.node_bytes, share / 32);
     options.io_timeout = options_.engine.io_timeout;
@@ -283,7 +283,7 @@ class Opening {
     options.tail_memory_bytes = memory_.tail_bytes;
     options.page_memory_bytes = memory_.page_bytes;
     options.around_memory_bytes = memory_.around_bytes;
-    options.read_memory_bytes = memory_.read_bytes;
+    options.read_memory_bytes = memory_.read_bytes + memory_.idle_read_bytes;
     options.tails_ahead = options_.tails_ahead;
     options.index_ahead_bytes = options_.index_ahead_bytes;
     options.publish_memory_bytes = memory_.publish_bytes;
@@ -319,6 +319,7 @@ class Opening {
     at_most(settings.chunk_memory_bytes, memory_.chunk_bytes);
     // What a reader waits for starts at once, however much a stream has asked for.
     at_most(settings.read_ahead_bytes, memory_.read_bytes / 8 * 7);
+    at_most(settings.idle_ahead_bytes, memory_.idle_read_bytes);
     settings.leaves_cache = options_.recover;
     at_most(settings.fold.records_max, memory_.fold_records);
     return settings;

@@ -71,6 +71,7 @@ struct EngineSettings {
   Duration poll_interval = std::chrono::seconds(5);  // followers
   uint64_t chunk_memory_bytes = 16ULL << 20;         // leaves kept in memory
   uint64_t read_ahead_bytes = 32ULL << 20;           // on their way unasked, of all files together
+  uint64_t idle_ahead_bytes = 32ULL << 20;           // and more while nothing waits to be published
   FoldLimits fold;
 };
 
@@ -461,6 +462,7 @@ class Engine final : private PublishHost {
   Ahead ask_ahead(uint64_t inode, const std::optional<ContentBase>& pinned, uint64_t offset,
                   uint64_t length, Callback<void> then);
   void fetch_ahead(Need need, uint64_t bytes, Callback<void> then);
+  uint64_t ahead_bytes_max() const;  // with the state mutex
   uint64_t ahead_part_bytes() const;
   struct Whole {
     uint64_t inode = 0;

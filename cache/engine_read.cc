@@ -213,21 +213,27 @@ uint64_t Engine::prefetch(uint64_t inode, const std::optional<ContentBase>& pinn
 // store's single connection is slow, and large enough that they leave room for a reader's own.
 uint64_t Engine::ahead_part_bytes() const {
   constexpr uint64_t kPart = 2ULL << 20;
-  const uint64_t most = settings_.read_ahead_bytes;
-  const uint64_t part = most < 8 * kPart ? most / 8 : std::max(kPart, most / 12);
+  const uint64_t most = settings_.read_ahead_bytes + settings_.idle_ahead_bytes;
+  const uint64_t part = most < 8 * kPart ? most / 8 : std::max(kPart, most / 20);
   return std::max<uint64_t>(part, live_.chunk_bytes());
+}
+
+// What a publication would need is lent to streams. When one begins, it is free again as soon as
+// what was asked for has come.
+uint64_t Engine::ahead_bytes_max() const {
+  const bool publishes = publish_queued_ || !marks_.empty();
+  return settings_.read_ahead_bytes + (publishes ? 0 : settings_.idle_ahead_bytes);
 }
 
 Engine::Ahead Engine::ask_ahead(uint64_t inode, const std::optional<ContentBase>& pinned,
                                 uint64_t offset, uint64_t length, Callback<void> then) {
-  const uint64_t most = settings_.read_ahead_bytes;
   const uint64_t part = ahead_part_bytes();
   // Where a stream asks for much, the little that became free waits for more. A file that is
   // fetched whole asks rarely, and takes what there is.
   const bool waits = !then && length > part;
   {
     const std::lock_guard lock(state_mutex_);
-    const uint64_t room = most - std::min(most, read_ahead_bytes_);
+    const uint64_t room = ahead_bytes_max() - std::min(ahead_bytes_max(), read_ahead_bytes_);
     if (waits && read_ahead_bytes_ > 0 && room < part) return {offset, false};
     length = std::min(length, std::max(room, part));
   }
@@ -256,6 +262,7 @@ Engine::Ahead Engine::ask_ahead(uint64_t inode, const std::optional<ContentBase>
   uint64_t until = range ? end : offset;
   {
     const std::lock_guard lock(state_mutex_);
+    const uint64_t most = ahead_bytes_max();
     size_t fits = 0;
     for (; fits < need.chunks.size(); ++fits) {
       const uint64_t all = read_ahead_bytes_ + bytes + need.chunks[fits].leaf.length;

@@ -25,6 +25,7 @@ struct MemoryPlan {
   uint32_t packs_in_flight_max = 0;  // of a publish; their bytes are in files
   uint64_t fold_records = 0;       // journal records folded together
   uint64_t read_bytes = 0;         // on their way from the store
+  uint64_t idle_read_bytes = 0;    // and so many more while nothing waits to be published
 
   static constexpr MemoryPlan of(uint64_t limit) {
     constexpr uint64_t kFixed = 24ULL << 20;
@@ -45,6 +46,7 @@ struct MemoryPlan {
         static_cast<uint32_t>(std::clamp<uint64_t>(plan.publish_bytes / kPutBytes, 3, 12));
     plan.fold_records = std::clamp<uint64_t>(part(7) / kRecordBytes, 4096, 200'000);
     plan.read_bytes = part(21);
+    plan.idle_read_bytes = part(6) + part(7);  // of a publish and its fold
     return plan;
   }
 };

@@ -6,7 +6,7 @@ namespace cairn {
 
 namespace {
 constexpr uint64_t kWindowFirst = 1ULL << 20;
-constexpr uint64_t kWindowLast = 32ULL << 20;
+constexpr uint64_t kWindowLast = 48ULL << 20;
 // Asked for at once, so that requests stay large.
 constexpr uint64_t kStep = 2ULL << 20;
 // A program that reads an index or a record and stops has not paid for a film: up to four times

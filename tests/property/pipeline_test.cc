@@ -147,6 +147,7 @@ TEST_CASE("what is asked ahead comes in parts, of which each makes room for othe
   const uint64_t inode = world.write("file", size);
   REQUIRE(world.mount.close());
   world.mount.options.engine.read_ahead_bytes = 16 * kChunk;
+  world.mount.options.engine.idle_ahead_bytes = 0;
   REQUIRE(world.mount.open("/another"));
   Engine& engine = world.mount.engine();
   // What is known of the file is here, its content is not.

@@ -33,6 +33,7 @@ struct ColdFile {
     mount.volume().release_file(created->handle);
     REQUIRE(mount.close());
     mount.options.engine.read_ahead_bytes = read_ahead_bytes;
+    mount.options.engine.idle_ahead_bytes = 0;
     REQUIRE(mount.open("/another"));
     const auto found = mount.run([](Volume& v, Need& n) { return v.lookup(kRootIno, "file", n); });
     REQUIRE(found);

@@ -48,7 +48,7 @@ TEST_CASE("a stream asks for all that lies ahead of it, once, for a few times wh
     largest = std::max(largest, until - reader.at);
   }
   CHECK(until > reader.at);
-  CHECK(largest == 32 * kMiB);
+  CHECK(largest == 48 * kMiB);
 }
 
 TEST_CASE("what there was no room for is asked for by the next read, whoever came in between") {
