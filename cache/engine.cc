@@ -29,7 +29,9 @@ Engine::Engine(EngineSettings settings, Components components)
       last_progress_(clock_.now()),
       last_checkpoint_(clock_.now()),
       retry_at_(clock_.now()),
-      commit_interval_(settings_.publish_interval) {}
+      commit_interval_(settings_.publish_interval) {
+  ahead_bytes_now_ = first_ahead_bytes(ahead_pace());
+}
 
 Engine::~Engine() {
   abandon();

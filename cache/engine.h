@@ -27,6 +27,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "cache/ahead_pace.h"
 #include "cache/base/clock.h"
 #include "cache/base/env.h"
 #include "cache/base/executor.h"
@@ -428,7 +429,7 @@ class Engine final : private PublishHost {
   void note_orphans(const Change& change);
   Status apply_again(const Change& change, Lsn lsn);
   Result<bool> publish_batch(bool close, Context context);
-  Status settle();  // the end of publish_once: gives back what the store holds now
+  Status settle();  // behind a publication: gives back what the store holds now
   Status write_checkpoint();
   Status after_publish(const Fold& fold, const KeptChange& kept);
   Status settle_kept(const Fold& fold, const KeptChange& kept);
@@ -454,7 +455,7 @@ class Engine final : private PublishHost {
   SegmentClass class_of(uint64_t inode) const;
   void keep_fetched(const Need::Chunk& chunk, const Buffer& bytes);
   Status try_drop_passing(uint64_t inode);
-  // What `prefetch` does; `then` is told when what was asked for is here, if anything was.
+  // What `prefetch` does; `then` is told when what was asked for is here.
   struct Ahead {
     uint64_t until = 0;
     bool asked = false;
@@ -463,6 +464,7 @@ class Engine final : private PublishHost {
                   uint64_t length, Callback<void> then);
   void fetch_ahead(Need need, uint64_t bytes, Callback<void> then);
   uint64_t ahead_bytes_max() const;  // with the state mutex
+  AheadPace ahead_pace() const;
   uint64_t ahead_part_bytes() const;
   struct Whole {
     uint64_t inode = 0;
@@ -482,8 +484,7 @@ class Engine final : private PublishHost {
   Lsn orphan_floor() const;
   bool publish_due() const;
   void schedule_background();
-  // On the maintenance thread, unless the mount ends.
-  void in_background(std::function<void()> work);
+  void in_background(std::function<void()> work);  // unless the mount ends
   void background();
   void sync_behind();
   Status settle_behind();
@@ -569,6 +570,7 @@ class Engine final : private PublishHost {
   const std::shared_ptr<Trouble> trouble_ = std::make_shared<Trouble>(std::chrono::seconds(10));
   std::vector<Waiter> waiters_;
   uint64_t read_ahead_bytes_ = 0;  // under way
+  uint64_t ahead_bytes_now_;       // that may be, on this line
   size_t satisfying_ = 0;          // needs that are not answered yet
   std::function<void(const Changes&)> follow_listener_;
   MonotonicTime last_progress_;
@@ -581,8 +583,7 @@ class Engine final : private PublishHost {
   Duration commit_interval_;
   Lsn flush_target_ = 0;
   std::atomic<uint64_t> looked_at_bytes_{0};  // written_bytes_ when start_what_is_due last looked
-  bool sync_queued_ = false;
-  bool settle_queued_ = false;
+  bool sync_queued_ = false, settle_queued_ = false;
   Status settled_behind_;  // how the last one that nobody waited for ended
   bool publish_queued_ = false;
   bool stopping_ = false;

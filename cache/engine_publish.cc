@@ -188,6 +188,10 @@ Status Engine::after_publish(const Fold& fold, const KeptChange& kept) {
 
 Status Engine::settle() {
   TRY(checkpoint());
+  {
+    const std::lock_guard lock(state_mutex_);
+    settled_behind_ = {};  // an older one that failed is made good
+  }
   wake_waiters();
   return {};
 }

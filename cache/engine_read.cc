@@ -222,7 +222,12 @@ uint64_t Engine::ahead_part_bytes() const {
 // what was asked for has come.
 uint64_t Engine::ahead_bytes_max() const {
   const bool publishes = publish_queued_ || !marks_.empty();
-  return settings_.read_ahead_bytes + (publishes ? 0 : settings_.idle_ahead_bytes);
+  return std::min(ahead_bytes_now_,
+                  settings_.read_ahead_bytes + (publishes ? 0 : settings_.idle_ahead_bytes));
+}
+
+AheadPace Engine::ahead_pace() const {
+  return {ahead_part_bytes(), settings_.read_ahead_bytes + settings_.idle_ahead_bytes};
 }
 
 Engine::Ahead Engine::ask_ahead(uint64_t inode, const std::optional<ContentBase>& pinned,
@@ -296,10 +301,12 @@ void Engine::fetch_ahead(Need need, uint64_t bytes, Callback<void> then) {
     part.chunks.assign(begin, end);
     uint64_t part_bytes = 0;
     for (const Need::Chunk& chunk : part.chunks) part_bytes += chunk.leaf.length;
-    satisfy(std::move(part), context, [this, part_bytes, all](Status done) {
+    satisfy(std::move(part), context, [this, part_bytes, began = clock_.now(), all](Status done) {
       {
         const std::lock_guard lock(state_mutex_);
         read_ahead_bytes_ -= part_bytes;
+        ahead_bytes_now_ = next_ahead_bytes(ahead_bytes_now_, ahead_pace(), clock_.now() - began,
+                                            done.has_value());
       }
       all(std::move(done));
     });

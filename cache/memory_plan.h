@@ -41,7 +41,8 @@ struct MemoryPlan {
     plan.page_bytes = part(6);
     plan.block_index_bytes = part(2);
     plan.publish_bytes = part(6);
-    constexpr uint64_t kPutBytes = 1ULL << 20;  // the buffer of one that is sent
+    constexpr uint64_t kPutBytes = 1ULL
+                                   << 20;  // what one that is sent may take, its buffer and all
     plan.packs_in_flight_max =
         static_cast<uint32_t>(std::clamp<uint64_t>(plan.publish_bytes / kPutBytes, 3, 12));
     plan.fold_records = std::clamp<uint64_t>(part(7) / kRecordBytes, 4096, 200'000);

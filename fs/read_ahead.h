@@ -1,9 +1,9 @@
 // ReadAhead: what the reads of one handle say about what it will read next.
 //
 // A handle that goes on where it ended is a stream: what lies ahead of it is asked for, at most
-// four times what it has read so far, later twice as much, and at most 48 MiB, in steps of 2 MiB so
-// that requests stay large. Who jumps and reads a record or two is none. Pure; owner: the table of
-// handles, under its lock.
+// four times what it has read so far (1 MiB at least), later twice as much, and at most 48 MiB, in
+// steps of 2 MiB so that requests stay large. Who jumps and reads a record or two is none. Pure;
+// owner: the table of handles, under its lock.
 #pragma once
 
 #include <cstdint>

@@ -62,11 +62,11 @@ struct World {
     return page->objects.size();
   }
 
-  void hold(StoreOp op, uint32_t skip) {
+  void hold(StoreOp op, uint32_t skip, const std::string& prefix = "p/") {
     StoreFault fault;
     fault.kind = FaultKind::kHold;
     fault.ops = op;
-    fault.prefix = "p/";
+    fault.prefix = prefix;
     fault.skip = skip;
     fault.count = FaultyStore::kForever;
     store.add(fault);
@@ -128,13 +128,20 @@ TEST_CASE("a line that takes packs quickly gets more of them at once") {
   REQUIRE(world.mount.open());
   world.write("file", 64 << 20);
   world.hold(StoreOp::kPut, 3);
-  std::thread publisher([&] { (void)world.mount.engine().publish_once(false, Context()); });
+  std::atomic<bool> is_over{false};
+  std::thread publisher([&] {
+    (void)world.mount.engine().publish_once(false, Context());
+    is_over = true;
+  });
   // Three at first. Each of them that came through quickly lets one more go, on a machine that is
   // not too busy.
   CHECK(comes_true([&] { return world.store.held() > 3; }));
   CHECK(world.store.held() <= 6);
   world.store.clear();
-  while (world.store.release() > 0) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  CHECK(comes_true([&] {
+    world.store.release();
+    return is_over.load();
+  }));
   publisher.join();
   const LsnStatus lsn = world.mount.engine().lsn_status();
   CHECK(lsn.published == lsn.appended);
@@ -201,8 +208,12 @@ TEST_CASE("while more waits to be sent, the tables are written beside it; what f
   };
   REQUIRE(world.mount.open());
   const size_t commits = world.count("c/");
-  is_stuck = true;
+  world.hold(StoreOp::kPut, 0, "c/");  // until there is much to do
   world.write("file", 8 << 20);
+  CHECK(comes_true([&] { return world.store.held() == 1; }));
+  is_stuck = true;
+  world.store.clear();
+  world.store.release();
   // Nothing of the first batch is settled, and the next ones are in the store.
   CHECK(comes_true([&] { return world.count("c/") >= commits + 4; }));
   CHECK(comes_true([&] { return writes > 0; }));
