@@ -81,7 +81,7 @@ class PackStore {
     uint64_t around_bytes = 8ULL << 20;          // memory of what came with small blocks
     uint64_t gap_bytes_max = 128ULL << 10;       // read rather than split a request
     uint64_t request_bytes_max = 8ULL << 20;     // of one GET of blocks
-    uint32_t requests_max = 28;                  // GETs under way at once
+    uint32_t requests_max = 40;                  // GETs under way at once
     uint64_t under_way_bytes_max = 64ULL << 20;  // that they asked for together
     std::shared_ptr<TailFiles> tail_files = {};  // of metadata packs; none: in memory as others
   };

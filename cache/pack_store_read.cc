@@ -11,6 +11,7 @@ namespace cairn {
 namespace {
 
 constexpr uint64_t kVerifyBytesPerTask = 1ULL << 20;
+constexpr Duration kAheadTimeout = std::chrono::seconds(60);
 
 // One read_blocks call.
 class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
@@ -144,7 +145,24 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
       return look != PackWindows::Look::kMiss;
     });
     if (waits) watch_context();
-    for (const auto& [want, bytes] : here) verify(want.place.offset, {want}, /*looks=*/1, bytes);
+    for (const auto& [want, bytes] : here) {
+      follow(want.place);
+      verify(want.place.offset, {want}, /*looks=*/1, bytes);
+    }
+  }
+
+  // Nobody waits for it yet, so it outlives this operation.
+  void follow(const BlockPlace& found) {
+    const auto range = core_->windows.ahead(found);
+    if (!range) return;
+    Context context;
+    context.deadline = Deadline::after(core_->clock, kAheadTimeout);
+    core_->gets->get(pack_key(found.pack), GetRange::from(range->offset, range->length), context,
+                     [core = core_, pack = found.pack, range = *range](Result<GetResult> got) {
+                       std::optional<Buffer> bytes;
+                       if (got) bytes = got->bytes;
+                       core->windows.arrived(pack, range, bytes);
+                     });
   }
 
   void get(const Digest& pack, ByteRange range, std::vector<Wanted> parts, unsigned looks,

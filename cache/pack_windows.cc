@@ -9,6 +9,8 @@ namespace {
 constexpr size_t kMaxHabits = 1024;  // packs; forgetting one costs a few smaller windows
 constexpr uint64_t kGrowthFound = 4;         // a window grows by this factor after finds
 constexpr uint64_t kGrowthMissed = 2;        // and by this one otherwise
+constexpr unsigned kRisingFinds = 3;         // of who goes through a pack in order
+constexpr uint64_t kFollowedBytes = 256ULL << 10;  // smaller windows are no sign of that
 constexpr uint64_t kMaxOffset = 1ULL << 48;  // no pack is so long, whatever an index says
 
 bool holds(const ByteRange& range, const BlockPlace& place) {
@@ -52,12 +54,45 @@ PackWindows::Look PackWindows::look(const BlockPlace& place, Buffer& bytes, Wait
     ++habits_[place.pack].finds;
     return Look::kHere;
   }
+  // A block whose beginning is here waits for the window that brings its end.
+  BlockPlace rest = place;
+  const auto window = window_at(place.pack, place.offset);
+  if (window != windows_.end() && window->range().end() < place.offset + place.length) {
+    rest.offset = window->range().end();
+    rest.length -= static_cast<uint32_t>(rest.offset - place.offset);
+  }
   const auto coming = std::find_if(coming_.begin(), coming_.end(), [&](const Coming& each) {
-    return each.pack == place.pack && holds(each.range, place);
+    return each.pack == place.pack && holds(each.range, rest);
   });
   if (coming == coming_.end()) return Look::kMiss;
   coming->waiters.push_back(std::move(waiter));
   return Look::kComing;
+}
+
+std::optional<ByteRange> PackWindows::ahead(const BlockPlace& found) {
+  const std::lock_guard lock(mutex_);
+  const auto window = window_at(found.pack, found.offset);
+  if (window == windows_.end()) return std::nullopt;
+  window->rising = found.offset >= window->last ? window->rising + 1 : 0;
+  window->last = found.offset;
+  const ByteRange here = window->range();
+  const bool is_late = found.offset - here.offset >= here.length / 2;
+  if (window->is_followed || window->rising < kRisingFinds || !is_late ||
+      here.length < kFollowedBytes)
+    return std::nullopt;
+  window->is_followed = true;
+  ByteRange next{here.end(), next_window_bytes(found.pack)};
+  const auto clip = [&next](const ByteRange& there) {
+    if (there.end() <= next.offset || there.offset >= next.end()) return;
+    next.length = there.offset > next.offset ? there.offset - next.offset : 0;
+  };
+  for (const Window& each : windows_)
+    if (each.pack == found.pack) clip(each.range());
+  for (const Coming& each : coming_)
+    if (each.pack == found.pack) clip(each.range);
+  if (next.length == 0) return std::nullopt;
+  coming_.push_back({found.pack, next, {}});
+  return next;
 }
 
 uint64_t PackWindows::next_window_bytes(const Digest& pack) {
@@ -114,7 +149,7 @@ void PackWindows::arrived(const Digest& pack, ByteRange range, const std::option
     if (it == coming_.end()) return;
     waiters = std::move(it->waiters);
     coming_.erase(it);
-    if (bytes) {
+    if (bytes && !bytes->empty()) {
       // A smaller one inside this one is of no more use.
       std::erase_if(windows_, [&](const Window& window) {
         const bool inside = window.pack == pack && window.start >= range.offset &&
@@ -122,7 +157,9 @@ void PackWindows::arrived(const Digest& pack, ByteRange range, const std::option
         if (inside) bytes_ -= window.bytes.size();
         return inside;
       });
-      windows_.push_front({pack, range.offset, *bytes});
+      Window window{pack, range.offset, *bytes};
+      window.is_followed = bytes->size() < range.length;  // behind it there is nothing
+      windows_.push_front(std::move(window));
       bytes_ += bytes->size();
       note_came(bytes->size());
       while (bytes_ > bytes_max_) {

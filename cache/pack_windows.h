@@ -3,9 +3,10 @@
 // Files that were written together lie together, and whoever reads one small file mostly reads its
 // neighbours next; so a small block is asked for with a window around it, and the neighbours find
 // theirs here instead of costing a request each. The window of the next miss in a pack is twice as
-// long (files read in another order than they lie), fourfold after two finds. None is larger than
-// what pays: each time that windows have brought a quarter of the memory for them, less than a
-// third of it wanted halves that size, and two thirds double it.
+// long (files read in another order than they lie), fourfold after two finds. Who goes through a
+// pack in order has the next window asked for before it is missed. None is larger than what pays:
+// each time that windows have brought a quarter of the memory for them, less than a third of it
+// wanted halves that size, and two thirds double it.
 //
 // Windows are raw bytes of packs: whoever takes a block out verifies it. Owner: PackStore, shared
 // with the reads under way. Thread-safe; no lock is held across a callback. Memory: windows in one
@@ -45,6 +46,11 @@ class PackWindows {
   // kHere: the block's bytes are in `bytes`. kComing: they are on their way, `waiter` is called.
   Look look(const BlockPlace& place, Buffer& bytes, Waiter waiter);
 
+  // After a find: the window behind that one, to be asked for before somebody misses it, once a
+  // reader that goes on in the order of the pack has come to the second half; else none. `arrived`
+  // must be called with what became of it.
+  std::optional<ByteRange> ahead(const BlockPlace& found);
+
   // What to ask for instead of a small `range`: a window, or the range itself. `arrived` must be
   // called with what became of a window.
   ByteRange widen(const Digest& pack, ByteRange range);
@@ -59,6 +65,9 @@ class PackWindows {
     Digest pack;
     uint64_t start;
     Buffer bytes;
+    uint64_t last = 0;         // place of the newest find
+    unsigned rising = 0;       // finds in a row of which none lies before the one before it
+    bool is_followed = false;  // the next one was asked for, or there is none
     ByteRange range() const { return {start, bytes.size()}; }
   };
   struct Coming {

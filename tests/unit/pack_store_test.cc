@@ -417,4 +417,74 @@ TEST_CASE("windows are no larger than what lately paid") {
     if (!pays) CHECK(came < (16ULL << 20) + 100 * PackWindows::kLeastBytes);
   }
 }
+
+TEST_CASE("who goes through a pack in order finds the next window on its way") {
+  for (const bool backwards : {false, true}) {
+    CAPTURE(backwards);
+    PackWindows windows(8ULL << 20);
+    const Digest pack = sha256(as_bytes("pack"));
+    constexpr uint32_t kBlock = 4136;
+    constexpr uint64_t kPack = 24ULL << 20;
+    // Longer than from the middle of the first such window to its end.
+    constexpr unsigned kReadsUntilItComes = 100;
+    std::optional<ByteRange> coming;
+    unsigned reads_left = 0;
+    unsigned misses = 0;
+    unsigned asked_ahead = 0;
+    uint64_t bytes = 0;
+    const auto land = [&](const ByteRange& range) {
+      const uint64_t there =
+          range.offset < kPack ? std::min(range.length, kPack - range.offset) : 0;
+      bytes += there;
+      windows.arrived(pack, range, Buffer(ByteVec(there)));
+    };
+    const uint64_t blocks = kPack / kBlock;
+    for (uint64_t i = 0; i < blocks; ++i) {
+      const BlockPlace place{pack, (backwards ? blocks - 1 - i : i) * kBlock, kBlock};
+      if (coming && --reads_left == 0) land(*std::exchange(coming, std::nullopt));
+      Buffer found;
+      const auto look = windows.look(place, found, [](bool came) { CHECK(came); });
+      if (look == PackWindows::Look::kMiss) {
+        CHECK_FALSE((coming && place.offset + kBlock > coming->offset));  // it is on its way
+        ++misses;
+        land(windows.widen(pack, {place.offset, kBlock}));
+      }
+      if (look != PackWindows::Look::kHere) continue;
+      const auto next = windows.ahead(place);
+      if (!next) continue;
+      CHECK_FALSE(coming);
+      CHECK(next->offset < kPack);
+      coming = next;
+      reads_left = kReadsUntilItComes;
+      ++asked_ahead;
+    }
+    if (backwards) {
+      CHECK(asked_ahead == 0);
+    } else {
+      CHECK(misses <= 3);  // until a window is large enough to tell
+      CHECK(asked_ahead >= 5);
+    }
+    CHECK(bytes <= kPack * 5 / 4);
+  }
+}
+
+TEST_CASE("the window behind is asked for by a find, and serves who comes to it") {
+  constexpr unsigned kCount = 240;  // 1.2 MB
+  SmallBlocks world(kCount);
+  // One request that nobody waited for, made by the read of a block that was here.
+  StoreFault hold{.kind = FaultKind::kHold, .ops = StoreOp::kGet, .prefix = "p/"};
+  unsigned n = 0;
+  for (; n < kCount && world.store.held() == 0; ++n) {
+    if (n > 30) world.store.add(hold);
+    CHECK(world.right({8 + n}, world.read({8 + n})));
+    if (n > 30 && world.store.held() == 0) world.store.clear();
+  }
+  REQUIRE(world.store.held() == 1);
+  CHECK(n < kCount);
+  world.store.clear();
+  world.store.release();
+  uint64_t requests = 0;
+  for (; n < kCount; ++n) requests += world.requests_of({8 + n});
+  CHECK(requests == 0);
+}
 }  // namespace cairn::test
