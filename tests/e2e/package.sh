@@ -201,7 +201,7 @@ END
 chmod 755 "$T/enter.sh"
 
 listen() {  # what the service manager would hear
-  python3 - "$T/notify" <<'END'
+  exec python3 - "$T/notify" <<'END'
 import os, socket, sys
 server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 server.bind(os.path.join(sys.argv[1], "socket"))
