@@ -62,6 +62,9 @@ Result<bool> Engine::publish_batch(bool close, Context context) {
   const std::lock_guard one_at_a_time(publish_mutex_);
   TRY(refuse_when_stopped());
   TRY(local_health());  // nothing could be committed
+  // What a bucket has of ours is known here from the checkpoint only: no batch goes beyond the
+  // next one.
+  if (remote_->params().only_objects && settled_ < published_) TRY(settle());
   const Lsn after = published_;
   Lsn upto = 0;
   {

@@ -119,6 +119,30 @@ TEST_CASE("what was held back stays in the cache as long as rows or a checkpoint
   CHECK(w.object_bytes("sent") == bytes);
   CHECK(w.read_ino(w.find("sent"), 0, 5 << 20).value_or("") == bytes);
 }
+
+TEST_CASE("nothing goes to a bucket behind what the tables do not know of yet") {
+  Holder w(kNoTmp);
+  bool fails = false;
+  REQUIRE(w.mount.close());
+  w.mount.tables_faults.write = [&fails]() -> Status {
+    return fails ? fail(Errc::kNoSpace, "the tables are full") : Status();
+  };
+  w.open();
+  w.write("first", "1");
+  {
+    const AtPoint here("publish.dropped", [&] { fails = true; });
+    CHECK_FALSE(w.mount.engine().publish_once(false, Context()));
+  }
+  CHECK(w.keys() == std::set<std::string>{"first"});
+  fails = false;
+  w.write("second", "2");
+  fails = true;
+  CHECK_FALSE(w.mount.engine().publish_once(false, Context()));
+  CHECK(w.keys() == std::set<std::string>{"first"});
+  fails = false;
+  w.flush();
+  CHECK(w.object_bytes("second") == "2");
+}
 #endif
 
 TEST_CASE("what is written while content moves out of the journal stays what it is") {
