@@ -27,7 +27,6 @@
 #include <unordered_set>
 #include <vector>
 
-#include "cache/ahead_pace.h"
 #include "cache/base/clock.h"
 #include "cache/base/env.h"
 #include "cache/base/executor.h"
@@ -37,6 +36,7 @@
 #include "cache/collect.h"
 #include "cache/fold.h"
 #include "cache/journal.h"
+#include "cache/line_pace.h"
 #include "cache/live_state.h"
 #include "cache/need.h"
 #include "cache/protected_segments.h"

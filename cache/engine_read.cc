@@ -238,7 +238,8 @@ Engine::Ahead Engine::ask_ahead(uint64_t inode, const std::optional<ContentBase>
   const bool waits = !then && length > part;
   {
     const std::lock_guard lock(state_mutex_);
-    const uint64_t room = ahead_bytes_max() - std::min(ahead_bytes_max(), read_ahead_bytes_);
+    const uint64_t most = ahead_bytes_max();
+    const uint64_t room = most - std::min(most, read_ahead_bytes_);
     if (waits && read_ahead_bytes_ > 0 && room < part) return {offset, false};
     length = std::min(length, std::max(room, part));
   }

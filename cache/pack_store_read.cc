@@ -11,7 +11,6 @@ namespace cairn {
 namespace {
 
 constexpr uint64_t kVerifyBytesPerTask = 1ULL << 20;
-constexpr Duration kAheadTimeout = std::chrono::seconds(60);
 
 // One read_blocks call.
 class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
@@ -151,12 +150,12 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
     }
   }
 
-  // Nobody waits for it yet, so it outlives this operation.
+  // Nobody waits for it yet, so it goes on when this operation is given up.
   void follow(const BlockPlace& found) {
     const auto range = core_->windows.ahead(found);
     if (!range) return;
     Context context;
-    context.deadline = Deadline::after(core_->clock, kAheadTimeout);
+    context.deadline = context_.deadline;
     core_->gets->get(pack_key(found.pack), GetRange::from(range->offset, range->length), context,
                      [core = core_, pack = found.pack, range = *range](Result<GetResult> got) {
                        std::optional<Buffer> bytes;

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "cache/base/mutex.h"
+#include "cache/line_pace.h"
 #include "cache/open_pack.h"
 #include "cache/pack_store.h"
-#include "cache/put_pace.h"
 #include "cache/remote.h"
 
 namespace cairn {

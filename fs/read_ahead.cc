@@ -14,12 +14,13 @@ constexpr uint64_t kStep = 2ULL << 20;
 constexpr uint64_t kAheadTimesFirst = 4;
 constexpr uint64_t kAheadTimes = 2;
 constexpr uint64_t kBeginning = 2ULL << 20;
+// So much in a row behind a jump is a stream.
+constexpr uint64_t kStreamBytes = 128ULL << 10;
+
 uint64_t paid_for(uint64_t read_bytes) {
   const uint64_t first = kAheadTimesFirst * std::min(read_bytes, kBeginning);
   return std::max(first, kAheadTimes * read_bytes);
 }
-// So much in a row behind a jump is a stream.
-constexpr uint64_t kStreamBytes = 128ULL << 10;
 }  // namespace
 
 std::optional<ReadAhead::Range> ReadAhead::plan(uint64_t size, uint64_t offset, uint64_t length) {

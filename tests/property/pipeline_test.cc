@@ -4,15 +4,9 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
-#include <functional>
 #include <thread>
 
-#include "cache/base/executor.h"
-#include "cache/base/random.h"
-#include "s3/memory_store.h"
-#include "tests/support/faulty_store.h"
-#include "tests/support/memory_env.h"
-#include "tests/support/test_mount.h"
+#include "tests/support/faulty_mount.h"
 
 using namespace cairn;
 using namespace cairn::test;
@@ -21,22 +15,10 @@ namespace {
 
 constexpr uint64_t kChunk = 256 << 10;
 
-bool comes_true(const std::function<bool()>& what) {
-  for (int tries = 0; tries < 3000 && !what(); ++tries)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  return what();
-}
-
-struct World {
+struct World : FaultyMount {
   World() {
     mount.options.engine.publish_bytes = 1ULL << 30;
     REQUIRE(mount.format(kChunk, 174));
-  }
-  ~World() {
-    store.clear();
-    store.release();
-    mount.kill();
-    io.stop();
   }
 
   uint64_t write(const std::string& name, uint64_t size) {
@@ -71,13 +53,6 @@ struct World {
     fault.count = FaultyStore::kForever;
     store.add(fault);
   }
-
-  MemoryEnv env;
-  std::unique_ptr<Rng> rng = make_seeded_rng(1);
-  ThreadExecutor io{"io", 2};
-  FaultyStore store{std::make_shared<MemoryStore>(io, system_clock()),
-                    FaultyStore::Parts{io, system_clock(), *rng}};
-  TestMount mount{store, env, io};
 
  private:
   uint64_t chunks_ = 0;

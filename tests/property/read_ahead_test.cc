@@ -2,15 +2,7 @@
 // stream meets no hole.
 #include <doctest/doctest.h>
 
-#include <chrono>
-#include <thread>
-
-#include "cache/base/executor.h"
-#include "cache/base/random.h"
-#include "s3/memory_store.h"
-#include "tests/support/faulty_store.h"
-#include "tests/support/memory_env.h"
-#include "tests/support/test_mount.h"
+#include "tests/support/faulty_mount.h"
 
 using namespace cairn;
 using namespace cairn::test;
@@ -20,7 +12,7 @@ namespace {
 constexpr uint64_t kChunk = 256 << 10;
 constexpr uint64_t kChunks = 12;
 
-struct ColdFile {
+struct ColdFile : FaultyMount {
   explicit ColdFile(uint64_t read_ahead_bytes) {
     REQUIRE(mount.format(kChunk, 174));
     REQUIRE(mount.open());
@@ -42,25 +34,14 @@ struct ColdFile {
     REQUIRE(opened);
     handle = *opened;
   }
-  ~ColdFile() {
-    mount.kill();
-    io.stop();
-  }
 
   // False when the chunk at `offset` is not here when all that was asked for has come.
   bool comes(uint64_t offset) {
-    for (int tries = 0; tries < 3000 && mount.engine().read_ahead_bytes() > 0; ++tries)
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    REQUIRE(comes_true([this] { return mount.engine().read_ahead_bytes() == 0; }));
     Need need;
     return mount.engine().read(inode, {}, kChunks * kChunk, offset, 1, need).has_value();
   }
 
-  MemoryEnv env;
-  std::unique_ptr<Rng> rng = make_seeded_rng(1);
-  ThreadExecutor io{"io", 2};
-  FaultyStore store{std::make_shared<MemoryStore>(io, system_clock()),
-                    FaultyStore::Parts{io, system_clock(), *rng}};
-  TestMount mount{store, env, io};
   uint64_t inode = 0;
   HandleId handle{};
 };
