@@ -284,6 +284,15 @@ ByteVec encode_change(const Change& change) {
   return out;
 }
 
+uint64_t local_bytes(const Change& change, uint64_t payload_bytes) {
+  uint64_t bytes = payload_bytes;
+  for (const Effect& effect : change.effects) {
+    const auto* write = std::get_if<WriteData>(&effect);
+    if (write != nullptr && write->ref.kind == DataRef::Kind::kSegment) bytes += write->length;
+  }
+  return bytes;
+}
+
 Result<Change> decode_change(const JournalRecord& record) {
   return Decoder(record).run();
 }

@@ -95,6 +95,9 @@ struct Change {
 };
 
 ByteVec encode_change(const Change& change);
+// What the change takes here: its record, whose payload has so many bytes, and its data in
+// segments.
+uint64_t local_bytes(const Change& change, uint64_t payload_bytes);
 // Reads a record's payload; views point into it, and inline data gets its place in the journal.
 // kCorruption when the payload is not exactly one change.
 Result<Change> decode_change(const JournalRecord& record);

@@ -30,6 +30,8 @@ struct ChunkPlan {
   }
   // Nothing but zeroes, known without reading anything.
   bool zero() const;
+  // Two that are equal, over the same published content, come out as the same bytes.
+  bool operator==(const ChunkPlan&) const = default;
 };
 
 // Bytes of the published content (of `base_size` bytes) that the new content begins with.

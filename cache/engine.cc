@@ -176,15 +176,14 @@ Result<Lsn> Engine::commit_payload(const Change& change, const ByteVec& payload)
 }
 
 void Engine::note_record(const Change& change, Lsn lsn, uint64_t payload_bytes) {
-  uint64_t bytes = payload_bytes;
   for (const Effect& effect : change.effects) {
     if (const auto* shared = std::get_if<ShareData>(&effect))
       segments_->note_lsn(shared->ref.file, lsn);
     const auto* write = std::get_if<WriteData>(&effect);
-    if (write == nullptr || write->ref.kind != DataRef::Kind::kSegment) continue;
-    segments_->note_lsn(write->ref.file, lsn);
-    bytes += write->length;
+    if (write != nullptr && write->ref.kind == DataRef::Kind::kSegment)
+      segments_->note_lsn(write->ref.file, lsn);
   }
+  const uint64_t bytes = local_bytes(change, payload_bytes);
   last_change_ = lsn;
   const std::lock_guard lock(state_mutex_);
   const uint64_t before = written_bytes_.fetch_add(bytes);

@@ -259,8 +259,7 @@ class Engine final : private PublishHost {
   // Keeps the file's content here once it is here; kNoSpace when too much would be.
   Status pin(uint64_t inode, uint64_t size, Need& need);
   void unpin(uint64_t inode);
-  // Lets the file's clean content go.
-  Status evict(uint64_t inode);
+  Status evict(uint64_t inode);  // lets the file's clean content go
   // Drops what an earlier life or this one left in the cache and nobody can ask for: segments
   // without rows, rows without segments. Before `start`, and at the end.
   void tidy_up();
@@ -274,8 +273,7 @@ class Engine final : private PublishHost {
   // The local disk failed: nothing more is acknowledged until the next mount.
   Status local_health() const;
   uint64_t uploaded_bytes() const { return uploaded_bytes_; }
-  // Asked for and not here yet. What has come may count for a moment longer.
-  uint64_t read_ahead_bytes() const;
+  uint64_t read_ahead_bytes() const;  // not here yet; what has come may count a moment longer
   Duration commit_interval() const;  // at the moment
   uint64_t cache_bytes() const;
   uint64_t cache_bytes_max() const { return space_->limit(); }
@@ -295,8 +293,7 @@ class Engine final : private PublishHost {
   // What changes that are given up said about this cache (which numbers it has handed out, what the
   // volume takes) is forgotten with them.
   Status forget_changes();
-  // Does a change of the inode wait to be published?
-  // Or does a directory hold what is kept back?
+  // Does a change of the inode wait to be published, or does a directory hold what is kept back?
   bool has_unpublished(uint64_t inode) const;
   // What was kept back when the tables were written last.
   static Result<bool> keeps_back_any(const LiveTables& tables);
@@ -309,6 +306,7 @@ class Engine final : private PublishHost {
   Result<std::shared_ptr<File>> open_data(const DataRef& ref) override;
   Result<std::optional<Buffer>> resident(uint64_t inode, uint64_t chunk, const Leaf& leaf) override;
   void chunk_staged(uint64_t inode, uint64_t chunk, const Leaf& leaf, Buffer bytes) override;
+  Result<bool> extend_batch() override;
   Status commit_intended(uint64_t seq, Bytes record) override;
   void uploaded(uint64_t bytes) override;
   void progressed() override;
@@ -429,6 +427,7 @@ class Engine final : private PublishHost {
   void note_orphans(const Change& change);
   Status apply_again(const Change& change, Lsn lsn);
   Result<bool> publish_batch(bool close, Context context);
+  bool more_goes_with(const Fold& fold) const;
   Status settle();  // behind a publication: gives back what the store holds now
   Status write_checkpoint();
   Status after_publish(const Fold& fold, const KeptChange& kept);
@@ -439,8 +438,7 @@ class Engine final : private PublishHost {
   void adapt_interval(uint64_t uploaded_bytes, uint64_t written_bytes);
   // Evicts until `bytes` more fit; false when what is left may not go.
   bool make_room(uint64_t bytes);
-  // The tables have no room for more rows until some are published.
-  bool tables_are_full() const;
+  bool tables_are_full() const;  // they have no room for more rows until some are published
   // Changes come faster than checkpoints: a short wait, which the store has no part in.
   bool memory_is_full() const;
   Status checkpoint_when_large();
@@ -497,13 +495,11 @@ class Engine final : private PublishHost {
   void publish_loop();
   void kick_publisher();
   void wake_waiters();
-  // The answer to one that waits; nullopt: it waits on.
-  std::optional<Status> answer_to(const Waiter& waiter, Duration stalled);
+  std::optional<Status> answer_to(const Waiter& waiter, Duration stalled);  // nullopt: it waits on
   void note_remote(const Status& status);
   void note_unpublished(const Error& error);
   void note_trouble();
-  // With the state mutex: does the log say it?
-  bool note_failing(const Error& error);
+  bool note_failing(const Error& error);  // with the state mutex: does the log say it?
   void tell_failing(const Error& error) const;
 
   const EngineSettings settings_;
@@ -561,6 +557,7 @@ class Engine final : private PublishHost {
     Lsn lsn = 0;
     uint64_t bytes = 0;
     uint64_t sent_before = 0;
+    MonotonicTime began{};
   };
   Uploading uploading_;                                     // the publish that runs
   std::map<std::pair<uint64_t, uint64_t>, Staged> staged_;  // of the publish that runs
@@ -569,6 +566,7 @@ class Engine final : private PublishHost {
   bool failing_of_trouble_ = false;  // a request that still goes on; it may work
   const std::shared_ptr<Trouble> trouble_ = std::make_shared<Trouble>(std::chrono::seconds(10));
   std::vector<Waiter> waiters_;
+  size_t asked_waiters_ = 0;       // taken out of them, to see what each is answered
   uint64_t read_ahead_bytes_ = 0;  // under way
   uint64_t ahead_bytes_now_;       // that may be, on this line
   size_t satisfying_ = 0;          // needs that are not answered yet
@@ -594,6 +592,8 @@ class Engine final : private PublishHost {
   // Held across disk and network by design, so never taken while another lock is held.
   LongMutex publish_mutex_;     // one publish at a time
   bool split_failed_ = false;   // the last look at what is held; protected by publish_mutex_
+  Fold* growing_ = nullptr;     // what is published, when more may go with it; likewise
+  std::atomic<bool> failed_here_{false};  // what is published, and not for the store
   LongMutex checkpoint_mutex_;  // one checkpoint at a time
 };
 

@@ -415,11 +415,13 @@ void Engine::wake_waiters() {
   {
     const std::lock_guard lock(state_mutex_);
     waiting.swap(waiters_);
+    asked_waiters_ += waiting.size();
     stalled = clock_.now() - last_progress_;
     fenced = health_.fenced;
     stopping = stopping_;
   }
   std::vector<Waiter> still_waiting;
+  const size_t asked = waiting.size();
   for (Waiter& waiter : waiting) {
     std::optional<Status> answer;
     if (stopping) {
@@ -439,6 +441,7 @@ void Engine::wake_waiters() {
   }
   const std::lock_guard lock(state_mutex_);
   std::move(still_waiting.begin(), still_waiting.end(), std::back_inserter(waiters_));
+  asked_waiters_ -= asked;
   if (stopping_) idle_.notify_all();
 }
 

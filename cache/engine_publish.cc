@@ -9,6 +9,10 @@
 
 namespace cairn {
 
+namespace {
+constexpr Duration kGrowingMax = std::chrono::seconds(5);  // of a publication
+}  // namespace
+
 Result<std::shared_ptr<File>> Engine::open_data(const DataRef& ref) {
   if (ref.kind == DataRef::Kind::kJournal) return journal_->file(ref.file);
   return segments_->file(ref.file);
@@ -25,7 +29,7 @@ void Engine::chunk_staged(uint64_t inode, uint64_t chunk, const Leaf& leaf, Buff
     if (auto ref = segments_->append(SegmentClass::kClean, bytes)) staged.ref = *ref;
   }
   const std::lock_guard lock(state_mutex_);
-  staged_.emplace(std::pair(inode, chunk), std::move(staged));
+  staged_.insert_or_assign(std::pair(inode, chunk), std::move(staged));
 }
 
 void Engine::uploaded(uint64_t bytes) {
@@ -48,8 +52,10 @@ Status Engine::commit_intended(uint64_t seq, Bytes record) {
   ByteVec head;
   put_le(head, seq);
   const Bytes parts[] = {head, record};
-  TRY_ASSIGN(const auto at, journal_->append(kRecordCommitIntent, parts, Space::Use::kPublish));
-  return journal_->sync(at.lsn);
+  const auto at = journal_->append(kRecordCommitIntent, parts, Space::Use::kPublish);
+  Status kept = at ? journal_->sync(at->lsn) : tl::unexpected<Error>(at.error());
+  if (!kept) failed_here_ = true;
+  return kept;
 }
 
 Result<bool> Engine::publish_once(bool close, Context context) {
@@ -100,11 +106,14 @@ Result<bool> Engine::publish_batch(bool close, Context context) {
   {
     const std::lock_guard lock(state_mutex_);
     staged_.clear();
-    uploading_ = {fold.batch.lsn, fold.written_bytes, uploaded_bytes_};
+    uploading_ = {fold.batch.lsn, fold.written_bytes, uploaded_bytes_, clock_.now()};
   }
   const uint64_t uploaded_before = uploaded_bytes_;
   const uint64_t written_before = published_bytes_;
+  growing_ = close ? nullptr : &fold;
+  failed_here_ = false;
   auto state = remote_->publish(fold.batch, *this, context);
+  growing_ = nullptr;
   // Where nothing had to be sent no commit waited for the disk. What a failing disk says is not
   // said of the store.
   Status durable = state ? journal_->sync(fold.batch.lsn) : local_health();
@@ -114,7 +123,7 @@ Result<bool> Engine::publish_batch(bool close, Context context) {
   }
   if (!durable) return tl::unexpected<Error>(std::move(durable).error().wrap("publish"));
   if (!state) {
-    note_remote(tl::unexpected<Error>(state.error()));
+    if (!failed_here_) note_remote(tl::unexpected<Error>(state.error()));
     return tl::unexpected<Error>(std::move(state).error().wrap("publish"));
   }
   CAIRN_FAILPOINT("publish.sent");
@@ -123,6 +132,48 @@ Result<bool> Engine::publish_batch(bool close, Context context) {
   if (fold.records == 0) return true;
   adapt_interval(uploaded_bytes_ - uploaded_before, published_bytes_ - written_before);
   return true;
+}
+
+Result<bool> Engine::extend_batch() {
+  if (growing_ == nullptr || !more_goes_with(*growing_)) return false;
+  Fold& fold = *growing_;
+  Lsn upto = 0;
+  {
+    const std::lock_guard lock(commit_mutex_);
+    upto = journal_->appended();
+  }
+  // Who waits is looked at between two steps.
+  FoldLimits limits = settings_.fold;
+  limits.data_bytes_max =
+      std::min(limits.data_bytes_max, fold.written_bytes + settings_.publish_bytes);
+  auto longer = extend_fold(*journal_, std::move(fold), upto, live_.chunk_bytes(), limits);
+  if (!longer) {
+    failed_here_ = true;
+    return tl::unexpected<Error>(std::move(longer).error());
+  }
+  fold = *std::move(longer);
+  CAIRN_FAILPOINT("publish.extended");
+  sync_behind();
+  const std::lock_guard lock(state_mutex_);
+  uploading_.lsn = fold.batch.lsn;
+  uploading_.bytes = fold.written_bytes;
+  return true;
+}
+
+// Between two commits the line waits for the last pack, the metadata and the commit, one after the
+// other. So what came while the batch was staged goes with it, where that is much, which it is when
+// the line is slower than who writes, or where somebody wants it there. Unless somebody waits for
+// this commit, or it is late already. (Of many records the memory is needed twice for a moment.)
+bool Engine::more_goes_with(const Fold& fold) const {
+  const FoldLimits& limits = settings_.fold;
+  if (fold.written_bytes >= limits.data_bytes_max || fold.records >= limits.records_max / 2)
+    return false;
+  const std::lock_guard lock(state_mutex_);
+  if (stopping_ || last_change_ <= fold.batch.lsn) return false;
+  if (!waiters_.empty() || asked_waiters_ > 0) return false;
+  if (clock_.now() - uploading_.began >= kGrowingMax) return false;
+  if (flush_target_ > published_) return flush_target_ > fold.batch.lsn;
+  return written_bytes_ >= published_bytes_ + fold.local_bytes + settings_.publish_bytes;
 }
 
 void Engine::adapt_interval(uint64_t uploaded_bytes, uint64_t written_bytes) {

@@ -83,6 +83,7 @@ struct Piece {
   uint32_t length = 0;
   DataRef ref;                                    // of the piece's first byte, for kData
   std::optional<SharedLeaf> leaf = std::nullopt;  // the same for kLeaf
+  bool operator==(const Piece&) const = default;
 };
 std::vector<Piece> resolve(const Extents& extents, uint32_t offset, uint32_t length);
 

@@ -22,10 +22,30 @@ struct FoldedFile {
 
 class Folder {
  public:
-  Folder(uint32_t chunk_bytes, bool follows_names)
-      : chunk_bytes_(chunk_bytes), follows_names_(follows_names) {}
+  // Goes on with what was folded. What that left out (see `finish`) is nobody's whatever follows.
+  Folder(uint32_t chunk_bytes, bool follows_names, Fold fold)
+      : chunk_bytes_(chunk_bytes),
+        follows_names_(follows_names),
+        written_bytes_(fold.written_bytes),
+        local_bytes_(fold.local_bytes),
+        records_(fold.records),
+        groups_(std::move(fold.batch.groups)) {
+    for (TreeEdit& edit : fold.batch.edits) {
+      std::string key = edit.key;
+      edits_.emplace_hint(edits_.end(), std::move(key), std::move(edit));
+    }
+    for (FrozenFile& frozen : fold.batch.files) {
+      FoldedFile& file = files_[frozen.inode];
+      file.base_limit = frozen.base_limit;
+      for (FrozenFile::Chunk& chunk : frozen.chunks)
+        file.chunks.emplace_hint(file.chunks.end(), chunk.index, std::move(chunk.extents));
+    }
+    for (auto& [digest, bytes] : fold.batch.blocks)
+      blocks_.emplace_hint(blocks_.end(), digest, std::move(bytes));
+  }
 
-  Status add(const Change& change, Lsn lsn) {
+  Status add(const Change& change, const JournalRecord& record) {
+    const Lsn lsn = record.lsn;
     for (const Effect& effect : change.effects) {
       if (const auto* put = std::get_if<PutKey>(&effect)) {
         const bool is_first =
@@ -52,6 +72,7 @@ class Folder {
         groups_.push_back(group->group);
       }
     }
+    local_bytes_ += local_bytes(change, record.payload.size());
     ++records_;
     return {};
   }
@@ -77,6 +98,7 @@ class Folder {
   Result<Fold> finish(Lsn lsn) {
     Fold fold;
     fold.written_bytes = written_bytes_;
+    fold.local_bytes = local_bytes_;
     fold.records = records_;
     fold.batch.lsn = lsn;
     fold.batch.groups = std::move(groups_);
@@ -137,6 +159,7 @@ class Folder {
   const uint32_t chunk_bytes_;
   const bool follows_names_;
   uint64_t written_bytes_ = 0;
+  uint64_t local_bytes_ = 0;
   uint64_t records_ = 0;
   std::map<std::string, TreeEdit> edits_;
   std::set<std::string> lost_;  // keys that were there before and are not any more
@@ -162,13 +185,25 @@ Result<bool> moves_directory(const Change& change) {
   return names > 1 && has_directory;
 }
 
+bool is_full(uint64_t written_bytes, uint64_t records, const FoldLimits& limits) {
+  return written_bytes >= limits.data_bytes_max || records >= limits.records_max;
+}
+
 }  // namespace
 
 Result<Fold> fold_journal(Journal& journal, Lsn after, Lsn upto, uint32_t chunk_bytes,
                           const FoldLimits& limits) {
-  Folder folder(chunk_bytes, limits.moves_alone);
+  Fold nothing;
+  nothing.batch.lsn = after;
+  return extend_fold(journal, std::move(nothing), upto, chunk_bytes, limits);
+}
+
+Result<Fold> extend_fold(Journal& journal, Fold fold, Lsn upto, uint32_t chunk_bytes,
+                         const FoldLimits& limits) {
+  const Lsn after = fold.batch.lsn;
   Lsn last = after;
-  bool full = false;
+  Folder folder(chunk_bytes, limits.moves_alone, std::move(fold));
+  bool full = is_full(folder.written_bytes(), folder.records(), limits);
   TRY(journal.read(after, upto, [&](const JournalRecord& record) -> Status {
     if (full) return {};
     if (record.type == kRecordChange) {
@@ -181,11 +216,10 @@ Result<Fold> fold_journal(Journal& journal, Lsn after, Lsn upto, uint32_t chunk_
         if (full) return {};
       }
       full = alone;
-      if (Status added = folder.add(change, record.lsn); !added) return added;
+      if (Status added = folder.add(change, record); !added) return added;
     }
     last = record.lsn;
-    full |=
-        folder.written_bytes() >= limits.data_bytes_max || folder.records() >= limits.records_max;
+    full |= is_full(folder.written_bytes(), folder.records(), limits);
     return {};
   }));
   return folder.finish(last);

@@ -23,6 +23,7 @@ struct FoldLimits {
 struct Fold {
   PublishBatch batch;
   uint64_t written_bytes = 0;  // by the records folded
+  uint64_t local_bytes = 0;    // that they take here, see change.h
   uint64_t records = 0;
 };
 
@@ -30,5 +31,11 @@ struct Fold {
 // lsn == after.
 Result<Fold> fold_journal(Journal& journal, Lsn after, Lsn upto, uint32_t chunk_bytes,
                           const FoldLimits& limits);
+
+// The same fold with the records behind it up to `upto`, as far as the limits allow for all of it:
+// what one fold of the whole range gives. Not where moves are alone. What pointed into the batch
+// points nowhere afterwards, also after an error.
+Result<Fold> extend_fold(Journal& journal, Fold fold, Lsn upto, uint32_t chunk_bytes,
+                         const FoldLimits& limits);
 
 }  // namespace cairn

@@ -14,23 +14,46 @@
 
 namespace cairn {
 
-// One that came so soon lets more go; one that took so long, fewer.
+// What comes so soon lets more go; what takes so long, fewer.
 inline constexpr Duration kQuickOnLine = std::chrono::milliseconds(1500);
 inline constexpr Duration kSlowOnLine = std::chrono::seconds(6);
 
 struct PutPace {
   unsigned fewest = 3;
   unsigned most = 3;
+  uint64_t pack_bytes = 32ULL << 20;  // of a whole one
 };
 
-// After a pack of `bytes` took so long while up to `now` were under way: one more or one less.
-// Small packs say nothing.
-inline unsigned next_puts_in_flight(unsigned now, const PutPace& pace, uint64_t bytes,
-                                    Duration took) {
-  constexpr uint64_t kTelling = 4ULL << 20;
-  if (bytes >= kTelling && took <= kQuickOnLine) ++now;
-  if (bytes >= kTelling && took >= kSlowOnLine && now > 0) --now;
-  return std::clamp(now, pace.fewest, std::max(pace.fewest, pace.most));
+// The first ones of a mount have so many bytes: they tell sooner how quick the line is.
+inline constexpr uint64_t kTellingPackBytes = 8ULL << 20;
+
+struct PutSeen {
+  uint64_t bytes = 0;
+  Duration took{};
+  unsigned at_once = 1;  // under way when it began, itself among them
+  bool came = true;      // it is in the store
+};
+// Whether it says anything: small ones do not.
+inline bool tells(const PutSeen& seen) {
+  return seen.bytes >= kTellingPackBytes / 2;
+}
+
+// How many may be under way, after `now`: so many that each whole one would take kQuickOnLine if
+// all shared what the line carried; it is found out soon whether it carries more. One less where
+// one would take kSlowOnLine, half where one did not come.
+inline unsigned next_puts_in_flight(unsigned now, const PutPace& pace, const PutSeen& seen) {
+  const unsigned most = std::max(pace.fewest, pace.most);
+  if (!seen.came) {
+    now /= 2;
+  } else if (tells(seen)) {
+    using Seconds = std::chrono::duration<double>;
+    const auto packs = static_cast<double>(seen.bytes) / static_cast<double>(pace.pack_bytes);
+    const Seconds whole = std::max(Seconds(seen.took) / packs, Seconds(1e-6));
+    const double could = std::min<double>(seen.at_once * (Seconds(kQuickOnLine) / whole), most);
+    now = std::max(now, static_cast<unsigned>(could));
+    if (whole >= kSlowOnLine && now > 0) --now;
+  }
+  return std::clamp(now, pace.fewest, most);
 }
 
 struct AheadPace {

@@ -30,7 +30,7 @@ struct MemoryPlan {
   static constexpr MemoryPlan of(uint64_t limit) {
     constexpr uint64_t kFixed = 24ULL << 20;
     constexpr uint64_t kRecordBytes = 1024;  // of a folded record with its keys and nodes
-    constexpr uint64_t kPutBytes = 1ULL << 20;  // buffers of a pack that is sent
+    constexpr uint64_t kPutBytes = 512ULL << 10;  // buffers of a pack that is sent
     const uint64_t shared = std::max(limit, kSmallest) - kFixed;
     const auto part = [shared](uint64_t sixtyfourths) { return shared / 64 * sixtyfourths; };
     MemoryPlan plan;
@@ -43,7 +43,7 @@ struct MemoryPlan {
     plan.block_index_bytes = part(2);
     plan.publish_bytes = part(6);
     plan.packs_in_flight_max =
-        static_cast<uint32_t>(std::clamp<uint64_t>(plan.publish_bytes / kPutBytes, 3, 12));
+        static_cast<uint32_t>(std::clamp<uint64_t>(plan.publish_bytes / kPutBytes, 3, 16));
     plan.fold_records = std::clamp<uint64_t>(part(7) / kRecordBytes, 4096, 200'000);
     plan.read_bytes = part(21);
     plan.idle_read_bytes = part(6) + part(7);  // of a publish and its fold

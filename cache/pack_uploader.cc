@@ -22,6 +22,7 @@ PackUploader::PackUploader(PackStore& packs, PublishHost& host, Clock& clock, Op
       context_(std::move(context)),
       state_(std::make_shared<State>()) {
   state_->in_flight_max = std::max(options_.in_flight_max, options_.pace.fewest);
+  state_->knows_line = options_.in_flight_max > 0;
 }
 
 PackUploader::~PackUploader() {
@@ -42,20 +43,22 @@ Status PackUploader::send(SealedPack sealed) {
   const uint64_t memory_bytes = sealed.memory_bytes;
   TRY(wait([&](const State& state) { return state.in_flight < state.in_flight_max; }));
   if (context_.cancel.cancelled()) return fail(Errc::kCancelled, "publishing was cancelled");
+  unsigned at_once = 0;
   {
     const std::lock_guard lock(state_->mutex);
-    ++state_->in_flight;
+    at_once = ++state_->in_flight;
     state_->memory_bytes += memory_bytes;
   }
   // The host outlives the callback: the destructor waits for it.
   auto done = [state = state_, host = &host_, clock = &clock_, began = clock_.now(),
-               pace = options_.pace, pack, memory_bytes](Status result) {
+               pace = options_.pace, at_once, pack, memory_bytes](Status result) {
     if (result) host->uploaded(pack.size);
+    const PutSeen seen{pack.size, clock->now() - began, at_once, result.has_value()};
     const std::lock_guard lock(state->mutex);
+    state->in_flight_max = next_puts_in_flight(state->in_flight_max, pace, seen);
     if (result) {
       state->sent.push_back(pack);
-      state->in_flight_max =
-          next_puts_in_flight(state->in_flight_max, pace, pack.size, clock->now() - began);
+      state->knows_line |= tells(seen);
     } else if (!state->failed) {
       state->failed = std::move(result).error().wrap("pack " + pack.digest.hex());
     }
@@ -88,7 +91,7 @@ uint64_t PackUploader::memory_bytes() const {
 
 unsigned PackUploader::in_flight_max() const {
   const std::lock_guard lock(state_->mutex);
-  return state_->in_flight_max;
+  return state_->knows_line ? state_->in_flight_max : 0;
 }
 
 std::vector<PackName> PackUploader::sent() const {

@@ -21,7 +21,7 @@ class PackUploader {
  public:
   struct Options {
     PutPace pace;
-    unsigned in_flight_max = 0;  // to begin with: what the one before ended with
+    unsigned in_flight_max = 0;  // to begin with: what the one before ended with; 0: not known
     Duration io_timeout = std::chrono::seconds(60);
     uint64_t slowest_bytes_per_second = 32 << 10;  // more time for what is larger
   };
@@ -39,7 +39,7 @@ class PackUploader {
   Status finish();
 
   uint64_t memory_bytes() const;
-  unsigned in_flight_max() const;  // as it is now
+  unsigned in_flight_max() const;  // as it is now; 0: nothing is known of the line yet
   std::vector<PackName> sent() const;
 
  private:
@@ -48,6 +48,7 @@ class PackUploader {
     ConditionVariable changed;
     unsigned in_flight = 0;
     unsigned in_flight_max = 0;
+    bool knows_line = false;
     uint64_t memory_bytes = 0;
     std::optional<Error> failed;
     std::vector<PackName> sent;

@@ -131,6 +131,10 @@ class PublishHost {
   // A chunk was hashed: from the commit on its content is `leaf`. `bytes` is set when it was
   // assembled from parts, and empty when it lies in one piece at the extent's place.
   virtual void chunk_staged(uint64_t inode, uint64_t chunk, const Leaf& leaf, Buffer bytes) = 0;
+  // All that was written in the batch is staged. True when more came meanwhile that should be in
+  // the same commit: the batch that `publish` was given is longer now, in its place, and what
+  // pointed into it points nowhere, nor does it after an error.
+  virtual Result<bool> extend_batch() { return false; }
   // The commit record is about to be sent: keep it durably, so that after a crash an ambiguous
   // outcome can be decided.
   virtual Status commit_intended(uint64_t seq, Bytes record) = 0;

@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t kWindowJobs = 1024;
 constexpr uint64_t kWindowBytes = 16ULL << 20;
+constexpr size_t kKnownPieces = 16 * 1024;  // 2 to 4 MiB of plans
 
 // Fills `out` with the file's bytes, all of them.
 Status read_fully(File& file, uint64_t offset, MutableBytes out) {
@@ -55,8 +56,15 @@ Status ChunkStager::add(const FrozenFile& file, const std::optional<UnixfsRoot>&
                         std::vector<UnixfsChange>& changes) {
   TRY_ASSIGN(auto plans,
              plan_chunks(file, base ? base->size : 0, components_.shape.params().chunk_size));
-  changes.reserve(plans.size());
+  changes.resize(plans.size());
+  UnixfsChange* change = changes.data();
   for (ChunkPlan& plan : plans) {
+    UnixfsChange& here = *change++;
+    here.chunk = plan.index;
+    if (const auto leaf = known_leaf(file.inode, plan)) {
+      here.leaf = *leaf;
+      continue;
+    }
     const uint64_t memory = memory_of(plan);
     const bool full = window_.size() >= kWindowJobs || window_bytes_ + plan.length > kWindowBytes ||
                       window_memory_ + memory > options_.memory_bytes / 4;
@@ -66,7 +74,7 @@ Status ChunkStager::add(const FrozenFile& file, const std::optional<UnixfsRoot>&
     Job job;
     job.inode = file.inode;
     job.base = &base;
-    job.changes = &changes;
+    job.change = &here;
     job.plan = std::move(plan);
     window_.push_back(std::move(job));
   }
@@ -83,9 +91,31 @@ Status ChunkStager::add_leaf(const Digest& digest, Buffer bytes) {
   return seal_if_full();
 }
 
+Status ChunkStager::finish_files() {
+  return run_window();
+}
+
 Status ChunkStager::flush() {
-  TRY(run_window());
+  TRY(finish_files());
   return seal();
+}
+
+std::optional<Digest> ChunkStager::known_leaf(uint64_t inode, const ChunkPlan& plan) const {
+  const auto found = known_.find({inode, plan.index});
+  if (found == known_.end() || found->second.plan != plan) return std::nullopt;
+  return found->second.leaf;
+}
+
+void ChunkStager::remember(uint64_t inode, ChunkPlan plan, const Digest& leaf) {
+  if (!remembers_) return;
+  known_pieces_ += plan.pieces.size();
+  if (known_pieces_ > kKnownPieces) {
+    remembers_ = false;
+    known_.clear();
+    return;
+  }
+  const uint64_t index = plan.index;
+  known_.insert_or_assign({inode, index}, Known{std::move(plan), leaf});
 }
 
 Status ChunkStager::run_window() {
@@ -99,6 +129,7 @@ Status ChunkStager::run_window() {
       return tl::unexpected<Error>(
           at_chunk(std::move(job.status).error(), job.inode, job.plan.index));
     TRY(pack(job));
+    remember(job.inode, std::move(job.plan), job.leaf.digest);
     job = Job{};  // what it held is in the pack now, or dead
   }
   window_.clear();
@@ -245,7 +276,7 @@ Status ChunkStager::assemble(Job& job) {
 }
 
 Status ChunkStager::pack(Job& job) {
-  job.changes->push_back({job.plan.index, job.leaf.digest});
+  job.change->leaf = job.leaf.digest;
   components_.host.chunk_staged(job.inode, job.plan.index, job.leaf,
                                 job.leaf.zero ? Buffer() : job.bytes);
   if (job.is_stored) return {};
@@ -263,14 +294,17 @@ Status ChunkStager::pack(Job& job) {
 }
 
 Status ChunkStager::seal_if_full() {
-  if (pack_.bytes() < options_.pack_bytes && pack_.memory_bytes() < options_.memory_bytes / 3)
-    return {};
+  const bool tells = sealed_packs_ < options_.telling_packs;
+  const uint64_t full =
+      tells ? std::min(options_.pack_bytes, kTellingPackBytes) : options_.pack_bytes;
+  if (pack_.bytes() < full && pack_.memory_bytes() < options_.memory_bytes / 3) return {};
   return seal();
 }
 
 Status ChunkStager::seal() {
   if (pack_.empty()) return {};
   TRY_ASSIGN(SealedPack sealed, pack_.seal());
+  ++sealed_packs_;
   return components_.uploader.send(std::move(sealed));
 }
 

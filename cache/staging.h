@@ -5,7 +5,8 @@
 // that is one leaf of the store (a copy) takes no more than its name. Work goes in windows of
 // chunks: their bases are fetched together, they are hashed on several threads,
 // and they enter packs in the order of the files, so that a file that was written at once is read
-// back with few requests.
+// back with few requests. A batch may be staged again when it became longer: of what it had before
+// only the chunks that changed since are.
 //
 // Owner: one publish, on its thread. Memory: what is assembled, in the window, the open pack and
 // the packs under way, is bounded by Options.memory_bytes whatever the size of the batch; chunks
@@ -14,9 +15,11 @@
 // the host is shorter than what it was said to hold.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "cache/base/executor.h"
@@ -34,7 +37,8 @@ class ChunkStager {
     uint64_t pack_bytes = 32ULL << 20;
     uint64_t memory_bytes = 48ULL << 20;
     unsigned hash_threads = 2;
-    uint64_t pack_salt = 0;  // of the packs' names
+    uint64_t pack_salt = 0;      // of the packs' names
+    unsigned telling_packs = 0;  // so many have kTellingPackBytes only
   };
   struct Components {
     const UnixfsShape& shape;
@@ -48,13 +52,17 @@ class ChunkStager {
   ChunkStager(Components components, Options options, Context context);
 
   // Stages what changed in `file`, whose published content is `base`. `changes` gets the new
-  // leaves, in order; it is complete after the next flush and must stay where it is until then.
-  // So must `file`.
+  // leaves, in order; it is complete after the next `finish_files` and must stay where it is until
+  // then. So must `file`. `base` is the same when a file is staged again.
   Status add(const FrozenFile& file, const std::optional<UnixfsRoot>& base,
              std::vector<UnixfsChange>& changes);
+  Status finish_files();
+  // Whether what was staged is known so well that it need not be staged again: not of very many
+  // chunks, or very small pieces.
+  bool remembers_all() const { return remembers_; }
   // A leaf that is in memory anyway (zeroes of a hole).
   Status add_leaf(const Digest& digest, Buffer bytes);
-  // Ends the open window and the open pack.
+  // Ends the files and the open pack.
   Status flush();
 
  private:
@@ -65,7 +73,7 @@ class ChunkStager {
   struct Job {
     uint64_t inode = 0;
     const std::optional<UnixfsRoot>* base = nullptr;
-    std::vector<UnixfsChange>* changes = nullptr;
+    UnixfsChange* change = nullptr;
     ChunkPlan plan;
     std::optional<Leaf> base_leaf;  // set while its bytes are still to be brought
     Buffer base_bytes;              // empty: zeroes
@@ -77,7 +85,13 @@ class ChunkStager {
     std::shared_ptr<File> file;  // or in one piece there
     Status status;
   };
+  struct Known {
+    ChunkPlan plan;
+    Digest leaf;
+  };
   uint64_t memory_of(const ChunkPlan& plan) const;
+  std::optional<Digest> known_leaf(uint64_t inode, const ChunkPlan& plan) const;
+  void remember(uint64_t inode, ChunkPlan plan, const Digest& leaf);
   Status run_window();
   Status bring_bases();
   Status find_base_leaves();
@@ -96,7 +110,11 @@ class ChunkStager {
   uint64_t window_memory_ = 0;
   uint64_t window_bytes_ = 0;
   OpenPack pack_;
-  std::unordered_set<Digest> packed_;  // by this publish
+  std::unordered_set<Digest> packed_;                     // by this publish
+  std::map<std::pair<uint64_t, uint64_t>, Known> known_;  // by inode and chunk
+  size_t known_pieces_ = 0;
+  unsigned sealed_packs_ = 0;
+  bool remembers_ = true;
 };
 
 }  // namespace cairn

@@ -14,20 +14,24 @@ namespace {
 constexpr size_t kInodesAtOnce = 1024;  // looked up between two rounds of fetching
 constexpr size_t kEditsAtOnce = 16384;  // whose new nodes are in memory together
 
-PackUploader::Options upload_options(const TreeRemote::Options& options, unsigned in_flight_max) {
+PackUploader::Options upload_options(const TreeRemote::Impl& remote) {
+  const TreeRemote::Options& options = remote.options;
   PackUploader::Options upload;
   upload.pace.most = options.packs_in_flight_max;
-  upload.in_flight_max = in_flight_max;
+  upload.pace.pack_bytes = options.pack_bytes;
+  upload.in_flight_max = remote.packs_in_flight;
   upload.io_timeout = options.io_timeout;
   return upload;
 }
 
-ChunkStager::Options stage_options(const TreeRemote::Options& options, uint64_t pack_salt) {
+ChunkStager::Options stage_options(const TreeRemote::Impl& remote) {
+  const TreeRemote::Options& options = remote.options;
   ChunkStager::Options stage;
   stage.pack_bytes = options.pack_bytes;
   stage.memory_bytes = options.publish_memory_bytes;
   stage.hash_threads = options.hash_threads;
-  stage.pack_salt = pack_salt;
+  stage.pack_salt = remote.pack_salt;
+  if (remote.packs_in_flight == 0) stage.telling_packs = PutPace().fewest;
   return stage;
 }
 
@@ -63,13 +67,11 @@ TreePublisher::TreePublisher(TreeRemote::Impl& remote, Remote& port, const Publi
       host_(host),
       context_(std::move(context)),
       before_(remote.snapshot()),
-      uploader_(*remote.packs, host, remote.parts.clock,
-                upload_options(remote.options, remote.packs_in_flight), context_),
+      uploader_(*remote.packs, host, remote.parts.clock, upload_options(remote), context_),
       meta_(*remote.blocks, uploader_, remote.options.metadata.pack_bytes, remote.unnamed_packs,
             remote.pack_salt),
       chunks_({*remote.shape, port, *remote.packs, uploader_, remote.parts.executor, host},
-              stage_options(remote.options, remote.pack_salt), context_),
-      blocks_(batch.blocks.begin(), batch.blocks.end()),
+              stage_options(remote), context_),
       root_(before_->state.root.digest()) {}
 
 Result<PublishedState> TreePublisher::run(const CollectionStep& step) {
@@ -78,7 +80,6 @@ Result<PublishedState> TreePublisher::run(const CollectionStep& step) {
 }
 
 Result<PublishedState> TreePublisher::run() {
-  TRY(check_batch());
   Status prepared = collection_ != nullptr ? rewrite_metadata() : prepare();
   // Also after a failure: what is under way ends before its callbacks' owners do, and what got
   // there is remembered.
@@ -106,15 +107,31 @@ Status TreePublisher::check_batch() const {
 }
 
 Status TreePublisher::prepare() {
-  TRY(collect_inodes());
-  TRY(find_published());
-  TRY(find_frozen());
-  TRY(stage_chunks());
+  TRY(stage_batch());
+  while (chunks_.remembers_all()) {
+    TRY_ASSIGN(const bool is_longer, host_.extend_batch());
+    if (!is_longer) break;
+    TRY(stage_batch());
+  }
+  TRY(chunks_.flush());
   TRY(update_contents());
   TRY(chunks_.flush());
   TRY(add_value_blocks());
   TRY(apply_edits());
   return write_metadata();
+}
+
+// What is known of an earlier, shorter form of the batch is not asked or staged again.
+Status TreePublisher::stage_batch() {
+  TRY(check_batch());
+  blocks_ = {batch_.blocks.begin(), batch_.blocks.end()};
+  resized_.clear();
+  std::vector<Inode> known = std::exchange(inodes_, {});
+  TRY(collect_inodes());
+  take_known(std::move(known));
+  TRY(find_published());
+  TRY(find_frozen());
+  return stage_chunks();
 }
 
 // ---- inodes
@@ -145,17 +162,25 @@ Status TreePublisher::collect_inodes() {
   return {};
 }
 
+// Both are by number.
+void TreePublisher::take_known(std::vector<Inode> known) {
+  auto from = known.begin();
+  for (Inode& inode : inodes_) {
+    while (from != known.end() && from->number < inode.number) ++from;
+    if (from != known.end() && from->number == inode.number)
+      inode.published = std::move(from->published);
+  }
+}
+
 Status TreePublisher::find_published() {
   for (size_t start = 0; start < inodes_.size(); start += kInodesAtOnce) {
     const size_t end = std::min(inodes_.size(), start + kInodesAtOnce);
-    std::vector<bool> found(end - start, false);
     TRY(remote_.with_fetch(context_, [&](Missing& missing) -> Status {
       Status misses;
       for (size_t i = start; i < end; ++i) {
-        if (found[i - start]) continue;
+        if (inodes_[i].published) continue;
         Status one = find_published(inodes_[i], missing);
         if (!one && one.error().code() != Errc::kNotLocal) return one;
-        found[i - start] = one.has_value();
         if (!one) misses = std::move(one);
       }
       return misses;
@@ -167,15 +192,19 @@ Status TreePublisher::find_published() {
 Status TreePublisher::find_published(Inode& inode, Missing& missing) {
   TRY_ASSIGN(const auto value,
              remote_.find(before_->state.root, batch_.edits[inode.edit].key, missing));
-  if (!value) return {};
-  TRY_ASSIGN(const Buffer bytes, value_bytes(*value, missing));
-  TRY_ASSIGN(const InodeRecord record, InodeRecord::decode(bytes));
-  inode.existed = true;
-  if (record.type() != FileType::kRegular) return {};
-  inode.old_size = record.size;
-  inode.old_allocated = record.allocated;
-  if (const auto* content = std::get_if<Cid>(&record.body))
-    inode.base = UnixfsRoot{*content, record.size};
+  Inode::Published found;
+  if (value) {
+    TRY_ASSIGN(const Buffer bytes, value_bytes(*value, missing));
+    TRY_ASSIGN(const InodeRecord record, InodeRecord::decode(bytes));
+    found.exists = true;
+    if (record.type() == FileType::kRegular) {
+      found.size = record.size;
+      found.allocated = record.allocated;
+      if (const auto* content = std::get_if<Cid>(&record.body))
+        found.base = UnixfsRoot{*content, record.size};
+    }
+  }
+  inode.published = std::move(found);
   return {};
 }
 
@@ -191,7 +220,7 @@ Status TreePublisher::find_frozen() {
       if (inode.frozen->size != inode.record->size)
         return fail(Errc::kInvalid,
                     "inode " + std::to_string(inode.number) + " has another size than its content");
-    } else if (inode.record->size != inode.old_size) {
+    } else if (inode.record->size != inode.published->size) {
       // Cut or extended, and nothing was written.
       resized_.push_back(std::make_unique<FrozenFile>());
       resized_.back()->inode = inode.number;
@@ -210,9 +239,10 @@ Status TreePublisher::find_frozen() {
 
 Status TreePublisher::stage_chunks() {
   for (Inode& inode : inodes_) {
-    if (inode.frozen != nullptr) TRY(chunks_.add(*inode.frozen, inode.base, inode.changes));
+    if (inode.frozen != nullptr)
+      TRY(chunks_.add(*inode.frozen, inode.published->base, inode.changes));
   }
-  return chunks_.flush();
+  return chunks_.finish_files();
 }
 
 Status TreePublisher::update_contents() {
@@ -223,7 +253,7 @@ Status TreePublisher::update_contents() {
         return tl::unexpected<Error>(
             std::move(updated).error().wrap("inode " + std::to_string(inode.number)));
     } else if (inode.record && inode.record->type() == FileType::kRegular) {
-      if (inode.base) inode.record->body = inode.base->cid;
+      if (inode.published->base) inode.record->body = inode.published->base->cid;
     }
   }
   return {};
@@ -233,12 +263,13 @@ Status TreePublisher::update_content(Inode& inode) {
   const FrozenFile& file = *inode.frozen;
   inode.record->body = std::monostate();
   if (file.size == 0) return {};
-  const uint64_t base_size = inode.base ? inode.base->size : 0;
+  const std::optional<UnixfsRoot>& base = inode.published->base;
+  const uint64_t base_size = base ? base->size : 0;
   const uint64_t kept = kept_bytes(file, base_size);
   const uint64_t chunk = remote_.shape->params().chunk_size;
   // What was cut off and grew again is zero now, so the cut is made first. The chunk in which it
   // lies is among the changes.
-  std::optional<UnixfsRoot> old = inode.base;
+  std::optional<UnixfsRoot> old = base;
   ContentSink cut(chunks_, nullptr);
   const uint64_t cut_size = kept - kept % chunk;
   if (kept < base_size && cut_size == 0) {
@@ -246,7 +277,7 @@ Status TreePublisher::update_content(Inode& inode) {
   } else if (kept < base_size && kept < file.size) {
     TRY_ASSIGN(old, remote_.with_fetch(context_, [&](Missing& missing) {
       LocalBlocks reader(*remote_.blocks, *remote_.links, missing);
-      return update_unixfs(*remote_.shape, inode.base, cut_size, {}, reader, cut);
+      return update_unixfs(*remote_.shape, base, cut_size, {}, reader, cut);
     }));
   }
   class Reader final : public BlockReader {
@@ -305,8 +336,8 @@ Status TreePublisher::add_value_blocks() {
 }
 
 void TreePublisher::count(const Inode& inode) {
-  if (inode.existed) --inodes_change_;
-  live_bytes_change_ -= static_cast<int64_t>(inode.old_allocated);
+  if (inode.published->exists) --inodes_change_;
+  live_bytes_change_ -= static_cast<int64_t>(inode.published->allocated);
   if (!inode.record) return;
   ++inodes_change_;
   if (inode.record->type() == FileType::kRegular)

@@ -1,7 +1,8 @@
 // TreePublisher: makes one batch the newest commit of a volume. The steps, in order:
 //
 //   inodes    what each changed inode is in the published tree
-//   chunks    assemble, hash and pack what was written; packs go off while hashing goes on
+//   chunks    assemble, hash and pack what was written; packs go off while hashing goes on. What
+//             was written meanwhile is taken in (PublishHost::extend_batch), from the first step on
 //   contents  the new dag-pb nodes and content CIDs
 //   tree      the edits, with content CIDs filled in, applied to the MST
 //   metadata  tiers of metadata packs that became too many are merged
@@ -53,10 +54,14 @@ class TreePublisher {
   struct Inode {
     size_t edit = 0;  // in the batch
     uint64_t number = 0;
-    bool existed = false;
-    uint64_t old_size = 0;       // of a regular file, else 0
-    uint64_t old_allocated = 0;  // the same
-    std::optional<UnixfsRoot> base;
+    // As it is published; nullopt: not looked up yet.
+    struct Published {
+      bool exists = false;
+      uint64_t size = 0;       // of a regular file, else 0
+      uint64_t allocated = 0;  // the same
+      std::optional<UnixfsRoot> base;
+    };
+    std::optional<Published> published;
     std::optional<InodeRecord> record;  // nullopt: removed
     const FrozenFile* frozen = nullptr;
     std::vector<UnixfsChange> changes;
@@ -65,7 +70,9 @@ class TreePublisher {
 
   Status check_batch() const;
   Status prepare();
+  Status stage_batch();
   Status collect_inodes();
+  void take_known(std::vector<Inode> known);
   Status find_frozen();
   Status find_published();
   Status find_published(Inode& inode, Missing& missing);

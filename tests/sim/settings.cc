@@ -12,7 +12,7 @@ void World::choose_settings() {
   engine.sync_interval = std::chrono::seconds(1);
   engine.checkpoint_interval = std::chrono::milliseconds(200 + below(chance(2) ? 1000 : 30'000));
   engine.memtable_bytes = chance(3) ? 2'000 : 8 << 20;
-  engine.publish_bytes = chance(3) ? 50'000 : 64 << 20;
+  engine.publish_bytes = chance(2) ? 1000 << below(7) : 64 << 20;
   engine.stall_timeout = std::chrono::seconds(1 + below(60));
   engine.io_timeout = std::chrono::seconds(10);
   engine.poll_interval = std::chrono::milliseconds(300 + below(5'000));
@@ -48,7 +48,8 @@ Death World::some_death(unsigned one_in) {
       "publish.dropped",   "checkpoint.frozen",   "checkpoint.synced", "checkpoint.written",
       "remote.packs_sent", "remote.intended",     "remote.created",    "open.replayed",
       "open.writing",      "tiers.planned",       "tiers.fetched",     "tiers.merged"};
-  static const std::vector<std::string> kRare{"journal.file_made",
+  static const std::vector<std::string> kRare{"publish.extended",
+                                              "journal.file_made",
                                               "journal.trimmed",
                                               "segment.evicted",
                                               "index.planned",

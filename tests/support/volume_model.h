@@ -5,6 +5,7 @@
 // One thread, but for the PublishHost methods, which are called while publish runs.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -43,10 +44,13 @@ class VolumeModel final : public PublishHost {
   Result<std::shared_ptr<File>> open_data(const DataRef& ref) override;
   Result<std::optional<Buffer>> resident(uint64_t inode, uint64_t chunk, const Leaf& leaf) override;
   void chunk_staged(uint64_t inode, uint64_t chunk, const Leaf& leaf, Buffer bytes) override;
+  Result<bool> extend_batch() override { return grow && grow(); }
   Status commit_intended(uint64_t seq, Bytes record) override;
   void uploaded(uint64_t bytes) override;
 
-  std::map<std::pair<uint64_t, uint64_t>, Leaf> staged;  // of the last publish
+  // Called when a batch is staged; true when it was made anew, with more.
+  std::function<bool()> grow;
+  std::map<std::pair<uint64_t, uint64_t>, Leaf> staged;  // since the last batch
   Buffer intended;                                       // the last record
   uint64_t uploaded_bytes = 0;
 

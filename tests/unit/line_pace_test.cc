@@ -10,24 +10,35 @@ using std::chrono::seconds;
 
 constexpr uint64_t kPack = 32ULL << 20;
 
-TEST_CASE("put pace: as many as the line takes quickly, never fewer or more than may be") {
-  const PutPace pace{3, 6};
-  unsigned now = 0;
-  for (const unsigned expected : {3U, 4U, 5U, 6U, 6U})
-    CHECK((now = next_puts_in_flight(now, pace, kPack, milliseconds(400))) == expected);
-  CHECK(next_puts_in_flight(now, pace, kPack, seconds(3)) == 6);
+TEST_CASE("put pace: at once as many as take a second and a half if they share the line") {
+  const PutPace pace{3, 16, kPack};
+  CHECK(next_puts_in_flight(3, pace, {kPack, seconds(1), 3}) == 4);
+  CHECK(next_puts_in_flight(3, pace, {kPack, milliseconds(420), 3}) == 10);
+  CHECK(next_puts_in_flight(10, pace, {kPack, milliseconds(420), 10}) == 16);
+  CHECK(next_puts_in_flight(3, pace, {kPack, milliseconds(0), 3}) == 16);
+  // No more, and no fewer yet.
+  CHECK(next_puts_in_flight(9, pace, {kPack, seconds(3), 9}) == 9);
+  CHECK(next_puts_in_flight(9, pace, {kPack, milliseconds(420), 1}) == 9);
+}
+
+TEST_CASE("put pace: one less where it takes long, never fewer or more than may be") {
+  const PutPace pace{3, 6, kPack};
+  unsigned now = 6;
   for (const unsigned expected : {5U, 4U, 3U, 3U})
-    CHECK((now = next_puts_in_flight(now, pace, kPack, seconds(8))) == expected);
+    CHECK((now = next_puts_in_flight(now, pace, {kPack, seconds(8), now})) == expected);
+  CHECK(next_puts_in_flight(0, pace, {kPack, seconds(8), 1}) == 3);
+  CHECK(next_puts_in_flight(16, {3, 16, kPack}, {kPack, seconds(1), 16, false}) == 8);
+  CHECK(next_puts_in_flight(4, {3, 16, kPack}, {1000, seconds(1), 16, false}) == 3);
+  CHECK(next_puts_in_flight(6, pace, {kTellingPackBytes, seconds(100'000), 6}) == 5);
+  CHECK(next_puts_in_flight(3, {3, 1, kPack}, {kPack, milliseconds(1), 3}) == 3);
 }
 
-TEST_CASE("put pace: a small pack says nothing, whichever way") {
-  const PutPace pace{3, 6};
-  CHECK(next_puts_in_flight(4, pace, 64 << 10, milliseconds(1)) == 4);
-  CHECK(next_puts_in_flight(4, pace, 64 << 10, seconds(60)) == 4);
-}
-
-TEST_CASE("put pace: no more than the fewest where there is no room for more") {
-  CHECK(next_puts_in_flight(3, {3, 1}, kPack, milliseconds(1)) == 3);
+TEST_CASE("put pace: what a part of a pack takes counts as of a whole one; a small one does not") {
+  const PutPace pace{3, 16, kPack};
+  CHECK(next_puts_in_flight(3, pace, {kTellingPackBytes, milliseconds(250), 3}) == 4);
+  CHECK(next_puts_in_flight(6, pace, {kTellingPackBytes, seconds(2), 3}) == 5);
+  CHECK(next_puts_in_flight(4, pace, {64 << 10, milliseconds(1), 3}) == 4);
+  CHECK(next_puts_in_flight(4, pace, {64 << 10, seconds(60), 3}) == 4);
 }
 
 TEST_CASE("ahead pace: grows by a part while they come quickly, halves when one does not") {
