@@ -38,7 +38,7 @@ Status IndexRebuild::write_segment() {
   IndexWriter writer(remote_.parts.store, *remote_.packs, remote_.parts.env, remote_.parts.clock,
                      {remote_.options.metadata_dir, remote_.options.io_timeout}, context_);
   TRY_ASSIGN(const SegmentName written,
-             writer.write(batch_, {}, [](const Digest&) { return true; }));
+             writer.write(batch_, {}, {}, [](const Digest&) { return true; }));
   segments_.push_back(written);
   batch_.clear();
   batch_blocks_ = 0;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cache/base/env.h"
+#include "cache/format/pack.h"
 #include "cache/object_store.h"
 #include "cache/pack_store.h"
 
@@ -33,9 +34,11 @@ class IndexWriter {
   IndexWriter(ObjectStore& store, PackStore& packs, Env& env, Clock& clock, Options options,
               Context context);
 
-  // Puts the segment that covers `packs` and replaces `segments` (both oldest first). Blocks of
-  // packs for which `keep` says no are left out.
-  Result<SegmentName> write(std::span<const PackName> packs, std::span<const SegmentName> segments,
+  // Puts the segment that covers `packs`, behind these `going`, which may be on their way still,
+  // and replaces `segments` (all oldest first). Blocks of packs for which `keep` says no are left
+  // out.
+  Result<SegmentName> write(std::span<const PackName> packs, std::span<const PackTail> going,
+                            std::span<const SegmentName> segments,
                             const std::function<bool(const Digest& pack)>& keep);
 
  private:

@@ -66,6 +66,7 @@ Status PackUploader::send(SealedPack sealed) {
     state->memory_bytes -= memory_bytes;
     state->changed.notify_all();
   };
+  if (pack.kind == PackKind::kData) started_.push_back(sealed.tail);
   packs_.put_pack(std::move(sealed.tail), std::move(sealed.body),
                   request_context(clock_, context_, options_.io_timeout, pack.size,
                                   options_.slowest_bytes_per_second),

@@ -41,6 +41,8 @@ class PackUploader {
   uint64_t memory_bytes() const;
   unsigned in_flight_max() const;  // as it is now; 0: nothing is known of the line yet
   std::vector<PackName> sent() const;
+  // Data packs that went off, in that order; some may not be there yet.
+  const std::vector<PackTail>& started() const { return started_; }
 
  private:
   struct State {
@@ -62,6 +64,7 @@ class PackUploader {
   Clock& clock_;
   const Options options_;
   const Context context_;
+  std::vector<PackTail> started_;
   std::shared_ptr<State> state_;
 };
 

@@ -81,6 +81,7 @@ Result<PublishedState> TreePublisher::run(const CollectionStep& step) {
 
 Result<PublishedState> TreePublisher::run() {
   Status prepared = collection_ != nullptr ? rewrite_metadata() : prepare();
+  if (prepared) prepared = write_index();
   // Also after a failure: what is under way ends before its callbacks' owners do, and what got
   // there is remembered.
   Status sent = uploader_.finish();
@@ -88,7 +89,6 @@ Result<PublishedState> TreePublisher::run() {
   remote_.packs_in_flight = uploader_.in_flight_max();
   TRY(prepared);
   TRY(sent);
-  TRY(write_index());
   TRY(commit());
   if (live_metadata_bytes_ != 0) remote_.metadata_live_bytes = live_metadata_bytes_;
   return remote_.snapshot()->state;

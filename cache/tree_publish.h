@@ -6,7 +6,7 @@
 //   contents  the new dag-pb nodes and content CIDs
 //   tree      the edits, with content CIDs filled in, applied to the MST
 //   metadata  tiers of metadata packs that became too many are merged
-//   index     the young packs become an index segment when there are many
+//   index     the young packs become an index segment when there are many, beside the last packs
 //   commit    after everything above is durable
 //
 // Owner: one call of TreeRemote::publish, on its thread. Whatever step fails, the published state

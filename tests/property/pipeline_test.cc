@@ -173,6 +173,34 @@ TEST_CASE("a batch that is full takes in no more") {
   CHECK(world.count("c/") == commits + 2);
 }
 
+TEST_CASE("the index is made while the last packs are on their way, and named by the commit") {
+  World world;
+  world.mount.options.pack_bytes = 1 << 20;
+  world.mount.options.index.young_packs_max = 2;
+  REQUIRE(world.mount.open());
+  const uint64_t inode = world.write("file", 2 << 20);
+  const size_t commits = world.count("c/");
+  world.hold(StoreOp::kPut, 0);
+  Engine& engine = world.mount.engine();
+  std::thread publisher([&] { CHECK(engine.publish_once(false, Context())); });
+  CHECK(comes_true([&] { return world.store.held() == 3; }));  // data, and the metadata
+  CHECK(comes_true([&] { return world.count("x/") == 1; }));
+  CHECK(world.store.held() == 3);
+  CHECK(world.count("c/") == commits);
+  world.store.clear();
+  world.store.release();
+  publisher.join();
+  CHECK(world.count("c/") == commits + 1);
+  REQUIRE(world.mount.close());
+  // The data is found by it: no tail is asked for.
+  REQUIRE(world.mount.open("/another"));
+  const auto read = world.mount.run([&](Volume&, Need& n) {
+    return world.mount.engine().read(inode, {}, 2 << 20, kChunk, kChunk, n);
+  });
+  REQUIRE(read);
+  CHECK(read->size() == kChunk);
+}
+
 TEST_CASE("what is asked ahead comes in parts, of which each makes room for others") {
   World world;
   REQUIRE(world.mount.open());
