@@ -133,7 +133,10 @@ TEST_CASE("what is written while packs wait for the line goes with their commit"
   CHECK(engine.file_status(first)->state == FileStatus::State::kUploading);
   const uint64_t second = world.write("second", 3 << 20);
   CHECK(engine.file_status(second)->state != FileStatus::State::kUploading);
-  std::thread flusher([&] { CHECK(engine.flush(Context(), nullptr)); });
+  std::atomic<bool> flushes{false};
+  std::thread flusher(
+      [&] { CHECK(engine.flush(Context(), [&](PendingStatus) { flushes = true; })); });
+  CHECK(comes_true([&] { return flushes.load(); }));
   CHECK(comes_true([&] {
     world.store.release();
     return engine.file_status(second)->state == FileStatus::State::kUploading;
@@ -162,7 +165,10 @@ TEST_CASE("a batch that is full takes in no more") {
   std::thread publisher([&] { (void)engine.publish_once(false, Context()); });
   CHECK(comes_true([&] { return world.store.held() == 3; }));
   world.write("second", 1 << 20);
-  std::thread flusher([&] { CHECK(engine.flush(Context(), nullptr)); });
+  std::atomic<bool> flushes{false};
+  std::thread flusher(
+      [&] { CHECK(engine.flush(Context(), [&](PendingStatus) { flushes = true; })); });
+  CHECK(comes_true([&] { return flushes.load(); }));
   world.store.clear();
   CHECK(comes_true([&] {
     world.store.release();
@@ -170,6 +176,37 @@ TEST_CASE("a batch that is full takes in no more") {
   }));
   publisher.join();
   flusher.join();
+  CHECK(world.count("c/") == commits + 2);
+}
+
+TEST_CASE("a batch takes in no more while somebody waits for the room that its commit gives") {
+  World world;
+  world.mount.options.pack_bytes = 1 << 20;
+  world.mount.options.engine.pending_bytes_max = 10 << 20;
+  REQUIRE(world.mount.open());
+  Engine& engine = world.mount.engine();
+  world.write("first", 8 << 20);
+  const size_t commits = world.count("c/");
+  world.hold(StoreOp::kPut, 0);
+  std::thread publisher([&] { (void)engine.publish_once(false, Context()); });
+  CHECK(comes_true([&] { return world.store.held() == 3; }));
+  world.write("second", 1 << 20);
+  Need need;
+  REQUIRE_FALSE(engine.admit(4 << 20, need));
+  std::atomic<bool> has_room{false};
+  engine.satisfy(need, Context(), [&](Status status) { has_room = status.has_value(); });
+  std::atomic<bool> flushes{false};
+  std::thread flusher(
+      [&] { CHECK(engine.flush(Context(), [&](PendingStatus) { flushes = true; })); });
+  CHECK(comes_true([&] { return flushes.load(); }));
+  world.store.clear();
+  CHECK(comes_true([&] {
+    world.store.release();
+    return engine.lsn_status().published == engine.lsn_status().appended;
+  }));
+  publisher.join();
+  flusher.join();
+  CHECK(comes_true([&] { return has_room.load(); }));
   CHECK(world.count("c/") == commits + 2);
 }
 
