@@ -33,8 +33,8 @@ Result<Fold> fold_journal(Journal& journal, Lsn after, Lsn upto, uint32_t chunk_
                           const FoldLimits& limits);
 
 // The same fold with the records behind it up to `upto`, as far as the limits allow for all of it:
-// what one fold of the whole range gives. Not where moves are alone. What pointed into the batch
-// points nowhere afterwards, also after an error.
+// what one fold of the whole range gives. Where moves are alone it must hold no record yet. What
+// pointed into the batch points nowhere afterwards, also after an error.
 Result<Fold> extend_fold(Journal& journal, Fold fold, Lsn upto, uint32_t chunk_bytes,
                          const FoldLimits& limits);
 

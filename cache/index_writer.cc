@@ -96,14 +96,19 @@ Context IndexWriter::request(uint64_t bytes) const {
 }
 
 Result<SegmentName> IndexWriter::write(std::span<const PackName> packs,
-                                       std::span<const PackTail> going,
+                                       std::span<const PackTail> known,
                                        std::span<const SegmentName> segments,
                                        const std::function<bool(const Digest& pack)>& keep) {
   CAIRN_FAILPOINT("index.planned");
   std::vector<std::unique_ptr<IndexSource>> sources;  // the newest first
-  for (auto tail = going.rbegin(); tail != going.rend(); ++tail)
-    sources.push_back(make_index_source(*tail));
   for (auto pack = packs.rbegin(); pack != packs.rend(); ++pack) {
+    const auto here = std::find_if(known.begin(), known.end(), [&](const PackTail& tail) {
+      return tail.name() == pack->digest;
+    });
+    if (here != known.end()) {
+      sources.push_back(make_index_source(*here));
+      continue;
+    }
     TRY_ASSIGN(auto tail, await<PackTail>([&](Callback<PackTail> done) {
                  packs_.read_tail(*pack, request(pack->blocks * kPackEntrySize), std::move(done));
                }));

@@ -34,10 +34,10 @@ class IndexWriter {
   IndexWriter(ObjectStore& store, PackStore& packs, Env& env, Clock& clock, Options options,
               Context context);
 
-  // Puts the segment that covers `packs`, behind these `going`, which may be on their way still,
-  // and replaces `segments` (all oldest first). Blocks of packs for which `keep` says no are left
-  // out.
-  Result<SegmentName> write(std::span<const PackName> packs, std::span<const PackTail> going,
+  // Puts the segment that covers `packs` and replaces `segments` (both oldest first). Blocks of
+  // packs for which `keep` says no are left out. `known` are tails of some of the packs, which may
+  // be on their way still; the others are read.
+  Result<SegmentName> write(std::span<const PackName> packs, std::span<const PackTail> known,
                             std::span<const SegmentName> segments,
                             const std::function<bool(const Digest& pack)>& keep);
 

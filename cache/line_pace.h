@@ -24,7 +24,7 @@ struct PutPace {
   uint64_t pack_bytes = 32ULL << 20;  // of a whole one
 };
 
-// The first ones of a mount have so many bytes: they tell sooner how quick the line is.
+// Until one of a mount came they have no more bytes: it tells sooner how quick the line is.
 inline constexpr uint64_t kTellingPackBytes = 8ULL << 20;
 
 struct PutSeen {

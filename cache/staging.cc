@@ -68,7 +68,7 @@ Status ChunkStager::add(const FrozenFile& file, const std::optional<UnixfsRoot>&
     const uint64_t memory = memory_of(plan);
     const bool full = window_.size() >= kWindowJobs || window_bytes_ + plan.length > kWindowBytes ||
                       window_memory_ + memory > options_.memory_bytes / 4;
-    if (full && !window_.empty()) TRY(run_window());
+    if (full && !window_.empty()) TRY(finish_window());
     window_memory_ += memory;
     window_bytes_ += plan.length;
     Job job;
@@ -91,12 +91,8 @@ Status ChunkStager::add_leaf(const Digest& digest, Buffer bytes) {
   return seal_if_full();
 }
 
-Status ChunkStager::finish_files() {
-  return run_window();
-}
-
 Status ChunkStager::flush() {
-  TRY(finish_files());
+  TRY(finish_window());
   return seal();
 }
 
@@ -118,7 +114,7 @@ void ChunkStager::remember(uint64_t inode, ChunkPlan plan, const Digest& leaf) {
   known_.insert_or_assign({inode, index}, Known{std::move(plan), leaf});
 }
 
-Status ChunkStager::run_window() {
+Status ChunkStager::finish_window() {
   if (window_.empty()) return {};
   TRY(make_room(window_memory_));
   TRY(bring_bases());
@@ -294,9 +290,9 @@ Status ChunkStager::pack(Job& job) {
 }
 
 Status ChunkStager::seal_if_full() {
-  const bool tells = sealed_packs_ < options_.telling_packs;
+  const bool knows_line = components_.uploader.in_flight_max() != 0;
   const uint64_t full =
-      tells ? std::min(options_.pack_bytes, kTellingPackBytes) : options_.pack_bytes;
+      knows_line ? options_.pack_bytes : std::min(options_.pack_bytes, kTellingPackBytes);
   if (pack_.bytes() < full && pack_.memory_bytes() < options_.memory_bytes / 3) return {};
   return seal();
 }
@@ -304,7 +300,6 @@ Status ChunkStager::seal_if_full() {
 Status ChunkStager::seal() {
   if (pack_.empty()) return {};
   TRY_ASSIGN(SealedPack sealed, pack_.seal());
-  ++sealed_packs_;
   return components_.uploader.send(std::move(sealed));
 }
 

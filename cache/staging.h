@@ -37,8 +37,7 @@ class ChunkStager {
     uint64_t pack_bytes = 32ULL << 20;
     uint64_t memory_bytes = 48ULL << 20;
     unsigned hash_threads = 2;
-    uint64_t pack_salt = 0;      // of the packs' names
-    unsigned telling_packs = 0;  // so many have kTellingPackBytes only
+    uint64_t pack_salt = 0;  // of the packs' names
   };
   struct Components {
     const UnixfsShape& shape;
@@ -52,17 +51,17 @@ class ChunkStager {
   ChunkStager(Components components, Options options, Context context);
 
   // Stages what changed in `file`, whose published content is `base`. `changes` gets the new
-  // leaves, in order; it is complete after the next `finish_files` and must stay where it is until
+  // leaves, in order; it is complete after the next `finish_window` and must stay where it is until
   // then. So must `file`. `base` is the same when a file is staged again.
   Status add(const FrozenFile& file, const std::optional<UnixfsRoot>& base,
              std::vector<UnixfsChange>& changes);
-  Status finish_files();
+  Status finish_window();
   // Whether what was staged is known so well that it need not be staged again: not of very many
   // chunks, or very small pieces.
   bool remembers_all() const { return remembers_; }
   // A leaf that is in memory anyway (zeroes of a hole).
   Status add_leaf(const Digest& digest, Buffer bytes);
-  // Ends the files and the open pack.
+  // Ends the open window and the open pack.
   Status flush();
 
  private:
@@ -92,7 +91,6 @@ class ChunkStager {
   uint64_t memory_of(const ChunkPlan& plan) const;
   std::optional<Digest> known_leaf(uint64_t inode, const ChunkPlan& plan) const;
   void remember(uint64_t inode, ChunkPlan plan, const Digest& leaf);
-  Status run_window();
   Status bring_bases();
   Status find_base_leaves();
   void find_shared_leaves();
@@ -113,7 +111,6 @@ class ChunkStager {
   std::unordered_set<Digest> packed_;                     // by this publish
   std::map<std::pair<uint64_t, uint64_t>, Known> known_;  // by inode and chunk
   size_t known_pieces_ = 0;
-  unsigned sealed_packs_ = 0;
   bool remembers_ = true;
 };
 

@@ -114,9 +114,8 @@ Status TreePublisher::write_index() {
     for (const CondemnedPack& pack : collection_->condemn) condemned.insert(pack.digest);
     std::erase_if(young, [&](const PackName& pack) { return condemned.contains(pack.digest); });
   }
-  const std::vector<PackTail>& going = uploader_.started();
+  for (const PackTail& tail : uploader_.started()) young.push_back(name_of(tail));
   young_ = young;
-  for (const PackTail& tail : going) young_.push_back(name_of(tail));
   // Packs that a collection condemns in a later round get into no segment: it moves nothing that
   // another pack has, which the segment would hide. Asked once: the collection may end meanwhile.
   std::vector<PackName> leaving;
@@ -130,16 +129,15 @@ Status TreePublisher::write_index() {
     segments_ = *collection_->index;
     return {};
   }
-  std::vector<PackName> listed = young;
-  for (const PackTail& tail : going) listed.push_back(name_of(tail));
-  IndexStep step = next_index_step(listed, segments_, remote_.options.index);
+  IndexStep step = next_index_step(young, segments_, remote_.options.index);
   const bool anew = collection_ != nullptr && collection_->rewrite_index && !segments_.empty();
-  if (anew) step = {listed.size(), 0};
+  if (anew) step = {young.size(), 0};
   if (step.packs == 0 && !anew) return {};
   IndexWriter writer(remote_.parts.store, *remote_.packs, remote_.parts.env, remote_.parts.clock,
                      {remote_.options.metadata_dir, remote_.options.io_timeout}, context_);
-  auto written = writer.write(young, going, std::span(segments_).subspan(step.segments_from),
-                              [&](const Digest& pack) { return !condemned.contains(pack); });
+  auto written =
+      writer.write(young, uploader_.started(), std::span(segments_).subspan(step.segments_from),
+                   [&](const Digest& pack) { return !condemned.contains(pack); });
   if (!written &&
       (written.error().code() == Errc::kNoSpace || written.error().code() == Errc::kIo)) {
     // A full disk must not keep what is waiting for the store from getting there.

@@ -31,7 +31,6 @@ ChunkStager::Options stage_options(const TreeRemote::Impl& remote) {
   stage.memory_bytes = options.publish_memory_bytes;
   stage.hash_threads = options.hash_threads;
   stage.pack_salt = remote.pack_salt;
-  if (remote.packs_in_flight == 0) stage.telling_packs = PutPace().fewest;
   return stage;
 }
 
@@ -242,7 +241,7 @@ Status TreePublisher::stage_chunks() {
     if (inode.frozen != nullptr)
       TRY(chunks_.add(*inode.frozen, inode.published->base, inode.changes));
   }
-  return chunks_.finish_files();
+  return chunks_.finish_window();
 }
 
 Status TreePublisher::update_contents() {
