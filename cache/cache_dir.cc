@@ -289,6 +289,7 @@ class Opening {
     options.publish_memory_bytes = memory_.publish_bytes;
     options.packs_in_flight_max = memory_.packs_in_flight_max;
     options.offline = options_.offline;
+    options.head_look = options_.head_look;
     options.takeover = options_.takeover;
     options.last_commit_record = last_commit_;
     options.io_timeout = options_.engine.io_timeout;

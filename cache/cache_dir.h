@@ -70,6 +70,8 @@ struct MountOptions {
   // would pay for what it does not need.
   size_t tails_ahead = 16;
   uint64_t index_ahead_bytes = 2 << 20;  // so much of the newest index segments with them
+  // What the head may be, asked for before this. May be null.
+  std::shared_ptr<HeadLook> head_look;
   bool takeover = false;
   bool discard_local = false;  // throw unpublished work of this cache away
   // Show this point of the volume's history and never move. Needs engine.read_only.

@@ -65,21 +65,9 @@ CommitLog::CommitLog(ObjectStore& store, Executor& executor, Clock& clock, Rng& 
 
 // ---- reading
 
-// Commits below this number may be gone. 1 when nothing was removed yet.
 Result<uint64_t> CommitLog::read_boundary(const Context& context) {
-  auto got =
-      get_sync(store_, std::string(kBoundaryKey), GetRange::from(0, kNumberBytesMax), context);
-  if (!got && got.error().code() != Errc::kNotFound)
-    return tl::unexpected<Error>(std::move(got).error());
-  uint64_t boundary = 1;
-  if (got) {
-    const auto number = parse_number_text(as_chars(got->bytes));
-    if (!number)
-      return fail(Errc::kCorruption,
-                  fmt::format("{}: {} is not a number", store_.description(), kBoundaryKey));
-    boundary = std::max(boundary, *number);
-  }
-  return boundary;
+  return boundary_of(store_, get_sync(store_, std::string(kBoundaryKey),
+                                      GetRange::from(0, kNumberBytesMax), context));
 }
 
 Result<uint64_t> CommitLog::oldest(Context context) {
@@ -189,10 +177,13 @@ Status CommitLog::check_not_rolled_back(const StoredCommit& head, const LastSeen
   return seen->record->root == last_seen.root ? Status() : refuse("it names another tree");
 }
 
-Result<StoredCommit> CommitLog::find_head(const std::optional<LastSeen>& last_seen,
-                                          Context context) {
+Result<StoredCommit> CommitLog::find_head(const std::optional<LastSeen>& last_seen, Context context,
+                                          std::shared_ptr<HeadLook> look) {
+  std::optional<HeadLook::Found> early;
+  if (look) early = look->take();
   for (int attempt = 0; attempt < kSearchAttemptsMax; ++attempt) {
-    auto [hint, boundary] = read_hint_and_boundary(context);
+    const bool use_early = attempt == 0 && early && early->boundary;
+    auto [hint, boundary] = use_early ? *std::move(early) : HeadLook(store_, context).take();
     if (!boundary) return tl::unexpected<Error>(std::move(boundary).error());
     const uint64_t sure = std::max(*boundary, last_seen ? last_seen->seq : 0);
     // The hint may be missing, old or damaged: only what it leads to counts.
@@ -230,18 +221,6 @@ Result<StoredCommit> CommitLog::find_head(const std::optional<LastSeen>& last_se
   return fail(Errc::kTransient, fmt::format("{}: commits are removed faster than the newest can be "
                                             "found; try again",
                                             store_.description()));
-}
-
-std::pair<std::optional<uint64_t>, Result<uint64_t>> CommitLog::read_hint_and_boundary(
-    const Context& context) {
-  // Both at once: they are the first round trip of every mount.
-  Awaited<GetResult> answer;
-  store_.get(std::string(kHeadKey), GetRange::from(0, kNumberBytesMax), context, answer.callback());
-  auto boundary = read_boundary(context);
-  const auto got = answer.get();
-  std::optional<uint64_t> hint;
-  if (got) hint = parse_number_text(as_chars(got->bytes));
-  return {hint, std::move(boundary)};
 }
 
 Result<std::optional<StoredCommit>> CommitLog::find_newer(const StoredCommit& seen,

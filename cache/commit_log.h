@@ -25,12 +25,11 @@
 #include "cache/base/mutex.h"
 #include "cache/base/random.h"
 #include "cache/format/cid.h"
+#include "cache/head_look.h"
 #include "cache/object_store.h"
 
 namespace cairn {
 
-// Of HEAD and gc.boundary, which hold one number.
-constexpr uint64_t kNumberBytesMax = 64;
 // Who reads many commits has so many requests under way.
 constexpr size_t kCommitsAtOnce = 32;
 
@@ -86,8 +85,10 @@ class CommitLog {
 
   // The newest commit. Starts from max(HEAD, `last_seen`, gc.boundary) and needs a number of
   // requests logarithmic in what was committed since. kCorruption when it is older than
-  // `last_seen`, or the commit seen is another one now.
-  Result<StoredCommit> find_head(const std::optional<LastSeen>& last_seen, Context context);
+  // `last_seen`, or the commit seen is another one now. `look`: a question that was asked before,
+  // however long ago; none: it is asked now.
+  Result<StoredCommit> find_head(const std::optional<LastSeen>& last_seen, Context context,
+                                 std::shared_ptr<HeadLook> look = nullptr);
   // Commit `seq`, whether or not it is the head.
   Result<StoredCommit> read(uint64_t seq, Context context);
   // The oldest commit that is kept: gc.boundary, or 1. Read twice, and never below what was read or
@@ -115,8 +116,6 @@ class CommitLog {
 
  private:
   Result<uint64_t> read_boundary(const Context& context);
-  std::pair<std::optional<uint64_t>, Result<uint64_t>> read_hint_and_boundary(
-      const Context& context);
   Result<bool> exists(uint64_t seq, Context context);
   Result<std::optional<StoredCommit>> try_read(uint64_t seq, Context context);
   Result<std::optional<StoredCommit>> take_record(uint64_t seq, Result<GetResult> got);

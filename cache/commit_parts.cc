@@ -1,10 +1,13 @@
 #include "cache/commit_parts.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
 namespace cairn {
 namespace {
+
+constexpr uint64_t kSmallPackBytes = 1 << 20;
 
 std::vector<PackName> names(const std::vector<CommitPack>& packs, PackKind kind) {
   std::vector<PackName> out;
@@ -39,6 +42,26 @@ std::optional<BlockPlace> root_place(const CommitRecord& record) {
   if (!record.root_place || record.root_place->length > kMaxCarBlock) return std::nullopt;
   return BlockPlace{record.root_place->pack, record.root_place->offset,
                     static_cast<uint32_t>(record.root_place->length)};
+}
+
+MetadataAhead metadata_ahead(const CommitRecord& record, uint64_t bytes_max) {
+  MetadataAhead ahead;
+  std::vector<PackName> packs = metadata_packs(record);
+  uint64_t bytes = 0;
+  for (const PackName& pack : packs) bytes += pack.size;
+  if (bytes <= bytes_max) {
+    ahead.now = std::move(packs);
+    return ahead;
+  }
+  const auto root = root_place(record);
+  uint64_t room = bytes_max / 8;
+  for (auto pack = packs.rbegin(); pack != packs.rend(); ++pack) {
+    const bool small = pack->size <= std::min(kSmallPackBytes, room);
+    if (small) room -= pack->size;
+    const bool has_root = root && root->pack == pack->digest;
+    (small || has_root ? ahead.now : ahead.tails).push_back(*pack);
+  }
+  return ahead;
 }
 
 std::vector<PackName> young_packs(const CommitRecord& record) {

@@ -18,6 +18,16 @@ std::vector<PackName> metadata_packs(const CommitRecord& record);
 std::vector<PackName> young_packs(const CommitRecord& record);
 // Where the root of the tree is said to lie.
 std::optional<BlockPlace> root_place(const CommitRecord& record);
+
+// What of the metadata comes whole with the mount, and what only with its tails.
+struct MetadataAhead {
+  std::vector<PackName> now;
+  std::vector<PackName> tails;
+};
+
+// All of a tree up to `bytes_max`. Of a larger one the pack of the root, and the small packs, in
+// which what was changed last lies.
+MetadataAhead metadata_ahead(const CommitRecord& record, uint64_t bytes_max);
 // Metadata and young packs: all that no index segment covers.
 std::vector<PackName> all_packs(const CommitRecord& record);
 std::vector<TieredPack> tiered_packs(const CommitRecord& record);

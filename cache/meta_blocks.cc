@@ -25,31 +25,54 @@ struct Fetched {
   uint64_t start = 0;  // offset of bytes[0] in the pack
 };
 
-// A window is the sections that begin in it, so that every block is in exactly one.
+// Whole sections that follow one another.
 struct Window {
   ByteRange range{UINT64_MAX, 0};  // of the pack
-  std::vector<PackEntry> blocks;   // at their offsets in the range
+  std::vector<PackEntry> blocks;   // at their offsets in the pack
+
+  void add(const PackEntry& block) {
+    const uint64_t start = section_start(block.offset, block.length);
+    const uint64_t end = std::max(range.offset == UINT64_MAX ? 0 : range.end(),
+                                  uint64_t{block.offset} + block.length);
+    range.offset = std::min(range.offset, start);
+    range.length = end - range.offset;
+    blocks.push_back(block);
+  }
+  // The same blocks at their offsets in the range.
+  std::vector<PackEntry> in_range() const {
+    std::vector<PackEntry> moved = blocks;
+    for (PackEntry& block : moved)
+      block.offset = static_cast<uint32_t>(block.offset - range.offset);
+    return moved;
+  }
 };
 
-// Those of the windows that `wanted` accepts.
+// A window has the sections that begin in it, so that every block is in exactly one. Those of the
+// windows that `wanted` accepts.
 std::map<uint32_t, Window> windows_of(const PackTail& tail,
                                       const std::function<bool(uint32_t)>& wanted) {
   std::map<uint32_t, Window> windows;
   for (const PackEntry& block : entries_of(tail)) {
     const uint64_t start = section_start(block.offset, block.length);
     const auto number = static_cast<uint32_t>(start / MetaUnit::kWindowBytes);
-    if (!wanted(number)) continue;
-    Window& window = windows[number];
-    const uint64_t end = std::max(window.range.offset == UINT64_MAX ? 0 : window.range.end(),
-                                  uint64_t{block.offset} + block.length);
-    window.range.offset = std::min(window.range.offset, start);
-    window.range.length = end - window.range.offset;
-    window.blocks.push_back(block);
+    if (wanted(number)) windows[number].add(block);
   }
-  for (auto& [number, window] : windows)
-    for (PackEntry& block : window.blocks)
-      block.offset = static_cast<uint32_t>(block.offset - window.range.offset);
   return windows;
+}
+
+MetaUnit window_of(const BlockPlace& place) {
+  const uint64_t start = section_start(place.offset, place.length);
+  return {place.pack, static_cast<uint32_t>(start / MetaUnit::kWindowBytes)};
+}
+
+// Of the sections from `from` on.
+Window window_behind(const PackTail& tail, uint64_t from) {
+  Window window;
+  for (uint32_t i = 0; i < tail.size(); ++i) {
+    const PackEntry block = tail.entry(i);
+    if (section_start(block.offset, block.length) >= from) window.add(block);
+  }
+  return window;
 }
 
 class MetaCore : public std::enable_shared_from_this<MetaCore> {
@@ -66,8 +89,16 @@ class MetaCore : public std::enable_shared_from_this<MetaCore> {
   // Fetches a unit, or waits for whoever does, and keeps it on disk.
   void fetch_unit(const MetaUnit& unit, uint64_t pack_size, Context context,
                   Callback<Fetched> done);
+  // Whether a pack of which so many windows are wanted comes whole. Who looks into one place has
+  // what lies around it sooner; who looks into a second one has all of it, for a little more.
+  bool takes_whole(const Digest& pack, uint64_t size, size_t windows) const {
+    if (size > options.whole_pack_bytes_max) return false;
+    return size <= 2 * MetaUnit::kWindowBytes || windows > 1 || files.has_window_of(pack);
+  }
   std::optional<PackName> find_name(const Digest& pack) const;
   bool has_all_of(const Digest& pack) const { return files.has({pack, MetaUnit::kWhole}); }
+  // What came with a tail.
+  void keep_end(const PackTail& tail, const Buffer& end);
 
   Executor& executor;
   PackStore& packs;
@@ -123,11 +154,11 @@ void MetaCore::fetch_window(const MetaUnit& unit, Context context) {
         if (windows.empty())
           return self->flights_.land(
               unit, fail(Errc::kCorruption, pack_key(unit.pack) + ": its tail changed meanwhile"));
-        Window& window = windows.begin()->second;
+        const Window& window = windows.begin()->second;
         const ByteRange range = window.range;
         self->packs.read_range(
             unit.pack, range, context,
-            [self, unit, range, blocks = std::move(window.blocks)](Result<Buffer> bytes) {
+            [self, unit, range, blocks = window.in_range()](Result<Buffer> bytes) {
               if (!bytes) return self->flights_.land(unit, tl::unexpected<Error>(bytes.error()));
               const Fetched fetched{*bytes, range.offset};
               self->keep(unit, fetched, blocks);
@@ -143,6 +174,16 @@ void MetaCore::keep(const MetaUnit& unit, const Fetched& fetched,
   if (!stored) log_once_per(kLogInterval, "metadata-cache", stored.error().message());
 }
 
+void MetaCore::keep_end(const PackTail& tail, const Buffer& end) {
+  if (has_all_of(tail.name())) return;
+  const uint64_t start = tail.object_size() - end.size();
+  const Window window = window_behind(tail, start);
+  if (window.blocks.empty()) return;
+  const Buffer sections = end.slice(static_cast<size_t>(window.range.offset - start),
+                                    static_cast<size_t>(window.range.length));
+  keep({tail.name(), MetaUnit::kEnd}, {sections, window.range.offset}, window.in_range());
+}
+
 // One fetch call: places, then units, then the wanted blocks out of them.
 class FetchOperation : public std::enable_shared_from_this<FetchOperation> {
  public:
@@ -155,12 +196,6 @@ class FetchOperation : public std::enable_shared_from_this<FetchOperation> {
       if (!core_->files.get(digest)) wanted_.push_back(digest);
     if (wanted_.empty()) return done_({});
     locate();
-  }
-
-  void start_at(const Digest& digest, const BlockPlace& place) {
-    if (core_->files.get(digest)) return done_({});
-    wanted_.push_back(digest);
-    fetch({place});
   }
 
  private:
@@ -194,18 +229,24 @@ class FetchOperation : public std::enable_shared_from_this<FetchOperation> {
   }
 
   void fetch(const std::vector<BlockPlace>& places) {
+    std::map<Digest, std::vector<Wanted>> packs;
+    for (size_t i = 0; i < places.size(); ++i) {
+      if (core_->files.get(wanted_[i])) continue;  // it came with the tail
+      packs[places[i].pack].push_back({wanted_[i], places[i]});
+    }
     std::map<Digest, uint64_t> sizes;
     for (const PackName& pack : core_->packs.packs()) sizes[pack.digest] = pack.size;
     std::map<MetaUnit, std::vector<Wanted>> units;
-    for (size_t i = 0; i < places.size(); ++i) {
-      const auto size = sizes.find(places[i].pack);
-      const bool whole = size != sizes.end() && size->second <= core_->options.whole_pack_bytes_max;
-      const uint64_t start = section_start(places[i].offset, places[i].length);
-      const MetaUnit unit{
-          places[i].pack,
-          whole ? MetaUnit::kWhole : static_cast<uint32_t>(start / MetaUnit::kWindowBytes)};
-      units[unit].push_back({wanted_[i], places[i]});
+    for (const auto& [pack, wanted] : packs) {
+      std::map<MetaUnit, std::vector<Wanted>> windows;
+      for (const Wanted& want : wanted) windows[window_of(want.place)].push_back(want);
+      const auto size = sizes.find(pack);
+      if (size != sizes.end() && core_->takes_whole(pack, size->second, windows.size()))
+        units[{pack, MetaUnit::kWhole}] = wanted;
+      else
+        units.merge(windows);
     }
+    if (units.empty()) return done_({});
     left_ = units.size();
     for (auto& [unit, wanted] : units)
       fetch_unit(unit, sizes[unit.pack], std::move(wanted), /*again=*/false);
@@ -294,15 +335,6 @@ class MetaBlocksImpl final : public MetaBlocks {
     });
   }
 
-  void fetch_at(const Digest& digest, const BlockPlace& place, Context context,
-                Callback<void> done) override {
-    core_->executor.submit([core = core_, digest, place, context = std::move(context),
-                            done = std::move(done)]() mutable {
-      std::make_shared<FetchOperation>(core, std::move(context), std::move(done))
-          ->start_at(digest, place);
-    });
-  }
-
   Status add_local(const PackName& pack, const Body& body) override {
     TRY_ASSIGN(const Buffer bytes, body.to_buffer());
     MemorySource source(bytes);
@@ -311,7 +343,7 @@ class MetaBlocksImpl final : public MetaBlocks {
       return core_->files.store({pack.digest, MetaUnit::kWhole}, bytes, entries_of(tail));
     for (const auto& [number, window] : windows_of(tail, [](uint32_t) { return true; })) {
       const Buffer part = bytes.slice(window.range.offset, window.range.length);
-      TRY(core_->files.store({pack.digest, number}, part, window.blocks));
+      TRY(core_->files.store({pack.digest, number}, part, window.in_range()));
     }
     return {};
   }
@@ -365,6 +397,10 @@ Result<std::unique_ptr<MetaBlocks>> MetaBlocks::open(Env& env, Executor& executo
     const auto alive = weak.lock();
     return alive && alive->has_all_of(pack);
   });
+  packs.on_pack_end(
+      [weak = std::weak_ptr<MetaCore>(core)](const PackTail& tail, const Buffer& end) {
+        if (const auto alive = weak.lock()) alive->keep_end(tail, end);
+      });
   return std::make_unique<MetaBlocksImpl>(std::move(core));
 }
 

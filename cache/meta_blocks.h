@@ -1,12 +1,11 @@
 // MetaBlocks: metadata blocks (tree nodes, file nodes, small raw blocks) that are on this machine.
 //
-// A directory of metadata packs as they are in the store, `<dir>/<hex>.car`, and of 1 MiB windows
-// of large ones, `<dir>/<hex>.<n>.win`; bounded in bytes, least recently used goes first. What
-// is there survives restarts. Nothing here is precious: any file may vanish or rot at any time, a
-// damaged one is dropped and fetched again.
-// Owner: the remote of one mount. Thread-safe; no lock is held across a callback or a file
-// operation's wait for the network. Memory: a bounded part of the index of local blocks
-// (prefix_index.h).
+// A directory of metadata packs as they are in the store, `<dir>/<hex>.car`, of 1 MiB windows of
+// large ones, `<dir>/<hex>.<n>.win`, and of what came with a tail, `<dir>/<hex>.end`; bounded in
+// bytes, least recently used goes first. What is there survives restarts. Nothing here is precious:
+// any file may vanish or rot at any time, a damaged one is dropped and fetched again. Owner: the
+// remote of one mount. Thread-safe; no lock is held across a callback or a file operation's wait
+// for the network. Memory: a bounded part of the index of local blocks (prefix_index.h).
 //
 // Promise: `get` never touches the network, and gives only bytes that hash to the digest.
 // Errors: kNotLocal (it was added to `missing`; `fetch` brings it), kNotFound (fetch: no pack that
@@ -45,9 +44,6 @@ class MetaBlocks {
   // Brings the blocks here with all that is in their packs (or windows). Blocks on their way are
   // waited for.
   virtual void fetch(std::vector<Digest> digests, Context context, Callback<void> done) = 0;
-  // The same for one block that is said to lie there; where it does not, it is looked for.
-  virtual void fetch_at(const Digest& digest, const BlockPlace& place, Context context,
-                        Callback<void> done) = 0;
   // A pack that this mount has put into the store itself: it is never downloaded.
   virtual Status add_local(const PackName& pack, const Body& body) = 0;
   // At mount: fetches those of `packs` that are not here, all at once, when together they are at

@@ -15,9 +15,11 @@ constexpr size_t kOpenFilesMax = 64;
 constexpr size_t kAdoptedEntries = 32 << 10;  // that go into the index at once
 constexpr std::string_view kPackSuffix = ".car";
 constexpr std::string_view kWindowSuffix = ".win";
+constexpr std::string_view kEndSuffix = ".end";
 
 std::string unit_name(const MetaUnit& unit) {
   if (unit.window == MetaUnit::kWhole) return unit.pack.hex() + std::string(kPackSuffix);
+  if (unit.window == MetaUnit::kEnd) return unit.pack.hex() + std::string(kEndSuffix);
   return fmt::format("{}.{}{}", unit.pack.hex(), unit.window, kWindowSuffix);
 }
 }  // namespace
@@ -34,6 +36,7 @@ std::optional<MetaUnit> MetaFiles::parse_name(std::string_view name) {
   MetaUnit unit{*pack, MetaUnit::kWhole};
   std::string_view rest = name.substr(kHex);
   if (rest == kPackSuffix) return unit;
+  if (rest == kEndSuffix) return MetaUnit{*pack, MetaUnit::kEnd};
   if (!rest.starts_with('.') || !rest.ends_with(kWindowSuffix)) return std::nullopt;
   rest.remove_prefix(1);
   rest.remove_suffix(std::min(rest.size(), kWindowSuffix.size()));
@@ -164,6 +167,13 @@ bool MetaFiles::has(const MetaUnit& unit) const {
   return by_unit_.contains(unit);
 }
 
+bool MetaFiles::has_window_of(const Digest& pack) const {
+  const std::lock_guard lock(mutex_);
+  const auto first = by_unit_.lower_bound({pack, 0});
+  return first != by_unit_.end() && first->first.pack == pack &&
+         first->first.window < MetaUnit::kEnd;
+}
+
 void MetaFiles::close_some_locked() {
   if (open_files_ < kOpenFilesMax) return;
   for (auto it = files_.rbegin(); it != files_.rend() && open_files_ >= kOpenFilesMax; ++it) {
@@ -190,7 +200,20 @@ Status MetaFiles::store(const MetaUnit& unit, Bytes bytes, const std::vector<Pac
   Entries entries;
   if (written) add(unit, bytes.size(), blocks, entries);
   add_to_index(std::move(entries));
+  if (has({unit.pack, MetaUnit::kWhole})) drop_parts(unit.pack);
   return written;
+}
+
+void MetaFiles::drop_parts(const Digest& pack) {
+  std::vector<uint32_t> parts;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto it = by_unit_.lower_bound({pack, 0});
+         it != by_unit_.end() && it->first.pack == pack && it->first.window != MetaUnit::kWhole;
+         ++it)
+      parts.push_back(it->second);
+  }
+  for (const uint32_t number : parts) drop(number);
 }
 
 Status MetaFiles::write(const MetaUnit& unit, Bytes bytes) {

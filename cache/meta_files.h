@@ -2,7 +2,8 @@
 // each block lies.
 //
 // A file is a run of CAR sections: a whole pack (`<hex>.car`) or the sections of a large pack that
-// begin in one of its 1 MiB windows (`<hex>.<n>.win`). Files are written under another name and
+// begin in one of its 1 MiB windows (`<hex>.<n>.win`), or the last ones before its tail
+// (`<hex>.end`). Files are written under another name and
 // renamed; they are not synced: what power loss leaves of them is noticed when it is read.
 // Thread-safe; file operations run without the lock. Blocks that somebody waits for are kept in
 // memory, too, so that they can be used even when the disk is full or the bound is too small for
@@ -26,9 +27,10 @@
 
 namespace cairn {
 
-// What is fetched at once: a pack, or a window of it.
+// What is fetched at once: a pack, a window of it, or what came with its tail.
 struct MetaUnit {
   static constexpr uint32_t kWhole = UINT32_MAX;
+  static constexpr uint32_t kEnd = UINT32_MAX - 1;
   static constexpr uint64_t kWindowBytes = 1ULL << 20;
   Digest pack;
   uint32_t window = kWhole;
@@ -61,6 +63,7 @@ class MetaFiles {
   // The block, verified; nullopt when it is not here. A file that turns out damaged is removed.
   std::optional<Buffer> get(const Digest& digest);
   bool has(const MetaUnit& unit) const;
+  bool has_window_of(const Digest& pack) const;
   // Keeps `bytes`, in which the blocks lie at their offsets.
   Status store(const MetaUnit& unit, Bytes bytes, const std::vector<PackEntry>& blocks);
   // Keeps a verified block in memory for a while.
@@ -90,6 +93,8 @@ class MetaFiles {
   std::vector<Place> places(const Digest& digest);
   Result<Buffer> read(const Place& place, const Digest& digest);
   void drop(uint32_t number);
+  // The windows and the end of a pack that is here whole.
+  void drop_parts(const Digest& pack);
   // Its blocks go to `entries`, which belong into the index.
   void add(const MetaUnit& unit, uint64_t bytes, const std::vector<PackEntry>& blocks,
            Entries& entries);

@@ -8,13 +8,17 @@
 
 namespace cairn {
 
-Status MetaStager::add(const Cid& cid, Buffer bytes, std::span<const PackRun> runs) {
+Status MetaStager::add(const Cid& cid, Buffer bytes, bool upper) {
   const Digest digest = cid.digest();
   if (!added_.insert(digest).second) return {};
   const uint64_t length = bytes.size();
-  if (!pack_.fits(length) || (!pack_.empty() && pack_.bytes() + length > pack_bytes_)) TRY(flush());
-  TRY(pack_.add(cid, bytes));
-  if (!runs.empty()) pack_.add_runs(digest, runs);
+  if (!pack_.fits(length) || (!open_.empty() && open_bytes() + length > pack_bytes_)) TRY(flush());
+  if (upper) {
+    upper_.push_back({cid, bytes});
+    upper_bytes_ += car_frame_size(length) + length + kPackEntrySize;
+  } else {
+    TRY(pack_.add(cid, bytes));
+  }
   open_.emplace(digest, PendingBlock{cid, std::move(bytes)});
   return {};
 }
@@ -28,11 +32,21 @@ std::optional<Buffer> MetaStager::find(const Digest& digest) const {
 std::unordered_map<Digest, PendingBlock> MetaStager::take_open() {
   for (const auto& [digest, block] : open_) added_.erase(digest);
   pack_ = OpenPack(PackKind::kMeta, salt_);
+  upper_.clear();
+  upper_bytes_ = 0;
   return std::exchange(open_, {});
 }
 
 Status MetaStager::flush() {
-  if (pack_.empty()) return {};
+  upper_bytes_ = 0;
+  for (PendingBlock& block : std::exchange(upper_, {})) {
+    if (!pack_.fits(block.bytes.size())) TRY(seal());
+    TRY(pack_.add(block.cid, std::move(block.bytes)));
+  }
+  return pack_.empty() ? Status() : seal();
+}
+
+Status MetaStager::seal() {
   TRY_ASSIGN(SealedPack sealed, pack_.seal());
   const PackName name = name_of(sealed.tail);
   packs_.push_back(name);

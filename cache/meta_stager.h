@@ -20,6 +20,7 @@
 #include "cache/meta_blocks.h"
 #include "cache/node_cache.h"
 #include "cache/open_pack.h"
+#include "cache/pack_layout.h"
 #include "cache/pack_uploader.h"
 
 namespace cairn {
@@ -43,28 +44,37 @@ class MetaStager {
         pack_(PackKind::kMeta, salt) {}
 
   // Takes a block; one that this publish has already is left out.
-  Status add(const Cid& cid, Buffer bytes, std::span<const PackRun> runs = {});
+  Status add(const Cid& cid, Buffer bytes) { return add(cid, std::move(bytes), false); }
+  // The same for a node of the tree: upper ones come last in their pack, before its tail, so that
+  // who reads the tail may read them with it.
+  Status add_node(const Cid& cid, Buffer bytes, bool upper) {
+    return add(cid, std::move(bytes), upper);
+  }
   // A block of the open pack.
   std::optional<Buffer> find(const Digest& digest) const;
   // True when this publish has written the block.
   bool has(const Digest& digest) const { return added_.contains(digest); }
-  // Takes the blocks of the open pack out again, to be added in another order. What was said about
-  // their children is forgotten.
+  // Takes the blocks of the open pack out again, to be added in another order.
   std::unordered_map<Digest, PendingBlock> take_open();
-  bool empty() const { return pack_.empty() && packs_.empty(); }
-  uint64_t open_bytes() const { return pack_.empty() ? 0 : pack_.bytes(); }
+  bool empty() const { return open_.empty() && packs_.empty(); }
+  uint64_t open_bytes() const { return open_.empty() ? 0 : pack_.bytes() + upper_bytes_; }
   Status flush();
   // Every pack sealed so far, in order.
   const std::vector<PackName>& packs() const { return packs_; }
 
  private:
+  Status add(const Cid& cid, Buffer bytes, bool upper);
+  Status seal();
+
   MetaBlocks& blocks_;
   PackUploader& uploader_;
   const uint64_t pack_bytes_;
   const std::span<const PackName> sent_before_;
   const uint64_t salt_;
   OpenPack pack_;
-  std::unordered_map<Digest, PendingBlock> open_;  // what is in pack_
+  std::vector<PendingBlock> upper_;                // will be added to pack_ last
+  uint64_t upper_bytes_ = 0;                       // that they will take there
+  std::unordered_map<Digest, PendingBlock> open_;  // what is in both
   std::unordered_set<Digest> added_;
   std::vector<PackName> packs_;
 };

@@ -69,7 +69,7 @@ MetadataPlan plan_metadata(const MetadataState& state) {
   return plan;
 }
 
-Result<std::optional<Buffer>> MetaMerger::take(const Cid& cid) {
+Result<std::optional<Buffer>> MetaMerger::take(const Cid& cid, bool upper) {
   const Digest digest = cid.digest();
   const auto fresh = fresh_.find(digest);
   const bool written = out_.has(digest);  // by this commit, or visited already
@@ -86,17 +86,27 @@ Result<std::optional<Buffer>> MetaMerger::take(const Cid& cid) {
     TRY_ASSIGN(bytes, read_(digest));
   }
   bytes_ += bytes.size();
-  TRY(out_.add(cid, bytes));
+  TRY(out_.add_node(cid, bytes, upper));
   return std::optional<Buffer>(std::move(bytes));
 }
 
-Status MetaMerger::visit_tree(const Digest& digest, int depth) {
-  if (depth > kMaxMstDepth) return fail(Errc::kCorruption, "tree: it is too deep");
-  TRY_ASSIGN(const auto block, take(Cid::from_digest(Codec::kDagCbor, digest)));
+Status MetaMerger::run(const Digest& root) {
+  return visit_tree(root, std::nullopt);
+}
+
+Status MetaMerger::visit_tree(const Digest& digest, std::optional<int> layer) {
+  const bool upper = !layer || is_upper_layer(*layer, fanout_bits_);
+  TRY_ASSIGN(const auto block, take(Cid::from_digest(Codec::kDagCbor, digest), upper));
   if (!block) return {};
   TRY_ASSIGN(const auto node, MstNode::decode(*block, fanout_bits_));
+  if (!layer) {
+    TRY_ASSIGN(layer, mst_root_layer(*node));
+  }
   for (size_t i = 0; i <= node->size(); ++i) {
-    if (const Digest* child = node->child(i)) TRY(visit_tree(*child, depth + 1));
+    if (const Digest* child = node->child(i)) {
+      if (*layer <= 0) return fail(Errc::kCorruption, "tree: it is too deep");
+      TRY(visit_tree(*child, *layer - 1));
+    }
     if (i < node->size()) TRY(visit_value(node->key(i), node->value(i)));
   }
   return {};

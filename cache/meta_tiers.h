@@ -77,13 +77,14 @@ class MetaMerger {
         everything_(everything),
         read_(std::move(read)) {}
 
-  Status run(const Digest& root) { return visit_tree(root, 0); }
+  Status run(const Digest& root);
   uint64_t bytes() const { return bytes_; }  // of the blocks visited
 
  private:
   // The block when it is to be visited: in a pack that is merged, or written by this commit.
-  Result<std::optional<Buffer>> take(const Cid& cid);
-  Status visit_tree(const Digest& node, int depth);
+  Result<std::optional<Buffer>> take(const Cid& cid, bool upper = false);
+  // `layer` is the node's; of the root it is not known before it is read.
+  Status visit_tree(const Digest& node, std::optional<int> layer);
   Status visit_value(std::string_view key, const Cid& value);
   Status visit_content(const Digest& node, int depth);
   Status visit_leaf(const Cid& cid);

@@ -121,6 +121,10 @@ class PackStoreImpl final : public PackStore {
     core_->all_here = std::move(here);
   }
 
+  void on_pack_end(std::function<void(const PackTail&, const Buffer&)> keep) override {
+    core_->tails->on_end(std::move(keep));
+  }
+
   void ask_again(unsigned looks, Callback<void> done) override {
     core_->ask_again(looks, std::move(done));
   }

@@ -114,6 +114,9 @@ class PackStore {
   // `here` says that the caller has all blocks of a metadata pack: what is looked for is hardly in
   // one of these, so they are asked last.
   virtual void on_all_here(std::function<bool(const Digest& pack)> here) = 0;
+  // `keep` gets what came of a metadata pack with its tail, nothing of it verified: `end` is the
+  // object's end, in which its upper nodes may lie. Before anybody has the tail.
+  virtual void on_pack_end(std::function<void(const PackTail& tail, const Buffer& end)> keep) = 0;
 
   // Puts an immutable object under its name; finding an equal one there is success. From success
   // on its blocks can be read and `contains` knows them.

@@ -39,6 +39,13 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
   static constexpr std::array<Step, 4> kOfNodes{Step::kMetaTailsAway, Step::kSegments,
                                                 Step::kDataTails, Step::kMetaTailsHere};
 
+  // The tails of some packs that were asked for together.
+  struct TailStep {
+    size_t left;
+    std::shared_ptr<const PackStoreCore::Outgoing> going;
+    bool over = false;
+  };
+
   void next() {
     if (all_known()) return finish();
     const auto& steps = kind_ == PackKind::kMeta ? kOfNodes : kOfLeaves;
@@ -159,31 +166,39 @@ class LocateOperation : public std::enable_shared_from_this<LocateOperation> {
     }
   }
 
+  // Goes on when everything is known, or the last tail was looked into.
   void fetch_tails(const std::vector<PackName>& packs, const std::function<void()>& then) {
     if (packs.empty()) return then();
-    const auto left = std::make_shared<std::atomic<size_t>>(packs.size());
-    for (const PackName& pack : packs)
+    const auto step = std::make_shared<TailStep>(TailStep{packs.size(), going_});
+    for (const PackName& pack : packs) {
+      if (is_over(*step)) return;  // it was in a tail that is here
       core_->tails->fetch(pack, context_,
-                          [self = shared_from_this(), left, then](const Result<PackTail>& tail) {
-                            if (tail)
-                              self->look_in(*tail);
-                            else
-                              self->note(tail.error());
-                            if (left->fetch_sub(1) == 1) then();
+                          [self = shared_from_this(), step, then](const Result<PackTail>& tail) {
+                            if (self->ends(*step, tail)) then();
                           });
+    }
   }
 
-  // Each as it comes: where the tails of a volume are larger than the memory for them, the first
-  // are gone before the last is here.
-  void look_in(const PackTail& tail) {
-    const bool leaves = going_->leaves(tail.name());
+  bool is_over(const TailStep& step) {
     const std::lock_guard lock(mutex_);
-    for (size_t i = 0; i < digests_.size(); ++i) {
+    return step.over;
+  }
+
+  // Each tail as it comes: where those of a volume are larger than the memory for them, the first
+  // are gone before the last is here.
+  bool ends(TailStep& step, const Result<PackTail>& tail) {
+    const bool leaves = tail && step.going->leaves(tail->name());
+    const std::lock_guard lock(mutex_);
+    if (step.over) return false;
+    if (!tail && !error_) error_ = tail.error();
+    for (size_t i = 0; tail && i < digests_.size(); ++i) {
       auto& place = leaves ? condemned_places_[i] : places_[i];
       if (place) continue;
-      if (const auto entry = tail.find(digests_[i]))
-        place = BlockPlace{tail.name(), entry->offset, entry->length};
+      if (const auto entry = tail->find(digests_[i]))
+        place = BlockPlace{tail->name(), entry->offset, entry->length};
     }
+    step.over = --step.left == 0 || all_known();
+    return step.over;
   }
 
   void tails_are_here() {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cache/pack_layout.h"
 #include "cache/store_keys.h"
 
 namespace cairn {
@@ -20,6 +21,11 @@ uint64_t tail_bytes_of(const PackName& pack) {
 
 bool is_for_file(const PackName& pack) {
   return pack.kind == PackKind::kMeta && tail_bytes_of(pack) >= TailFiles::kBytesMin;
+}
+
+// What of a metadata pack comes with its tail.
+uint64_t upper_bytes_of(const PackName& pack) {
+  return pack.size / kUpperNodesShare;
 }
 
 uint64_t memory_of(const PackTail& tail) {
@@ -199,6 +205,11 @@ std::optional<BlockPlace> PackTails::find_mapped(const Digest& digest, const Ski
 
 // ---- fetching
 
+void PackTails::on_end(KeepEnd keep) {
+  const std::lock_guard lock(mutex_);
+  keep_end_ = std::move(keep);
+}
+
 void PackTails::fetch(const PackName& pack, Context context, Callback<PackTail> done) {
   if (auto here = tail_here(pack.digest)) return done(*std::move(here));
   const bool begun = fetching_.join(
@@ -214,8 +225,10 @@ void PackTails::fetch(const PackName& pack, Context context, Callback<PackTail> 
   }
   // The commit says how many blocks there are, so that one request is enough; hints make it more.
   const uint64_t entries = std::min(pack.blocks, kMaxPackSize / kPackEntrySize);
+  const uint64_t tail_bytes = entries * kPackEntrySize + kPackFooterSize;
+  const uint64_t beside = gets_file(pack) ? upper_bytes_of(pack) : 0;
   const auto fetch = std::make_shared<Fetch>(Fetch{pack, std::move(context), 0});
-  get_suffix(fetch, std::max(kSuffixBytesMin, entries * kPackEntrySize + kPackFooterSize));
+  get_suffix(fetch, std::max(kSuffixBytesMin, tail_bytes + beside));
 }
 
 // Who fetched it for us may have given up.
@@ -250,8 +263,18 @@ void PackTails::take_suffix(const std::shared_ptr<Fetch>& fetch, Result<GetResul
       return refuse(Error(Errc::kCorruption, "the object's end came short"));
     return get_suffix(fetch, *need);
   }
-  auto tail = PackTail::parse(got->bytes, got->object_size, pack);
+  // The tail alone, where it comes to stay in memory.
+  const Buffer end = got->bytes.size() - *need < kSuffixBytesMin
+                         ? got->bytes
+                         : Buffer::copy(got->bytes.view().last(static_cast<size_t>(*need)));
+  auto tail = PackTail::parse(end, got->object_size, pack);
   if (!tail) return refuse(std::move(tail).error());
+  KeepEnd keep;
+  {
+    const std::lock_guard lock(mutex_);
+    if (tail->kind() == PackKind::kMeta) keep = keep_end_;
+  }
+  if (keep) keep(*tail, got->bytes);
   insert(*tail);
   fetching_.land(pack, tail);
 }

@@ -48,6 +48,10 @@ class PackTails : public std::enable_shared_from_this<PackTails> {
   std::optional<BlockPlace> find(const Digest& digest, const Skip& skip = {});
   // The same without those that are mapped, which are of metadata packs.
   std::optional<BlockPlace> find_in_memory(const Digest& digest, const Skip& skip);
+  // Told of each metadata pack's end that came with its tail, before anybody has the tail: it may
+  // hold the pack's upper nodes.
+  using KeepEnd = std::function<void(const PackTail& tail, const Buffer& end)>;
+  void on_end(KeepEnd keep);
   // From memory or a file, or with one request; two when the commit names fewer blocks than there
   // are.
   // kCorruption when the pack's end is not such a tail.
@@ -77,6 +81,7 @@ class PackTails : public std::enable_shared_from_this<PackTails> {
   std::shared_ptr<const Mapped> mapped_ = std::make_shared<Mapped>();  // oldest first
   std::set<Digest> named_;                                             // of set_named
   std::optional<Digest> newest_;  // the pack whose tail was used last
+  KeepEnd keep_end_;
   Waiters<Digest, PackTail> fetching_;
 };
 

@@ -49,7 +49,36 @@ Status TreePublisher::write_metadata() {
   }
   metadata_ = plan_metadata(state);
   if (metadata_.keep < old.size()) TRY(merge_metadata(old));
+  uint64_t kept_bytes = 0;
+  for (size_t i = 0; i < metadata_.keep; ++i) kept_bytes += old[i].name.size;
+  if (kept_bytes > remote_.options.prefetch_bytes) TRY(add_first_ways());
   return meta_.flush();
+}
+
+// What every mount reads first. Of a large tree a mount brings the pack of the root, and the way
+// from there to these keys would lie in as many packs as there were commits that changed it.
+Status TreePublisher::add_first_ways() {
+  TRY(add_way(superblock_key()));
+  return add_way(inode_key(kRootIno));
+}
+
+// Adds the nodes from the root to the key, and its value, where this commit has not written them.
+Status TreePublisher::add_way(std::string_view key) {
+  return remote_.with_fetch(context_, [&](Missing& missing) -> Status {
+    StagedNodes reader(meta_, *remote_.blocks, *remote_.nodes, remote_.params.fanout_bits, missing);
+    const auto add = [&](const Cid& cid) -> Status {
+      if (meta_.has(cid.digest())) return {};
+      TRY_ASSIGN(Buffer bytes, reader.get(cid.digest()));
+      return meta_.add_node(cid, std::move(bytes), /*upper=*/true);
+    };
+    MstStepper stepper(reader, root_);
+    while (stepper.at() == MstStepper::At::kSubtree) {
+      TRY(add(Cid::from_digest(Codec::kDagCbor, stepper.subtree())));
+      TRY(stepper.enter_at(key));
+    }
+    const bool found = stepper.at() == MstStepper::At::kEntry && stepper.key() == key;
+    return found && !stepper.value().is_identity() ? add(stepper.value()) : Status();
+  });
 }
 
 // Of a collection: its commit changes nothing in the tree.

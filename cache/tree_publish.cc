@@ -354,13 +354,17 @@ Result<Cid> TreePublisher::filled_in(const Inode& inode) {
 Status TreePublisher::apply_edits() {
   class Sink final : public BlockSink {
    public:
-    explicit Sink(MetaStager& meta) : meta_(meta) {}
+    Sink(MetaStager& meta, unsigned fanout_bits) : meta_(meta), fanout_bits_(fanout_bits) {}
     Status put(const Cid& cid, Buffer bytes) override { return meta_.add(cid, std::move(bytes)); }
+    Status put_node(const Cid& cid, Buffer bytes, int layer) override {
+      return meta_.add_node(cid, std::move(bytes), is_upper_layer(layer, fanout_bits_));
+    }
 
    private:
     MetaStager& meta_;
+    const unsigned fanout_bits_;
   };
-  Sink sink(meta_);
+  Sink sink(meta_, remote_.params.fanout_bits);
   auto inode = inodes_.begin();
   for (size_t start = 0; start < batch_.edits.size(); start += kEditsAtOnce) {
     const size_t end = std::min(batch_.edits.size(), start + kEditsAtOnce);

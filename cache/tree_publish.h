@@ -89,6 +89,8 @@ class TreePublisher {
   // tree_commit.cc
   Status write_metadata();
   Status merge_metadata(const std::vector<TieredPack>& old);
+  Status add_first_ways();
+  Status add_way(std::string_view key);
   Status rewrite_metadata();
   Status write_index();
   void change_condemned(CommitRecord& next) const;

@@ -95,7 +95,7 @@ Status TreeRemote::Impl::open(Context context) {
     TRY(show_pinned());
     return read_superblock(context);
   }
-  Status found = options.pinned ? show_pinned() : find_head(context);
+  Status found = options.pinned ? show_pinned() : find_head(context, options.head_look);
   if (!found) {
     if (options.pinned || options.at || !last_commit_ || !unreachable(found.error())) return found;
     log_warn("{}: cannot be reached ({}); going on with commit {} of this cache",
@@ -115,8 +115,8 @@ Status TreeRemote::Impl::show_pinned() {
   return {};
 }
 
-Status TreeRemote::Impl::find_head(const Context& context) {
-  TRY_ASSIGN(StoredCommit head, log->find_head(last_seen(), context));
+Status TreeRemote::Impl::find_head(const Context& context, std::shared_ptr<HeadLook> look) {
+  TRY_ASSIGN(StoredCommit head, log->find_head(last_seen(), context, std::move(look)));
   if (last_commit_ && last_commit_->record->writer.cache_id == options.cache_id)
     own_lsn_ = std::max(own_lsn_, last_commit_->record->writer.lsn);
   if (options.at) {
@@ -126,19 +126,12 @@ Status TreeRemote::Impl::find_head(const Context& context) {
   }
   const auto shown = snapshot();
   const Status fetched = await<void>([&](Callback<void> done) {
-    auto metadata = metadata_packs(*shown->commit.record);
-    uint64_t bytes = 0;
-    for (const PackName& pack : metadata) bytes += pack.size;
-    std::erase_if(metadata, [&](const PackName& pack) { return blocks->has_all_of(pack.digest); });
+    auto [now, tails] = metadata_ahead(*shown->commit.record, options.prefetch_bytes);
+    std::erase_if(tails, [&](const PackName& pack) { return blocks->has_all_of(pack.digest); });
     // First what is waited for.
-    if (bytes <= options.prefetch_bytes)
-      blocks->prefetch(std::exchange(metadata, {}), UINT64_MAX, context, std::move(done));
-    else if (const auto place = root_place(*shown->commit.record))
-      blocks->fetch_at(shown->commit.record->root.digest(), *place, context, std::move(done));
-    else
-      done({});
+    blocks->prefetch(std::move(now), UINT64_MAX, context, std::move(done));
     places_ahead_.fetch(
-        *packs, std::move(metadata), young_packs(*newest_commit().record),
+        *packs, std::move(tails), young_packs(*newest_commit().record),
         {.tails = options.tails_ahead,
          .tail_bytes = options.tail_memory_bytes,
          .index_bytes = std::min(options.index_ahead_bytes, options.page_memory_bytes / 2)},
@@ -332,7 +325,7 @@ Result<std::unique_lock<LongMutex>> TreeRemote::Impl::hold_still(const Context& 
 
 Status TreeRemote::Impl::go_online(const Context& context) {
   if (!state().offline) return {};
-  TRY(find_head(context));
+  TRY(find_head(context, nullptr));
   const std::lock_guard lock(mutex_);
   offline_ = false;
   return {};

@@ -63,6 +63,7 @@ class TreeRemote final : public Remote {
     // So few tails of data packs are fetched with the head, for the first read to find them here.
     size_t tails_ahead = 0;
     uint64_t index_ahead_bytes = 0;  // and at most so much of the newest index segments
+    std::shared_ptr<HeadLook> head_look;  // begun by who looked whether there is a volume
     bool takeover = false;  // begin_writing fences a writer that has not left
     // The commit record last seen here, if any. A store whose head is older is refused as rolled
     // back; a store that cannot be reached opens offline with it.

@@ -123,7 +123,7 @@ class TreeRemote::Impl {
   // caller holds `mutex_`.
   void set_places(const CommitRecord& shown, const CommitRecord& newest);
   std::optional<LastSeen> last_seen() const;
-  Status find_head(const Context& context);
+  Status find_head(const Context& context, std::shared_ptr<HeadLook> look);
   Status show_pinned();
   Status show_point(const StoredCommit& head, const Context& context);
   Status read_superblock(const Context& context);

@@ -95,9 +95,10 @@ class Mount {
     const RequestCounts requests = store_.store->counts();
     return offline_ && requests.total() == requests.failed + requests.in_flight;
   }
-  std::string cache_folder_path() const {
+  std::string cache_folder_path() const { return cache_folder_path(shows_objects_); }
+  std::string cache_folder_path(bool of_objects) const {
     return cache_folder(settings_.cache_base, settings_.remote,
-                        (shows_objects_ ? kAtObjects : "") + settings_.at_text);
+                        (of_objects ? kAtObjects : "") + settings_.at_text);
   }
 
   Status open() {
@@ -115,6 +116,10 @@ class Mount {
     shown_store_ = store_.store;
     Context context;
     context.deadline = Deadline::after(system_clock(), first_contact_timeout());
+    // Where objects were seen before there is hardly a volume.
+    auto look = settings_.as_objects || has_cache(/*of_objects=*/true)
+                    ? nullptr
+                    : std::make_shared<HeadLook>(*store_.store, context);
     TRY_ASSIGN(const bool reached, find_out(context));
     if (shows_objects_) TRY(set_up_objects(reached, context));
     if (!shows_objects_ && settings_.objects.filters.policies)
@@ -124,6 +129,7 @@ class Mount {
     const bool writes = !engine_settings.read_only;
     MountOptions options = settings_.options;
     options.offline = !reached;
+    options.head_look = std::move(look);
     TRY_ASSIGN(cache_,
                CacheDir::open(posix_env(), os_rng(), cache_folder_path(), settings_.remote.text()));
     if (settings_.at_is_relative) passing_cache_.set(cache_->path());
@@ -151,7 +157,10 @@ class Mount {
                                      or_else);
   }
 
-  bool has_cache() const { return posix_env().stat(cache_folder_path() + "/identity").has_value(); }
+  bool has_cache() const { return has_cache(shows_objects_); }
+  bool has_cache(bool of_objects) const {
+    return posix_env().stat(cache_folder_path(of_objects) + "/identity").has_value();
+  }
   // Nobody should have to wait long to hear that the store is away.
   Duration first_contact_timeout() const {
     return std::min<Duration>(settings_.options.engine.io_timeout,
@@ -187,8 +196,7 @@ class Mount {
   // Without the store: the cache of a volume, or of a bucket's own objects, will do.
   bool finds_cache() {
     if (has_cache()) return true;
-    shows_objects_ = true;
-    shows_objects_ = has_cache();
+    shows_objects_ = has_cache(/*of_objects=*/true);
     return shows_objects_;
   }
 
@@ -328,14 +336,9 @@ class Mount {
         {"memory",
          {{"anonymous", anonymous_bytes()}, {"limit", settings_.options.memory_bytes_max}}},
         {"requests", requests_json(requests)},
-        {"transferred",
-         {{"bytes_read", requests.bytes_read}, {"bytes_written", requests.bytes_written}}},
-        {"commit",
-         {{"seq", published.seq}, {"root", published.root.text()}, {"time", published.time_ns}}},
-        {"store",
-         {{"file_bytes", published.live_bytes},
-          {"stored_bytes", published.stored_bytes},
-          {"condemned_bytes", published.condemned_bytes}}},
+        {"transferred", transferred_json(requests)},
+        {"commit", commit_json(published)},
+        {"store", store_json(published)},
         {"objects", objects_status()},
         {"commit_interval_ms", engine().commit_interval().count() / 1'000'000},
         {"collection", last_collection()},
@@ -347,8 +350,7 @@ class Mount {
     };
   }
 
-  // Of a mount of objects: how sure it is to find out that somebody else changed one, and how often
-  // that was so.
+  // How sure it is to find out that somebody else changed an object, and how often that was so.
   Json objects_status() {
     if (mount_.bucket == nullptr) return Json();
     const auto honours = mount_.bucket->honours_if_match();

@@ -31,4 +31,18 @@ Json requests_json(const RequestCounts& requests) {
               {"remove", requests.remove}, {"head", requests.head}, {"copy", requests.copy}};
 }
 
+Json transferred_json(const RequestCounts& requests) {
+  return Json{{"bytes_read", requests.bytes_read}, {"bytes_written", requests.bytes_written}};
+}
+
+Json commit_json(const PublishedState& published) {
+  return Json{{"seq", published.seq}, {"root", published.root.text()}, {"time", published.time_ns}};
+}
+
+Json store_json(const PublishedState& published) {
+  return Json{{"file_bytes", published.live_bytes},
+              {"stored_bytes", published.stored_bytes},
+              {"condemned_bytes", published.condemned_bytes}};
+}
+
 }  // namespace cairn

@@ -14,5 +14,8 @@ Json pending_json(const PendingStatus& pending);
 Json held_json(const KeptStatus& held);
 Json file_json(const FileStatus& file);
 Json requests_json(const RequestCounts& requests);
+Json transferred_json(const RequestCounts& requests);
+Json commit_json(const PublishedState& published);
+Json store_json(const PublishedState& published);
 
 }  // namespace cairn

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
 #include "cache/base/bytes.h"
 #include "cache/base/digest.h"
@@ -33,6 +34,10 @@ class BlockSink {
   virtual ~BlockSink() = default;
   // Takes a new block. `bytes` hash to `cid`. The same block may be put several times.
   virtual Status put(const Cid& cid, Buffer bytes) = 0;
+  // The same for a node of a tree, by who wants to know its layer.
+  virtual Status put_node(const Cid& cid, Buffer bytes, int /*layer*/) {
+    return put(cid, std::move(bytes));
+  }
 };
 
 }  // namespace cairn

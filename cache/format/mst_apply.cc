@@ -55,6 +55,7 @@ struct Source {
 struct NewNode {
   Digest digest;
   ByteVec block;
+  int layer = 0;
   std::vector<std::unique_ptr<NewNode>> children;
   bool has_entries = false;
   std::optional<Digest> first_child;
@@ -196,6 +197,7 @@ Result<Subtree> Builder::build(int layer, const MstBounds& range, std::span<cons
   }
   if (!complete) return tl::unexpected<Error>(std::move(complete).error());
   if (entries.empty() && !fresh->first_child) return Subtree{};
+  fresh->layer = layer;
   fresh->has_entries = !entries.empty();
   fresh->block = encode_mst_node(fresh->first_child, entries);
   if (fresh->block.size() > kMaxMstBlock)
@@ -210,7 +212,8 @@ Result<Subtree> Builder::build(int layer, const MstBounds& range, std::span<cons
 }
 
 Status emit(NewNode& node, BlockSink& sink) {
-  TRY(sink.put(Cid::from_digest(Codec::kDagCbor, node.digest), Buffer(std::move(node.block))));
+  const Cid cid = Cid::from_digest(Codec::kDagCbor, node.digest);
+  TRY(sink.put_node(cid, Buffer(std::move(node.block)), node.layer));
   for (const auto& child : node.children) TRY(emit(*child, sink));
   return {};
 }

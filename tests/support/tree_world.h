@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -40,7 +41,11 @@ class FaultStore final : public ObjectStore {
   bool failed() const { return left_ <= 0; }
   void heal() { left_ = INT64_MAX; }
 
+  // Sees every get; from several threads. Set while nothing is under way.
+  std::function<void(const std::string& key, const GetRange& range)> on_get;
+
   void get(std::string key, GetRange range, Context context, Callback<GetResult> done) override {
+    if (on_get) on_get(key, range);
     const int64_t left = --left_;
     if (left == 0 || (left < 0 && forever_)) return refuse<GetResult>(std::move(done));
     base_.get(std::move(key), range, std::move(context), std::move(done));
