@@ -82,6 +82,7 @@ class FileStore::Directory {
     std::string etag;
   };
 
+  Status check_root(const std::string& what);
   Result<std::string> make_directory(const std::string& key, const Body& body);
   void sweep();
   Status read_into(File& file, ByteRange part, ByteVec& out, const Context& context,
@@ -150,10 +151,19 @@ void FileStore::Directory::sweep() {
   if (removed > 0) log_debug("file://{}: removed {} stale temporary files", root_, removed);
 }
 
+// A root that is gone, with its disk perhaps, is no empty store, and none is made in its place.
+Status FileStore::Directory::check_root(const std::string& what) {
+  const auto info = env_.stat(root_);
+  if (info || !is_missing(info.error())) return {};
+  const std::string gone = "the directory " + root_ + " is gone; is its disk mounted?";
+  return not_done(Error(Errc::kTransient, gone), what);
+}
+
 Result<FileInfo> FileStore::Directory::object_info(const std::string& key,
                                                    const std::string& what) {
   const auto info = env_.stat(root_ + "/" + key);
   if (!info) {
+    if (is_missing(info.error())) TRY(check_root(what));
     if (is_missing(info.error())) return fail(Errc::kNotFound, what + ": no such object");
     return tl::unexpected<Error>(to_port(info.error(), what));
   }
@@ -343,6 +353,7 @@ Result<std::string> FileStore::Directory::put(const std::string& key, const Body
                                               const PutHow& how, const Context& context) {
   TRY(check_file_key(key, say("use", key)));
   TRY(check_put(body, how));
+  TRY(check_root(say("put", key)));
   if (is_directory_key(key)) return make_directory(key, body);
   // Not before: who only looks at a directory takes nothing out of it.
   std::call_once(swept_, [this] { sweep(); });

@@ -97,6 +97,19 @@ TEST_CASE("a file store says when its directory is missing, is none, or can be m
   CHECK(code_of(FileStore::open(parts, "", FileStore::Create::kIfMissing)) == Errc::kInvalid);
 }
 
+TEST_CASE("a file store whose directory is gone, with its disk, is away and not empty") {
+  Fixture fixture;
+  REQUIRE(fixture.put("c/1", "one", PutCondition::kIfAbsent));
+  const std::string root = fixture.dir / "root";
+  fs::rename(root, fixture.dir / "elsewhere");
+  CHECK(code_of(fixture.put("c/2", "two", PutCondition::kIfAbsent)) == Errc::kTransient);
+  CHECK(code_of(fixture.put("d/", "", PutCondition::kAlways)) == Errc::kTransient);
+  CHECK(code_of(get_sync(*fixture.store, "c/1", GetRange::all(), {})) == Errc::kTransient);
+  CHECK_FALSE(fs::exists(root));
+  fs::rename(fixture.dir / "elsewhere", root);
+  CHECK(fixture.put("c/2", "two", PutCondition::kIfAbsent));
+}
+
 TEST_CASE("a file store keeps objects for the next one, also for another open beside it") {
   Fixture fixture;
   REQUIRE(fixture.put("c/1", "one", PutCondition::kIfAbsent));
