@@ -44,9 +44,14 @@ Result<std::unique_ptr<Volume>> Volume::open(Engine& engine, uint16_t slot, uint
 Result<InodeRecord> Volume::load(Ino ino, Need& need) {
   if (auto removed = removed_record(ino)) return *std::move(removed);
   TRY_ASSIGN(const auto value, engine_.get(inode_key(ino), need));
-  if (!value) return fail_errno(ENOENT, "inode " + std::to_string(ino));
+  if (!value) {
+    if (auto shown = keep_shown(ino)) return *std::move(shown);
+    return fail_errno(ENOENT, "inode " + std::to_string(ino));
+  }
   TRY_ASSIGN(const Buffer bytes, engine_.value_bytes(*value, need));
-  return InodeRecord::decode(bytes);
+  TRY_ASSIGN(InodeRecord record, InodeRecord::decode(bytes));
+  if (engine_.settings().read_only) note_shown(ino, record);
+  return record;
 }
 
 Result<InodeRecord> Volume::load_dir(Ino ino, Need& need) {
@@ -164,6 +169,25 @@ void Volume::set_removed_record(Ino ino, const InodeRecord& record) {
   if (removed != removed_.end()) removed->second = record;
 }
 
+void Volume::note_shown(Ino ino, const InodeRecord& record) {
+  const std::lock_guard lock(handles_mutex_);
+  const auto open = open_inodes_.find(ino);
+  if (open != open_inodes_.end()) open->second.shown = record;
+}
+
+std::optional<InodeRecord> Volume::keep_shown(Ino ino) {
+  const std::lock_guard lock(handles_mutex_);
+  const auto open = open_inodes_.find(ino);
+  if (open == open_inodes_.end() || !open->second.shown) return std::nullopt;
+  InodeRecord& record = *open->second.shown;
+  record.nlink = 0;
+  ContentBase base;
+  base.size = record.size;
+  if (const auto* content = std::get_if<Cid>(&record.body)) base.content = *content;
+  open->second.orphan = Orphan{record, base};
+  return record;
+}
+
 void Volume::note_removal(Removal removal) {
   {
     const std::lock_guard lock(handles_mutex_);
@@ -196,7 +220,9 @@ Result<HandleId> Volume::open_file(Ino ino, Need& need) {
     TRY_ASSIGN(const ContentPolicy policy, engine_.remote().policy_of(ino, need.blocks));
     TRY(engine_.opened(ino, record.size, policy, need));
   }
-  return add_handle(ino);
+  const HandleId handle = add_handle(ino);
+  if (engine_.settings().read_only) note_shown(ino, record);
+  return handle;
 }
 
 void Volume::release_file(HandleId handle) {

@@ -172,6 +172,8 @@ class Volume {
   struct OpenInode {
     uint64_t handles = 0;
     std::optional<Orphan> orphan;  // removed while open
+    // What a mount that changes nothing showed last: it hears that a file is gone when it is.
+    std::optional<InodeRecord> shown;
   };
   struct OpenFile {
     Ino ino = 0;
@@ -279,6 +281,10 @@ class Volume {
   // Of an inode whose last name is gone.
   std::optional<InodeRecord> removed_record(Ino ino) const;
   void set_removed_record(Ino ino, const InodeRecord& record);
+  // Of an open file, on a mount that changes nothing: it is like this, or was when others removed
+  // it; then it stays so for who has it open.
+  void note_shown(Ino ino, const InodeRecord& record);
+  std::optional<InodeRecord> keep_shown(Ino ino);
   void note_removal(Removal removal);
   bool is_open(Ino ino) const;
   HandleId add_handle(Ino ino);

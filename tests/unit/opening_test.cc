@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
 #include "cache/check.h"
 #include "cache/journal.h"
@@ -324,4 +326,59 @@ TEST_CASE("a journal whose maker died keeps its records through a power cut") {
     REQUIRE_MESSAGE(journal, (journal ? "" : journal.error().message()));
     CHECK((*journal)->appended() == 1);
   }
+}
+
+TEST_CASE("what a follower has open stays readable when its writer removes or replaces it") {
+  Machine m;
+  m.require_open("/cache");
+  const Ino removed = m.make(kRootIno, "removed");
+  const Ino replaced = m.make(kRootIno, "replaced");
+  REQUIRE(m.write(m.open_file(removed), "what was removed"));
+  REQUIRE(m.write(m.open_file(replaced), "what was replaced"));
+  m.publish();
+
+  TestMount follower{m.store, m.env, m.io};
+  follower.options.engine.read_only = true;
+  follower.options.engine.poll_interval = std::chrono::milliseconds(1);
+  REQUIRE(follower.open("/follower"));
+  const auto held = [&](Ino ino) {
+    return follower.run([&](Volume& v, Need& n) { return v.open_file(ino, n); }).value();
+  };
+  const HandleId of_removed = held(removed);
+  const HandleId of_replaced = held(replaced);
+
+  REQUIRE(m.unlink("removed"));
+  const Ino other = m.make(kRootIno, "other");
+  REQUIRE(m.write(m.open_file(other), "something else"));
+  REQUIRE(m.mount.run(
+      [&](Volume& v, Need& n) { return v.rename(kRootIno, "other", kRootIno, "replaced", 0, n); }));
+  m.publish();
+  const auto look_up = [&](const std::string& name) {
+    return follower.run([&](Volume& v, Need& n) { return v.lookup(kRootIno, name, n); });
+  };
+  for (int tries = 0; tries < 10'000 && look_up("removed"); ++tries)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  const auto gone = look_up("removed");
+  REQUIRE_FALSE(gone);
+  CHECK(gone.error().sys_errno() == ENOENT);
+  REQUIRE(look_up("replaced"));
+  CHECK(look_up("replaced")->ino == other);
+
+  const auto bytes = [&](HandleId handle) {
+    const auto read = follower.run([&](Volume& v, Need& n) { return v.read(handle, 0, 100, n); });
+    REQUIRE_MESSAGE(read, (read ? "" : read.error().message()));
+    return to_string(*read);
+  };
+  CHECK(bytes(of_removed) == "what was removed");
+  CHECK(bytes(of_replaced) == "what was replaced");
+  const auto attr = [&](Ino ino) {
+    return follower.run([&](Volume& v, Need& n) { return v.getattr(ino, n); });
+  };
+  REQUIRE(attr(removed));
+  CHECK(attr(removed)->nlink == 0);
+  CHECK(attr(removed)->size == 16);
+  follower.volume().release_file(of_removed);
+  REQUIRE_FALSE(attr(removed));
+  CHECK(attr(removed).error().sys_errno() == ENOENT);
+  follower.volume().release_file(of_replaced);
 }
