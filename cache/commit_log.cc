@@ -16,8 +16,7 @@ namespace {
 constexpr std::string_view kWentBack =
     "the store went back in time or is another volume. Nothing was changed. With another "
     "--cache-dir a mount shows what is there now; 'cairn recover CACHE-DIR --to DIR' takes out "
-    "what "
-    "only this cache has";
+    "what this cache had not sent yet (what was sent is only where it was sent to)";
 constexpr int kSearchAttemptsMax = 8;  // while a collector moves the boundary under the search
 constexpr int kOpenAttemptsMax = 8;    // while other writers open the volume at the same time
 constexpr int kReadsMax = 3;           // of a record that does not come whole
@@ -199,6 +198,7 @@ Result<StoredCommit> CommitLog::find_head(const std::optional<LastSeen>& last_se
       {
         const std::lock_guard lock(mutex_);
         found_ = head;
+        looked_back_at_ = clock_.now();
       }
       // A hint that leads here in a step or two needs no new one for a while.
       if (hinted + kHintDistanceMax >= head.record->seq) {
@@ -241,6 +241,50 @@ Result<std::optional<StoredCommit>> CommitLog::find_newer(const StoredCommit& se
   }
   note_head_seen();
   return std::nullopt;
+}
+
+// ---- looking back
+
+std::optional<CommitLog::LookBack> CommitLog::look_back(const StoredCommit& known, bool surely,
+                                                        const Context& context) {
+  {
+    const std::lock_guard lock(mutex_);
+    const bool seen =
+        looked_back_at_ && clock_.now() - *looked_back_at_ < options_.look_back_interval;
+    if (seen && !surely) return std::nullopt;
+  }
+  LookBack asked;
+  store_.get(commit_key(known.record->seq), whole_record(), attempt_context(context),
+             asked.callback());
+  return asked;
+}
+
+Status CommitLog::check_back(const StoredCommit& known, LookBack& asked, const Context& context) {
+  constexpr Duration kLookAgain = std::chrono::seconds(1);
+  const uint64_t seq = known.record->seq;
+  auto there = take_record(seq, asked.get());
+  // A store may forget an object for a moment, and bytes may break on the way.
+  for (int looks = 1; looks < kReadsMax; ++looks) {
+    const bool as_known = there && *there && equal((*there)->bytes, known.bytes);
+    if (as_known || (!there && there.error().code() != Errc::kCorruption)) break;
+    TRY(pause(executor_, clock_, kLookAgain, context));
+    there = try_read(seq, attempt_context(context));
+  }
+  if (!there && there.error().code() != Errc::kCorruption) return {};
+  if (there && !*there) {  // who was away for long may have been fenced, and the commit removed
+    TRY_ASSIGN(const uint64_t boundary, read_boundary(attempt_context(context)));
+    if (boundary > seq) return {};
+  }
+  if (!there || !*there || !equal((*there)->bytes, known.bytes))
+    return fail(
+        Errc::kCorruption,
+        fmt::format("{}: commit {}, the newest, is {}: the store was emptied, or is another one. "
+                    "Nothing more is sent, and what waits stays in the cache; it goes on when the "
+                    "store is as it was",
+                    store_.description(), seq, there && !*there ? "missing" : "not as it was"));
+  const std::lock_guard lock(mutex_);
+  looked_back_at_ = clock_.now();
+  return {};
 }
 
 // ---- creating

@@ -19,6 +19,7 @@
 #include <optional>
 #include <string>
 
+#include "cache/await.h"
 #include "cache/base/clock.h"
 #include "cache/base/digest.h"
 #include "cache/base/executor.h"
@@ -79,6 +80,7 @@ class CommitLog {
     // Who opens for writing so soon after the head was found does not look for it again: where it
     // moved meanwhile the create fails and says so.
     Duration head_known = std::chrono::seconds(10);
+    Duration look_back_interval = std::chrono::seconds(15);
   };
   // All references must outlive the log.
   CommitLog(ObjectStore& store, Executor& executor, Clock& clock, Rng& rng, Options options);
@@ -99,6 +101,13 @@ class CommitLog {
   // The newest commit behind `seen`, or nullopt. One request when there is none.
   Result<std::optional<StoredCommit>> find_newer(const StoredCommit& seen, Context context);
 
+  // Does the store still have `known`, the commit that the next one follows? Asked beside other
+  // work, once in a while, or `surely`; nothing when that was seen a moment ago. A store that was
+  // emptied, or another one in its place, would take a commit that nobody can read.
+  using LookBack = Awaited<GetResult>;
+  std::optional<LookBack> look_back(const StoredCommit& known, bool surely, const Context& context);
+  // kCorruption when the answer is that it does not; what is not known is no error.
+  Status check_back(const StoredCommit& known, LookBack& asked, const Context& context);
   // Makes c/<seq> out of `record` (an encoded CommitRecord with that number). An outcome that is
   // not clear is decided by reading the number back: ours is success, absent is sent again, and
   // another's is kPrecondition. Safe to repeat with the same bytes, also after a restart.
@@ -153,6 +162,7 @@ class CommitLog {
   std::optional<std::pair<MonotonicTime, int64_t>> head_seen_at_;
   std::optional<StoredCommit> found_;  // by find_head
   std::optional<MonotonicTime> hinted_at_;
+  std::optional<MonotonicTime> looked_back_at_;
   uint64_t oldest_known_ = 1;  // the highest boundary that was read or written here
 };
 

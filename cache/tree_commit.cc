@@ -243,19 +243,9 @@ Result<CommitRecord> TreePublisher::record() {
   return next;
 }
 
-Status TreePublisher::commit() {
-  TRY_ASSIGN(const CommitRecord next, record());
-  TRY_ASSIGN(ByteVec encoded, next.encode());
-  const Buffer bytes(std::move(encoded));
-  CAIRN_FAILPOINT("remote.packs_sent");
-  TRY(host_.commit_intended(next.seq, bytes));
-  CAIRN_FAILPOINT("remote.intended");
-  remote_.undecided = TreeRemote::Impl::Undecided{next.seq, bytes};
-  return settle_commit(remote_, context_);
-}
-
-Status settle_commit(TreeRemote::Impl& remote, const Context& context) {
-  if (!remote.undecided) return {};
+namespace {
+// Makes the commit that was sent, or is about to be, and shows it.
+Status create_undecided(TreeRemote::Impl& remote, const Context& context) {
   const uint64_t seq = remote.undecided->seq;
   auto created = remote.log->create(seq, remote.undecided->record, context);
   CAIRN_FAILPOINT("remote.created");
@@ -278,6 +268,26 @@ Status settle_commit(TreeRemote::Impl& remote, const Context& context) {
   if (error.code() == Errc::kPrecondition) error = remote.log->lost_to(seq, context);
   remote.set_fenced();
   return tl::unexpected<Error>(std::move(error));
+}
+}  // namespace
+
+Status TreePublisher::commit() {
+  TRY_ASSIGN(const CommitRecord next, record());
+  TRY_ASSIGN(ByteVec encoded, next.encode());
+  const Buffer bytes(std::move(encoded));
+  CAIRN_FAILPOINT("remote.packs_sent");
+  TRY(host_.commit_intended(next.seq, bytes));
+  CAIRN_FAILPOINT("remote.intended");
+  remote_.undecided = TreeRemote::Impl::Undecided{next.seq, bytes};
+  return create_undecided(remote_, context_);
+}
+
+Status settle_commit(TreeRemote::Impl& remote, const Context& context) {
+  if (!remote.undecided) return {};
+  const auto before = remote.snapshot();
+  auto asked = remote.log->look_back(before->commit, /*surely=*/true, context);
+  if (asked) TRY(remote.log->check_back(before->commit, *asked, context));
+  return create_undecided(remote, context);
 }
 
 Result<PublishedState> commit_collection(TreeRemote::Impl& remote, Remote& port, PublishHost& host,
@@ -311,7 +321,9 @@ Result<PublishedState> publish_tree(TreeRemote::Impl& remote, Remote& port,
       batch.lsn == shown->state.lsn && batch.close == !shown->commit.record->writer.open;
   if (nothing || done) return shown->state;
   TreePublisher publisher(remote, port, batch, host, std::move(context));
-  return publisher.run();
+  auto published = publisher.run();
+  remote.had_trouble = !published;
+  return published;
 }
 
 }  // namespace cairn

@@ -79,6 +79,8 @@ Result<PublishedState> TreePublisher::run(const CollectionStep& step) {
 }
 
 Result<PublishedState> TreePublisher::run() {
+  auto asked =
+      remote_.log->look_back(before_->commit, batch_.close || remote_.had_trouble, context_);
   Status prepared = collection_ != nullptr ? rewrite_metadata() : prepare();
   if (prepared) prepared = write_index();
   // Also after a failure: what is under way ends before its callbacks' owners do, and what got
@@ -86,8 +88,11 @@ Result<PublishedState> TreePublisher::run() {
   Status sent = uploader_.finish();
   for (const PackName& pack : uploader_.sent()) remote_.unnamed_packs.push_back(pack);
   remote_.packs_in_flight = uploader_.in_flight_max();
+  Status there;
+  if (asked) there = remote_.log->check_back(before_->commit, *asked, context_);
   TRY(prepared);
   TRY(sent);
+  TRY(there);
   TRY(commit());
   if (live_metadata_bytes_ != 0) remote_.metadata_live_bytes = live_metadata_bytes_;
   return remote_.snapshot()->state;

@@ -157,8 +157,7 @@ class Mount {
                                      or_else);
   }
 
-  bool has_cache() const { return has_cache(shows_objects_); }
-  bool has_cache(bool of_objects) const {
+  bool has_cache(bool of_objects = false) const {
     return posix_env().stat(cache_folder_path(of_objects) + "/identity").has_value();
   }
   // Nobody should have to wait long to hear that the store is away.
@@ -246,7 +245,7 @@ class Mount {
       case Identity::Kind::kEmpty:
         // Also where objects were and all are gone.
         shows_objects_ = true;
-        if (!settings_.create && (settings_.as_objects || has_cache())) return true;
+        if (!settings_.create && (settings_.as_objects || has_cache(true))) return true;
         if (!settings_.create) keeps_versions_ = has_past(*store_.store, at, context);
         if (keeps_versions_.value_or(false)) return true;
         shows_objects_ = false;

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "cache/format/commit.h"
+#include "cache/store_keys.h"
 #include "cache/volume_format.h"
 #include "tests/support/faulty_store.h"
 #include "tests/support/tree_world.h"
@@ -352,6 +353,44 @@ TEST_CASE("tree remote: after hundreds of small commits a new cache needs few re
   const auto after = world.metered->counts();
   CHECK(after.get - before.get <= 40);
   CHECK(same(test::read_all(*reader), model.files(), remote->params()));
+}
+
+TEST_CASE("tree remote: a store that was emptied behind the mount's back takes no commit") {
+  World world;
+  VolumeModel model(world.new_log(), kChunk);
+  auto remote = world.open_writer(world.options("writer"), model);
+  const auto write = [&](uint16_t n) {
+    const Ino ino = make_ino(1, 1, n);
+    model.create(ino);
+    model.write(ino, 0, "file " + std::to_string(n));
+    return remote->publish(model.batch(), model, Context());
+  };
+  REQUIRE(write(1));
+  model.published();
+  const std::string newest = commit_key(remote->published().seq);
+  const auto kept = get_sync(world.memory, newest, GetRange::all(), {});
+  REQUIRE(kept);
+  REQUIRE(remove_sync(world.memory, newest, {}));
+
+  // Who leaves, or had trouble, looks; others once in a while.
+  model.create(make_ino(1, 1, 2));
+  PublishBatch leaving = model.batch();
+  leaving.close = true;
+  for (int tries = 0; tries < 2; ++tries) {
+    const auto refused = remote->publish(leaving, model, Context());
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code() == Errc::kCorruption);
+    CHECK(refused.error().message().find("emptied") != std::string::npos);
+  }
+  const auto again = write(3);
+  REQUIRE_FALSE(again);
+  CHECK(again.error().code() == Errc::kCorruption);
+  CHECK_FALSE(get_sync(world.memory, commit_key(remote->published().seq + 1), GetRange::all(), {}));
+
+  REQUIRE(put_sync(world.memory, newest, Body(kept->bytes), PutCondition::kAlways, {}));
+  REQUIRE(remote->publish(model.batch(), model, Context()));
+  model.published();
+  CHECK(same(world.shown(), model.files(), remote->params()));
 }
 
 }  // namespace
