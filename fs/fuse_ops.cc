@@ -360,7 +360,7 @@ void op_write(fuse_req_t req, fuse_ino_t, const char* data, size_t size, off_t o
   Volume& volume = volume_of(req);
   const HandleId handle = fi->fh;
   const auto at = static_cast<uint64_t>(offset);
-  const bool kills = write_kills_bits();
+  const bool kills = write_kills_bits(*fi);
   Need need;
   const Status written = volume.write(handle, at, as_bytes({data, size}), need, kills);
   if (written) {
@@ -520,6 +520,7 @@ void op_init(void* userdata, fuse_conn_info* conn) {
   // when suid and sgid are to go (fuse_wire.h); before FUSE_HANDLE_KILLPRIV_V2 it sets the mode. An
   // open with O_TRUNC is a truncate, if it arrives as one.
   conn->want &= ~unsigned{FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_ATOMIC_O_TRUNC};
+  conn->want |= wanted_of_library(conn->capable);
   // Data is read by us, not spliced: it is checked and goes on to the journal.
   conn->want &= ~unsigned{FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
                           FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE};

@@ -9,6 +9,8 @@
 #include <cstring>
 #include <string>
 
+#include "fs/fuse_request.h"
+
 namespace cairn {
 namespace {
 
@@ -97,17 +99,46 @@ TEST_CASE("the answer to INIT takes the flag when the kernel offers it") {
 
 TEST_CASE("a write says whether suid and sgid go") {
   receive(write_saying(FUSE_WRITE_KILL_SUIDGID));
-  CHECK(write_kills_bits());
+  CHECK(write_kills_bits({}));
   receive(write_saying(FUSE_WRITE_LOCKOWNER));
-  CHECK_FALSE(write_kills_bits());
+  CHECK_FALSE(write_kills_bits({}));
   receive(write_saying(FUSE_WRITE_KILL_SUIDGID));
   receive(joined(header_of(FUSE_READ, 9), fuse_read_in{}));
-  CHECK_FALSE(write_kills_bits());
+  CHECK_FALSE(write_kills_bits({}));
   // Cut short: nothing is read beyond what came.
   receive(write_saying(FUSE_WRITE_KILL_SUIDGID).substr(0, sizeof(fuse_in_header) + 8));
-  CHECK_FALSE(write_kills_bits());
+  CHECK_FALSE(write_kills_bits({}));
   receive("ab");
-  CHECK_FALSE(write_kills_bits());
+  CHECK_FALSE(write_kills_bits({}));
+}
+
+// True where this is built with headers that have the field.
+template <class Info>
+bool set_field(Info& info) {
+  if constexpr (requires { info.kill_suidgid; }) {
+    info.kill_suidgid = 1;
+    return true;
+  } else {
+    return false;
+  }
+}
+
+TEST_CASE("a libfuse that passes the bit on is believed") {
+  receive(write_saying(0));
+  fuse_file_info file{};
+  const bool has_field = set_field(file);
+  CHECK(write_kills_bits(file) == has_field);
+  const unsigned all = ~0U;
+  const bool asked = has_field && passes_bit_on(fuse_pkgversion());
+  CHECK((wanted_of_library(all) != 0) == asked);
+  CHECK(wanted_of_library(0) == 0);
+}
+
+TEST_CASE("libfuse passes the bit on from 3.18.3") {
+  for (const char* version : {"3.18.3", "3.18.10", "3.19.0-rc1", "3.20", "4.0.0"})
+    CHECK(passes_bit_on(version));
+  for (const char* version : {"3.14.0", "3.17.4", "3.18.2", "3.18", "2.9.9", "", "main"})
+    CHECK_FALSE(passes_bit_on(version));
 }
 
 }  // namespace
