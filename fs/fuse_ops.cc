@@ -527,6 +527,11 @@ void op_init(void* userdata, fuse_conn_info* conn) {
   // When an asynchronous direct write ends, Linux does not drop the pages that a reader brought
   // into its cache meanwhile: old data would be read for as long as they stay.
   conn->want &= ~unsigned{FUSE_CAP_ASYNC_DIO};
+#ifdef FUSE_CAP_OVER_IO_URING
+  // A parked request would keep one of the few places in a processor's ring: eight of them, and
+  // nothing is served there until the store answers. INTERRUPT does not reach them either.
+  conn->want &= ~unsigned{FUSE_CAP_OVER_IO_URING};
+#endif
   conn->max_write = 1U << 20;
   conn->max_readahead = 1U << 20;
   conn->max_background = 512;
