@@ -87,6 +87,8 @@ Status Collector::check_writer() {
     return fail(state.fenced ? Errc::kFenced : Errc::kUnsupported,
                 "only the volume's writer collects");
   const auto shown = remote_.snapshot();
+  auto look = remote_.log->look_back(shown->commit, context_);
+  TRY(remote_.log->check_back(look, context_));
   TRY_ASSIGN(const auto newer, remote_.log->find_newer(shown->commit, context_));
   // A publish of our own may have come between: it has our epoch. Another process that writes
   // under the name of this cache has not.

@@ -198,7 +198,7 @@ Result<StoredCommit> CommitLog::find_head(const std::optional<LastSeen>& last_se
       {
         const std::lock_guard lock(mutex_);
         found_ = head;
-        looked_back_at_ = clock_.now();
+        seen_there_ = head;
       }
       // A hint that leads here in a step or two needs no new one for a while.
       if (hinted + kHintDistanceMax >= head.record->seq) {
@@ -245,45 +245,64 @@ Result<std::optional<StoredCommit>> CommitLog::find_newer(const StoredCommit& se
 
 // ---- looking back
 
-std::optional<CommitLog::LookBack> CommitLog::look_back(const StoredCommit& known, bool surely,
-                                                        const Context& context) {
+CommitLog::LookBack CommitLog::look_back(const StoredCommit& newest, const Context& context) {
+  LookBack look;
+  look.newest = newest;
   {
     const std::lock_guard lock(mutex_);
-    const bool seen =
-        looked_back_at_ && clock_.now() - *looked_back_at_ < options_.look_back_interval;
-    if (seen && !surely) return std::nullopt;
+    if (seen_there_ && seen_there_->digest != newest.digest) look.older = seen_there_;
   }
-  LookBack asked;
-  store_.get(commit_key(known.record->seq), whole_record(), attempt_context(context),
-             asked.callback());
-  return asked;
+  const auto ask = [&](const StoredCommit& commit, Callback<GetResult> done) {
+    store_.get(commit_key(commit.record->seq), whole_record(), attempt_context(context),
+               std::move(done));
+  };
+  ask(newest, look.newest_answer.callback());
+  if (look.older) ask(*look.older, look.older_answer.callback());
+  return look;
 }
 
-Status CommitLog::check_back(const StoredCommit& known, LookBack& asked, const Context& context) {
+// A store may forget an object for a moment, and bytes may break on the way.
+Result<bool> CommitLog::is_there(const StoredCommit& commit, Result<GetResult> got,
+                                 const Context& context) {
   constexpr Duration kLookAgain = std::chrono::seconds(1);
-  const uint64_t seq = known.record->seq;
-  auto there = take_record(seq, asked.get());
-  // A store may forget an object for a moment, and bytes may break on the way.
-  for (int looks = 1; looks < kReadsMax; ++looks) {
-    const bool as_known = there && *there && equal((*there)->bytes, known.bytes);
-    if (as_known || (!there && there.error().code() != Errc::kCorruption)) break;
+  const uint64_t seq = commit.record->seq;
+  auto there = take_record(seq, std::move(got));
+  for (int looks = 1;; ++looks) {
+    if (!there && there.error().code() != Errc::kCorruption)
+      return tl::unexpected<Error>(std::move(there).error());
+    if (there && *there && (*there)->digest == commit.digest) return true;
+    if (looks == kReadsMax) return false;
     TRY(pause(executor_, clock_, kLookAgain, context));
     there = try_read(seq, attempt_context(context));
   }
-  if (!there && there.error().code() != Errc::kCorruption) return {};
-  if (there && !*there) {  // who was away for long may have been fenced, and the commit removed
-    TRY_ASSIGN(const uint64_t boundary, read_boundary(attempt_context(context)));
-    if (boundary > seq) return {};
+}
+
+Status CommitLog::check_back(LookBack& look, const Context& context) {
+  // Where one cannot be asked, the commit itself will say more.
+  const auto newest = is_there(look.newest, look.newest_answer.get(), context);
+  if (!newest) return {};
+  bool older = true;
+  if (look.older) {
+    const auto there = is_there(*look.older, look.older_answer.get(), context);
+    if (!there) return {};
+    older = *there;
   }
-  if (!there || !*there || !equal((*there)->bytes, known.bytes))
-    return fail(
-        Errc::kCorruption,
-        fmt::format("{}: commit {}, the newest, is {}: the store was emptied, or is another one. "
-                    "Nothing more is sent, and what waits stays in the cache; it goes on when the "
-                    "store is as it was",
-                    store_.description(), seq, there && !*there ? "missing" : "not as it was"));
+  if (!*newest || !older) {
+    TRY_ASSIGN(const uint64_t boundary, read_boundary(attempt_context(context)));
+    const uint64_t seq = look.newest.record->seq;
+    if (!*newest && boundary > seq)
+      return fail(Errc::kFenced, fmt::format("{}: commit {} is long past (the oldest kept is {})",
+                                             store_.description(), seq, boundary));
+    const bool collected = look.older && boundary > look.older->record->seq;
+    if (!*newest || !collected)
+      return fail(Errc::kCorruption,
+                  fmt::format("{}: commit {} is not there as it was: the store was emptied, or is "
+                              "another one. Nothing more is sent, and what waits stays in the "
+                              "cache; it goes on when the store is as it was",
+                              store_.description(), *newest ? look.older->record->seq : seq));
+  }
   const std::lock_guard lock(mutex_);
-  looked_back_at_ = clock_.now();
+  seen_there_ = look.newest;
   return {};
 }
 

@@ -80,7 +80,6 @@ class CommitLog {
     // Who opens for writing so soon after the head was found does not look for it again: where it
     // moved meanwhile the create fails and says so.
     Duration head_known = std::chrono::seconds(10);
-    Duration look_back_interval = std::chrono::seconds(15);
   };
   // All references must outlive the log.
   CommitLog(ObjectStore& store, Executor& executor, Clock& clock, Rng& rng, Options options);
@@ -101,13 +100,20 @@ class CommitLog {
   // The newest commit behind `seen`, or nullopt. One request when there is none.
   Result<std::optional<StoredCommit>> find_newer(const StoredCommit& seen, Context context);
 
-  // Does the store still have `known`, the commit that the next one follows? Asked beside other
-  // work, once in a while, or `surely`; nothing when that was seen a moment ago. A store that was
-  // emptied, or another one in its place, would take a commit that nobody can read.
-  using LookBack = Awaited<GetResult>;
-  std::optional<LookBack> look_back(const StoredCommit& known, bool surely, const Context& context);
-  // kCorruption when the answer is that it does not; what is not known is no error.
-  Status check_back(const StoredCommit& known, LookBack& asked, const Context& context);
+  // Does the store still have the volume? Asked beside the last packs of each commit. A store that
+  // was emptied, or another one in its place, would take a commit that nobody can read. Asked for
+  // are the newest and the one that was the newest at the last look: what was made since may have
+  // gone into the other store, too.
+  struct LookBack {
+    StoredCommit newest;
+    Awaited<GetResult> newest_answer;
+    std::optional<StoredCommit> older;
+    Awaited<GetResult> older_answer;
+  };
+  LookBack look_back(const StoredCommit& newest, const Context& context);
+  // kCorruption when it does not, kFenced when `newest` was removed as long past; when it cannot be
+  // asked that is no error.
+  Status check_back(LookBack& look, const Context& context);
   // Makes c/<seq> out of `record` (an encoded CommitRecord with that number). An outcome that is
   // not clear is decided by reading the number back: ours is success, absent is sent again, and
   // another's is kPrecondition. Safe to repeat with the same bytes, also after a restart.
@@ -128,6 +134,8 @@ class CommitLog {
   Result<bool> exists(uint64_t seq, Context context);
   Result<std::optional<StoredCommit>> try_read(uint64_t seq, Context context);
   Result<std::optional<StoredCommit>> take_record(uint64_t seq, Result<GetResult> got);
+  // An error when it cannot be asked.
+  Result<bool> is_there(const StoredCommit& commit, Result<GetResult> got, const Context& context);
   // `next` is what was found at the number behind `known`.
   Result<StoredCommit> gallop(StoredCommit known, std::optional<StoredCommit> next,
                               Context context);
@@ -162,7 +170,7 @@ class CommitLog {
   std::optional<std::pair<MonotonicTime, int64_t>> head_seen_at_;
   std::optional<StoredCommit> found_;  // by find_head
   std::optional<MonotonicTime> hinted_at_;
-  std::optional<MonotonicTime> looked_back_at_;
+  std::optional<StoredCommit> seen_there_;  // the newest commit at the last look at the store
   uint64_t oldest_known_ = 1;  // the highest boundary that was read or written here
 };
 

@@ -149,6 +149,20 @@ class PackStoreImpl final : public PackStore {
                      });
   }
 
+  void forget_put() override {
+    std::set<Digest> gone;
+    {
+      const std::lock_guard lock(core_->mutex);
+      auto listed = std::make_shared<std::set<Digest>>(*core_->listed);
+      for (const PackName& pack : std::exchange(core_->own, {})) {
+        gone.insert(pack.digest);
+        listed->erase(pack.digest);
+      }
+      core_->listed = std::move(listed);
+    }
+    later(core_->tails->erase(gone));
+  }
+
   void put_segment(SegmentName segment, Body body, Context context, Callback<void> done) override {
     core_->store.put(index_key(segment.digest), std::move(body), PutCondition::kAlways,
                      std::move(context), [done = std::move(done)](Result<std::string> put) {

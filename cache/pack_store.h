@@ -124,6 +124,9 @@ class PackStore {
   virtual void put_segment(SegmentName segment, Body body, Context context,
                            Callback<void> done) = 0;
 
+  // What was put since set_published may not be there: the store is another one than it was.
+  virtual void forget_put() = 0;
+
   // True when the block is surely in a data pack that is neither condemned nor a suspect: one that
   // the head names, or one that was put since (which the next commit must name). (What lies in a
   // metadata pack is kept for the tree's sake, and only as long as the tree needs it.) Never asks

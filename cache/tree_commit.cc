@@ -1,5 +1,6 @@
 // Publishing, the last steps: metadata tiers, block index, commit. See tree_publish.h.
 #include <algorithm>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -8,6 +9,7 @@
 #include "cache/commit_parts.h"
 #include "cache/index_writer.h"
 #include "cache/meta_tiers.h"
+#include "cache/store_keys.h"
 #include "cache/tree_publish.h"
 
 namespace cairn {
@@ -282,12 +284,63 @@ Status TreePublisher::commit() {
   return create_undecided(remote_, context_);
 }
 
+namespace {
+// Whether all packs and segments that the record names, and the one before did not, are in the
+// store.
+Result<bool> names_what_is_there(TreeRemote::Impl& remote, const CommitRecord& record,
+                                 const Context& context) {
+  const CommitRecord& before = *remote.snapshot()->commit.record;
+  std::set<std::string> keys;
+  for (const PackName& pack : all_packs(record)) keys.insert(pack_key(pack.digest));
+  for (const SegmentName& one : index_segments(record)) keys.insert(index_key(one.digest));
+  for (const PackName& pack : all_packs(before)) keys.erase(pack_key(pack.digest));
+  for (const SegmentName& one : index_segments(before)) keys.erase(index_key(one.digest));
+  for (const std::string& key : keys) {
+    const auto there = head_sync(remote.parts.store, key, context);
+    if (!there && there.error().code() == Errc::kNotFound) return false;
+    if (!there) return tl::unexpected<Error>(there.error());
+  }
+  return true;
+}
+
+// Gives up a commit that names what another store has, when it has not arrived in this one. Should
+// it arrive later all the same, the next one finds it in its place and is fenced.
+Status drop_doubtful(TreeRemote::Impl& remote, const Context& context) {
+  TRY_ASSIGN(const CommitRecord record, CommitRecord::decode(remote.undecided->record));
+  TRY_ASSIGN(const bool whole, names_what_is_there(remote, record, context));
+  remote.undecided->doubtful = false;
+  if (whole) return {};
+  const auto there = remote.log->read(record.seq, context);
+  if (there) return {};
+  if (there.error().code() != Errc::kNotFound) {
+    remote.undecided->doubtful = true;
+    return tl::unexpected<Error>(there.error());
+  }
+  remote.undecided.reset();
+  return {};
+}
+}  // namespace
+
 Status settle_commit(TreeRemote::Impl& remote, const Context& context) {
   if (!remote.undecided) return {};
-  const auto before = remote.snapshot();
-  auto asked = remote.log->look_back(before->commit, /*surely=*/true, context);
-  if (asked) TRY(remote.log->check_back(before->commit, *asked, context));
-  return create_undecided(remote, context);
+  auto look = remote.log->look_back(remote.snapshot()->commit, context);
+  TRY(check_store(remote, look, context));
+  if (remote.undecided->doubtful) TRY(drop_doubtful(remote, context));
+  return remote.undecided ? create_undecided(remote, context) : Status();
+}
+
+Status check_store(TreeRemote::Impl& remote, CommitLog::LookBack& look, const Context& context) {
+  Status there = remote.log->check_back(look, context);
+  if (there) return {};
+  if (there.error().code() == Errc::kFenced) {
+    remote.set_fenced();
+    return tl::unexpected<Error>(remote.log->lost_to(look.newest.record->seq + 1, context));
+  }
+  // What was sent and is named by no commit may have gone into the other store.
+  remote.unnamed_packs.clear();
+  remote.packs->forget_put();
+  if (remote.undecided) remote.undecided->doubtful = true;
+  return there;
 }
 
 Result<PublishedState> commit_collection(TreeRemote::Impl& remote, Remote& port, PublishHost& host,
@@ -321,9 +374,7 @@ Result<PublishedState> publish_tree(TreeRemote::Impl& remote, Remote& port,
       batch.lsn == shown->state.lsn && batch.close == !shown->commit.record->writer.open;
   if (nothing || done) return shown->state;
   TreePublisher publisher(remote, port, batch, host, std::move(context));
-  auto published = publisher.run();
-  remote.had_trouble = !published;
-  return published;
+  return publisher.run();
 }
 
 }  // namespace cairn

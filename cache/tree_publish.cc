@@ -79,17 +79,15 @@ Result<PublishedState> TreePublisher::run(const CollectionStep& step) {
 }
 
 Result<PublishedState> TreePublisher::run() {
-  auto asked =
-      remote_.log->look_back(before_->commit, batch_.close || remote_.had_trouble, context_);
   Status prepared = collection_ != nullptr ? rewrite_metadata() : prepare();
   if (prepared) prepared = write_index();
+  auto look = remote_.log->look_back(before_->commit, context_);
   // Also after a failure: what is under way ends before its callbacks' owners do, and what got
   // there is remembered.
   Status sent = uploader_.finish();
   for (const PackName& pack : uploader_.sent()) remote_.unnamed_packs.push_back(pack);
   remote_.packs_in_flight = uploader_.in_flight_max();
-  Status there;
-  if (asked) there = remote_.log->check_back(before_->commit, *asked, context_);
+  const Status there = check_store(remote_, look, context_);
   TRY(prepared);
   TRY(sent);
   TRY(there);

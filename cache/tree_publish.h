@@ -128,5 +128,8 @@ Result<PublishedState> commit_collection(TreeRemote::Impl& remote, Remote& port,
 // Finds out what became of the last commit that was sent, by sending it again; nothing when that
 // is known. On success it is the published state.
 Status settle_commit(TreeRemote::Impl& remote, const Context& context);
+// Whether the store still has the volume, by the answer to `look`. When it has not, packs that no
+// commit names are sent again.
+Status check_store(TreeRemote::Impl& remote, CommitLog::LookBack& look, const Context& context);
 
 }  // namespace cairn

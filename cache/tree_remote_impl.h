@@ -100,9 +100,9 @@ class TreeRemote::Impl {
   struct Undecided {
     uint64_t seq = 0;
     Buffer record;
+    bool doubtful = false;  // what it names may have gone into another store
   };
   std::optional<Undecided> undecided;   // a commit that was sent, with unknown outcome
-  bool had_trouble = false;             // the last publish failed
   std::vector<PackName> unnamed_packs;  // sent, and named by no commit yet
   unsigned packs_in_flight = 0;         // that the line took last; 0: not known
   // Of the packs of the next commit: no two commits ever make a pack of the same name, so what the

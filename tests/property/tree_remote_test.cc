@@ -9,6 +9,7 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -171,7 +172,7 @@ TEST_CASE("tree remote: a commit whose answer was lost is not made twice") {
   // The commit is sent and happens, and then nobody can be asked.
   Context context;
   context.deadline = Deadline::after(system_clock(), std::chrono::milliseconds(300));
-  world.faults.fail_call(3, true, true);  // data pack, metadata pack, commit
+  world.faults.fail_call(5, true, true);  // two packs, two looks back, commit
   const auto first = remote->publish(model.batch(), model, context);
   world.faults.heal();
   REQUIRE(!first.has_value());
@@ -370,14 +371,15 @@ TEST_CASE("tree remote: a store that was emptied behind the mount's back takes n
   const std::string newest = commit_key(remote->published().seq);
   const auto kept = get_sync(world.memory, newest, GetRange::all(), {});
   REQUIRE(kept);
+  std::set<std::string> there_before;
+  const auto all = list_sync(world.memory, ListScope("p/"), "", 1000, {});
+  REQUIRE(all);
+  for (const ObjectInfo& pack : all->objects) there_before.insert(pack.key);
   REQUIRE(remove_sync(world.memory, newest, {}));
 
-  // Who leaves, or had trouble, looks; others once in a while.
   model.create(make_ino(1, 1, 2));
-  PublishBatch leaving = model.batch();
-  leaving.close = true;
   for (int tries = 0; tries < 2; ++tries) {
-    const auto refused = remote->publish(leaving, model, Context());
+    const auto refused = remote->publish(model.batch(), model, Context());
     REQUIRE_FALSE(refused);
     CHECK(refused.error().code() == Errc::kCorruption);
     CHECK(refused.error().message().find("emptied") != std::string::npos);
@@ -386,6 +388,71 @@ TEST_CASE("tree remote: a store that was emptied behind the mount's back takes n
   REQUIRE_FALSE(again);
   CHECK(again.error().code() == Errc::kCorruption);
   CHECK_FALSE(get_sync(world.memory, commit_key(remote->published().seq + 1), GetRange::all(), {}));
+
+  // What was sent meanwhile went into the other store: it is sent again.
+  const auto packs = list_sync(world.memory, ListScope("p/"), "", 1000, {});
+  REQUIRE(packs);
+  size_t sent = 0;
+  for (const ObjectInfo& pack : packs->objects) {
+    if (there_before.contains(pack.key)) continue;
+    REQUIRE(remove_sync(world.memory, pack.key, {}));
+    ++sent;
+  }
+  CHECK(sent > 0);
+  REQUIRE(put_sync(world.memory, newest, Body(kept->bytes), PutCondition::kAlways, {}));
+  REQUIRE(remote->publish(model.batch(), model, Context()));
+  model.published();
+  CHECK(same(world.shown(), model.files(), remote->params()));
+}
+
+TEST_CASE("tree remote: a commit that went into another store does not vouch for it") {
+  World world;
+  VolumeModel model(world.new_log(), kChunk);
+  auto remote = world.open_writer(world.options("writer"), model);
+  model.create(make_ino(1, 1, 1));
+  model.at_intent = [&] {
+    const auto commits = list_sync(world.memory, ListScope("c/"), "", 1000, {});
+    REQUIRE(commits);
+    for (const ObjectInfo& commit : commits->objects)
+      REQUIRE(remove_sync(world.memory, commit.key, {}));
+  };
+  REQUIRE(remote->publish(model.batch(), model, Context()));
+  model.published();
+  PublishBatch leaving = model.batch();
+  leaving.close = true;
+  const auto refused = remote->publish(leaving, model, Context());
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == Errc::kCorruption);
+}
+
+TEST_CASE("tree remote: an undecided commit of what went into another store is made anew") {
+  World world;
+  VolumeModel model(world.new_log(), kChunk);
+  auto remote = world.open_writer(world.options("writer"), model);
+  const auto keys = [&](const std::string& prefix) {
+    std::set<std::string> found;
+    const auto page = list_sync(world.memory, ListScope(prefix), "", 1000, {});
+    REQUIRE(page);
+    for (const ObjectInfo& object : page->objects) found.insert(object.key);
+    return found;
+  };
+  const std::set<std::string> packs = keys("p/");
+  const std::string newest = commit_key(remote->published().seq);
+  const auto kept = get_sync(world.memory, newest, GetRange::all(), {});
+  REQUIRE(kept);
+
+  const Ino ino = make_ino(1, 1, 1);
+  model.create(ino);
+  model.write(ino, 0, "one");
+  Context context;
+  context.deadline = Deadline::after(system_clock(), std::chrono::milliseconds(300));
+  world.faults.fail_call(5, false, true);  // two packs, two looks back, commit
+  REQUIRE_FALSE(remote->publish(model.batch(), model, context));
+  world.faults.heal();
+  for (const std::string& pack : keys("p/"))
+    if (!packs.contains(pack)) REQUIRE(remove_sync(world.memory, pack, {}));
+  REQUIRE(remove_sync(world.memory, newest, {}));
+  REQUIRE_FALSE(remote->publish(model.batch(), model, Context()));
 
   REQUIRE(put_sync(world.memory, newest, Body(kept->bytes), PutCondition::kAlways, {}));
   REQUIRE(remote->publish(model.batch(), model, Context()));

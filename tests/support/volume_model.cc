@@ -178,6 +178,7 @@ void VolumeModel::chunk_staged(uint64_t inode, uint64_t chunk, const Leaf& leaf,
 }
 
 Status VolumeModel::commit_intended(uint64_t, Bytes record) {
+  if (at_intent) std::exchange(at_intent, {})();
   intended = Buffer::copy(record);
   return {};
 }

@@ -50,6 +50,8 @@ class VolumeModel final : public PublishHost {
 
   // Called when a batch is staged; true when it was made anew, with more.
   std::function<bool()> grow;
+  // Called once, before the next commit is sent.
+  std::function<void()> at_intent;
   std::map<std::pair<uint64_t, uint64_t>, Leaf> staged;  // since the last batch
   Buffer intended;                                       // the last record
   uint64_t uploaded_bytes = 0;
