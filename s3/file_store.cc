@@ -162,14 +162,11 @@ Status FileStore::Directory::check_root(const std::string& what) {
 Result<FileInfo> FileStore::Directory::object_info(const std::string& key,
                                                    const std::string& what) {
   const auto info = env_.stat(root_ + "/" + key);
-  if (!info) {
-    if (is_missing(info.error())) TRY(check_root(what));
-    if (is_missing(info.error())) return fail(Errc::kNotFound, what + ": no such object");
-    return tl::unexpected<Error>(to_port(info.error(), what));
-  }
-  if (info->is_symlink)
+  if (!info && !is_missing(info.error())) return tl::unexpected<Error>(to_port(info.error(), what));
+  if (!info) TRY(check_root(what));
+  if (info && info->is_symlink)
     return fail(Errc::kUnsupported, what + ": it is a symbolic link, which is not followed");
-  if (!info->is_regular) return fail(Errc::kNotFound, what + ": no such object");
+  if (!info || !info->is_regular) return fail(Errc::kNotFound, what + ": no such object");
   return info;
 }
 
@@ -482,6 +479,7 @@ Status FileStore::Directory::ensure_durable_dir(const std::string& relative) {
     const std::lock_guard lock(mutex_);
     if (durable_dirs_.contains(relative)) return {};
   }
+  TRY(check_root("put"));  // it may have gone meanwhile
   TRY(env_.make_dirs(root_ + "/" + relative));
   std::vector<std::string> chain;
   for (std::string dir = relative; !dir.empty(); dir = parent_of(dir)) chain.push_back(dir);
@@ -525,6 +523,7 @@ Result<ListPage> FileStore::Directory::list(const ListScope& scope, const std::s
                                             uint32_t limit, const Context& context) {
   TRY(check_list_limit(limit));
   const std::string what = say("list", scope.prefix);
+  TRY(check_root(what));
   const auto check = [&]() -> Status {
     if (auto over = gave_up(context, clock_, what)) return tl::unexpected<Error>(std::move(*over));
     return {};

@@ -105,6 +105,7 @@ TEST_CASE("a file store whose directory is gone, with its disk, is away and not 
   CHECK(code_of(fixture.put("c/2", "two", PutCondition::kIfAbsent)) == Errc::kTransient);
   CHECK(code_of(fixture.put("d/", "", PutCondition::kAlways)) == Errc::kTransient);
   CHECK(code_of(get_sync(*fixture.store, "c/1", GetRange::all(), {})) == Errc::kTransient);
+  CHECK(code_of(list_sync(*fixture.store, "c/", "", 10, {})) == Errc::kTransient);
   CHECK_FALSE(fs::exists(root));
   fs::rename(fixture.dir / "elsewhere", root);
   CHECK(fixture.put("c/2", "two", PutCondition::kIfAbsent));
