@@ -152,6 +152,23 @@ std::optional<Volume::Orphan> Volume::orphan_of(Ino ino) const {
   return it->second.orphan;
 }
 
+namespace {
+ContentBase base_in(const InodeRecord& record) {
+  ContentBase base;
+  base.size = record.size;
+  if (const auto* content = std::get_if<Cid>(&record.body)) base.content = *content;
+  return base;
+}
+}  // namespace
+
+std::optional<ContentBase> Volume::pinned(Ino ino, const InodeRecord& record) const {
+  if (const auto orphan = orphan_of(ino)) return orphan->base;
+  // A record without content may be one of this cache that is not published yet.
+  if (!engine_.settings().read_only || !std::holds_alternative<Cid>(record.body))
+    return std::nullopt;
+  return base_in(record);
+}
+
 std::optional<InodeRecord> Volume::removed_record(Ino ino) const {
   const std::lock_guard lock(handles_mutex_);
   const auto open = open_inodes_.find(ino);
@@ -181,10 +198,7 @@ std::optional<InodeRecord> Volume::keep_shown(Ino ino) {
   if (open == open_inodes_.end() || !open->second.shown) return std::nullopt;
   InodeRecord& record = *open->second.shown;
   record.nlink = 0;
-  ContentBase base;
-  base.size = record.size;
-  if (const auto* content = std::get_if<Cid>(&record.body)) base.content = *content;
-  open->second.orphan = Orphan{record, base};
+  open->second.orphan = Orphan{record, base_in(record)};
   return record;
 }
 

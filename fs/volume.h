@@ -278,6 +278,9 @@ class Volume {
 
   Result<OpenFile> file_of(HandleId handle);
   std::optional<Orphan> orphan_of(Ino ino) const;
+  // What the content of the file is read from, where that is not what is published now: it was
+  // removed while open, or others may remove it meanwhile, on a mount that changes nothing.
+  std::optional<ContentBase> pinned(Ino ino, const InodeRecord& record) const;
   // Of an inode whose last name is gone.
   std::optional<InodeRecord> removed_record(Ino ino) const;
   void set_removed_record(Ino ino, const InodeRecord& record);
@@ -289,7 +292,7 @@ class Volume {
   bool is_open(Ino ino) const;
   HandleId add_handle(Ino ino);
   void read_ahead(HandleId handle, Ino ino, uint64_t size, ByteRange read,
-                  const std::optional<ContentBase>& pinned);
+                  const std::optional<ContentBase>& base);
 
   Engine& engine_;
   RankedSharedMutex<Rank::kNamespace> mutex_;

@@ -8,22 +8,22 @@ namespace cairn {
 
 Result<Buffer> Volume::read(HandleId handle, uint64_t offset, uint64_t length, Need& need) {
   TRY_ASSIGN(const OpenFile file, file_of(handle));
-  std::optional<ContentBase> pinned;
+  std::optional<ContentBase> base;
   uint64_t size = 0;
   Result<Buffer> bytes;
   {
     const std::shared_lock lock(mutex_);
     TRY_ASSIGN(const InodeRecord record, load(file.ino, need));
     size = record.size;
-    if (const auto orphan = orphan_of(file.ino)) pinned = orphan->base;
+    base = pinned(file.ino, record);
   }
-  bytes = engine_.read(file.ino, pinned, size, offset, length, need);
-  read_ahead(handle, file.ino, size, {offset, length}, pinned);
+  bytes = engine_.read(file.ino, base, size, offset, length, need);
+  read_ahead(handle, file.ino, size, {offset, length}, base);
   return bytes;
 }
 
 void Volume::read_ahead(HandleId handle, Ino ino, uint64_t size, ByteRange read,
-                        const std::optional<ContentBase>& pinned) {
+                        const std::optional<ContentBase>& base) {
   const auto with_ahead = [&](auto use) {
     const std::lock_guard lock(handles_mutex_);
     const auto it = files_.find(handle);
@@ -32,7 +32,7 @@ void Volume::read_ahead(HandleId handle, Ino ino, uint64_t size, ByteRange read,
   std::optional<ReadAhead::Range> range;
   with_ahead([&](ReadAhead& ahead) { range = ahead.plan(size, read.offset, read.length); });
   if (!range) return;
-  const uint64_t until = engine_.prefetch(ino, pinned, range->from, range->until - range->from);
+  const uint64_t until = engine_.prefetch(ino, base, range->from, range->until - range->from);
   with_ahead([&](ReadAhead& ahead) { ahead.asked(*range, until); });
 }
 

@@ -36,9 +36,8 @@ uint64_t Volume::stored_bytes(Ino ino, const InodeRecord& record, uint64_t first
   last = std::min(last, round_up(record.size));
   if (last <= first) return 0;
   if (is_dense(record)) return last - first;
-  std::optional<ContentBase> pinned;
-  if (const auto orphan = orphan_of(ino)) pinned = orphan->base;
-  return std::min(engine_.stored_bytes(ino, pinned, first, last - first), last - first);
+  return std::min(engine_.stored_bytes(ino, pinned(ino, record), first, last - first),
+                  last - first);
 }
 
 uint64_t Volume::allocated_with_data(Ino ino, const InodeRecord& record, uint64_t offset,
@@ -71,14 +70,13 @@ Status Volume::punch(Ino ino, const InodeRecord& record, uint64_t offset, uint64
     change.effects.emplace_back(CutContent{ino, offset});
     return {};
   }
-  std::optional<ContentBase> pinned;
-  if (const auto orphan = orphan_of(ino)) pinned = orphan->base;
+  const std::optional<ContentBase> base = pinned(ino, record);
   for (size_t spans = 0; offset < end; ++spans) {
-    TRY_ASSIGN(const auto data, engine_.seek(ino, pinned, end, offset, true, need));
+    TRY_ASSIGN(const auto data, engine_.seek(ino, base, end, offset, true, need));
     if (!data) return {};
     uint64_t stop = end;
     if (spans < kSpansMax) {
-      TRY_ASSIGN(const auto hole, engine_.seek(ino, pinned, end, *data, false, need));
+      TRY_ASSIGN(const auto hole, engine_.seek(ino, base, end, *data, false, need));
       stop = hole.value_or(end);
     }
     change.effects.emplace_back(ZeroRange{ino, *data, stop - *data});
@@ -124,10 +122,8 @@ Result<uint64_t> Volume::seek(HandleId handle, uint64_t offset, int whence, Need
   TRY_ASSIGN(const InodeRecord record, load(file.ino, need));
   if (offset >= record.size) return fail_errno(ENXIO, "seek");
   if (is_dense(record)) return whence == SEEK_DATA ? offset : record.size;
-  std::optional<ContentBase> pinned;
-  if (const auto orphan = orphan_of(file.ino)) pinned = orphan->base;
-  TRY_ASSIGN(const auto found,
-             engine_.seek(file.ino, pinned, record.size, offset, whence == SEEK_DATA, need));
+  TRY_ASSIGN(const auto found, engine_.seek(file.ino, pinned(file.ino, record), record.size, offset,
+                                            whence == SEEK_DATA, need));
   if (!found) return fail_errno(ENXIO, "seek");
   return *found;
 }
@@ -153,7 +149,7 @@ Result<uint64_t> Volume::copy_range(HandleId from, uint64_t from_offset, HandleI
     return fail_errno(EINVAL, "copy_file_range onto itself");
 
   Engine::CopyFrom range{source_file.ino, {}, source.size, from_offset, length, true};
-  if (const auto orphan = orphan_of(source_file.ino)) range.pinned = orphan->base;
+  range.pinned = pinned(source_file.ino, source);
   while (true) {
     TRY_ASSIGN(Engine::Copy copy, engine_.copy(range, target_file.ino, to_offset, need));
     InodeRecord record = target;
