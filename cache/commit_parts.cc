@@ -44,7 +44,8 @@ std::optional<BlockPlace> root_place(const CommitRecord& record) {
                     static_cast<uint32_t>(record.root_place->length)};
 }
 
-MetadataAhead metadata_ahead(const CommitRecord& record, uint64_t bytes_max) {
+MetadataAhead metadata_ahead(const CommitRecord& record, uint64_t bytes_max,
+                             uint64_t pack_bytes_max) {
   MetadataAhead ahead;
   std::vector<PackName> packs = metadata_packs(record);
   uint64_t bytes = 0;
@@ -58,7 +59,7 @@ MetadataAhead metadata_ahead(const CommitRecord& record, uint64_t bytes_max) {
   for (auto pack = packs.rbegin(); pack != packs.rend(); ++pack) {
     const bool small = pack->size <= std::min(kSmallPackBytes, room);
     if (small) room -= pack->size;
-    const bool has_root = root && root->pack == pack->digest;
+    const bool has_root = root && root->pack == pack->digest && pack->size <= pack_bytes_max;
     (small || has_root ? ahead.now : ahead.tails).push_back(*pack);
   }
   return ahead;

@@ -25,9 +25,10 @@ struct MetadataAhead {
   std::vector<PackName> tails;
 };
 
-// All of a tree up to `bytes_max`. Of a larger one the pack of the root, and the small packs, in
-// which what was changed last lies.
-MetadataAhead metadata_ahead(const CommitRecord& record, uint64_t bytes_max);
+// All of a tree up to `bytes_max`. Of a larger one the pack of the root, unless it has more than
+// `pack_bytes_max`, and the small packs, in which what was changed last lies.
+MetadataAhead metadata_ahead(const CommitRecord& record, uint64_t bytes_max,
+                             uint64_t pack_bytes_max);
 // Metadata and young packs: all that no index segment covers.
 std::vector<PackName> all_packs(const CommitRecord& record);
 std::vector<TieredPack> tiered_packs(const CommitRecord& record);

@@ -378,6 +378,8 @@ class MetaBlocksImpl final : public MetaBlocks {
                         });
   }
 
+  uint64_t whole_pack_bytes_max() const override { return core_->options.whole_pack_bytes_max; }
+
   bool has_all_of(const Digest& pack) const override { return core_->has_all_of(pack); }
 
   uint64_t disk_bytes() const override { return core_->files.disk_bytes(); }

@@ -51,6 +51,8 @@ class MetaBlocks {
   virtual void prefetch(std::vector<PackName> packs, uint64_t bytes_max, Context context,
                         Callback<void> done) = 0;
 
+  // Larger packs come in windows.
+  virtual uint64_t whole_pack_bytes_max() const = 0;
   // Whether every block of the pack is here.
   virtual bool has_all_of(const Digest& pack) const = 0;
   virtual uint64_t disk_bytes() const = 0;

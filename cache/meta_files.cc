@@ -214,6 +214,7 @@ void MetaFiles::drop_parts(const Digest& pack) {
       parts.push_back(it->second);
   }
   for (const uint32_t number : parts) drop(number);
+  if (!parts.empty()) sweep();
 }
 
 Status MetaFiles::write(const MetaUnit& unit, Bytes bytes) {

@@ -126,7 +126,8 @@ Status TreeRemote::Impl::find_head(const Context& context, std::shared_ptr<HeadL
   }
   const auto shown = snapshot();
   const Status fetched = await<void>([&](Callback<void> done) {
-    auto [now, tails] = metadata_ahead(*shown->commit.record, options.prefetch_bytes);
+    auto [now, tails] = metadata_ahead(*shown->commit.record, options.prefetch_bytes,
+                                       blocks->whole_pack_bytes_max());
     std::erase_if(tails, [&](const PackName& pack) { return blocks->has_all_of(pack.digest); });
     // First what is waited for.
     blocks->prefetch(std::move(now), UINT64_MAX, context, std::move(done));

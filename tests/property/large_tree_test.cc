@@ -89,7 +89,7 @@ TEST_CASE("of a large tree a mount reads the pack of the root, and one more lead
   const auto writer = tree.world.open(tree.options("looks", false));
   const auto record = CommitRecord::decode(writer->commit_record());
   REQUIRE(record);
-  const MetadataAhead ahead = metadata_ahead(*record, 512 << 10);
+  const MetadataAhead ahead = metadata_ahead(*record, 512 << 10, 16 << 20);
   REQUIRE(ahead.tails.size() >= 6);
   tree.pack_reads = tree.tail_reads = 0;
 
