@@ -461,7 +461,8 @@ Status BucketPublisher::in_order(std::vector<File*> files) {
         body.add(ObjectRange{
             file.from_key, file.before->etag, file.before->size, {0, file.before->size}});
       PutHow how;
-      if (file.before->headers) how.headers = *file.before->headers;
+      TRY_ASSIGN(const Source source, source_of(file));
+      how.headers = source.headers;  // whoever copies this one asks it for them
       TRY_ASSIGN(file.before->etag,
                  put_sync(parts_.store, beside, std::move(body), how, request(file.before->size)));
       file.from_key = beside;

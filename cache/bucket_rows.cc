@@ -16,6 +16,7 @@ constexpr uint8_t kHasClass = 8;
 constexpr uint8_t kHasVersionId = 16;
 constexpr uint8_t kHasTags = 32;
 constexpr uint8_t kSaysTags = 64;
+constexpr uint8_t kHasKept = 128;  // of rows of before none has it
 constexpr uint8_t kIsDir = 1;
 constexpr uint8_t kIsLink = 2;
 constexpr size_t kVersionBytes = 16;
@@ -149,7 +150,8 @@ std::string encode(const BucketNode& node) {
                   (node.has_marker ? kHasMarker : 0) | (node.headers ? kHasHeaders : 0) |
                   (node.headers_asked ? kHeadersAsked : 0) | (node.storage_class ? kHasClass : 0) |
                   (node.version_id ? kHasVersionId : 0) | (node.tags ? kHasTags : 0) |
-                  (node.has_tags ? kSaysTags : 0)));
+                  (node.has_tags ? kSaysTags : 0) |
+                  (node.headers && !node.headers->kept.empty() ? kHasKept : 0)));
   put_le(out, node.parent);
   put_le(out, node.size);
   put_le(out, node.mtime_ns);
@@ -165,6 +167,7 @@ std::string encode(const BucketNode& node) {
     put_pairs(out, *node.tags);
     put_le(out, node.tags_seen_ns);
   }
+  if (node.headers && !node.headers->kept.empty()) put_pairs(out, node.headers->kept);
   return to_string(out);
 }
 
@@ -194,6 +197,8 @@ Result<BucketNode> decode_node(std::string_view in) {
     node.tags = read_pairs(reader);
     node.tags_seen_ns = reader.number<int64_t>();
   }
+  if ((flags & kHasKept) != 0 && !node.headers) return damaged_row();
+  if ((flags & kHasKept) != 0) node.headers->kept = read_pairs(reader);
   if (!reader.complete()) return damaged_row();
   return node;
 }

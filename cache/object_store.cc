@@ -173,6 +173,10 @@ bool has_control(std::string_view text) {
 
 }  // namespace
 
+bool is_kept_header(std::string_view name) {
+  return std::find(kKeptHeaders.begin(), kKeptHeaders.end(), name) != kKeptHeaders.end();
+}
+
 Status check_headers(const ObjectHeaders& headers) {
   const auto refuse = [](std::string_view name, const char* why) {
     return fail(Errc::kInvalid, "metadata '" + std::string(name.substr(0, 80)) + "': " + why);
@@ -189,6 +193,15 @@ Status check_headers(const ObjectHeaders& headers) {
     if (!names.insert(name).second) return refuse(name, "it comes twice");
     if (has_control(value)) return refuse(name, "the value has a control character in it");
     if (!is_utf8(value)) return refuse(name, "the value is not UTF-8");
+    bytes += name.size() + value.size();
+  }
+  names.clear();
+  for (const auto& [name, value] : headers.kept) {
+    if (!is_kept_header(name)) return refuse(name, "it is no header that stores keep");
+    if (!names.insert(name).second) return refuse(name, "it comes twice");
+    const bool trims = value.starts_with(' ') || value.ends_with(' ');
+    if (value.empty() || trims || has_control(value))
+      return refuse(name, "the value is none of a header");
     bytes += name.size() + value.size();
   }
   if (bytes > kHeadersBytesMax) return refuse("", "there is more than 8 KiB of it");

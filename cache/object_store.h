@@ -24,6 +24,7 @@
 // environment must outlive them.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -115,7 +116,14 @@ enum class PutCondition : uint8_t { kAlways, kIfAbsent, kIfMatch };
 struct ObjectHeaders {
   std::string content_type;  // empty: application/octet-stream
   std::vector<std::pair<std::string, std::string>> metadata;
+  // Headers of HTTP that a store keeps and answers with: of kKeptHeaders, as they are there.
+  std::vector<std::pair<std::string, std::string>> kept = {};
 };
+inline constexpr std::array<std::string_view, 6> kKeptHeaders{
+    "cache-control",    "content-disposition",
+    "content-encoding", "content-language",
+    "expires",          "x-amz-website-redirect-location"};
+bool is_kept_header(std::string_view name);
 
 // What an object is labelled with: names once each, in an order that means nothing. Unlike headers
 // they can be changed without a new version of the object, by anybody, at any time.
@@ -232,7 +240,8 @@ Status check_any_key(std::string_view key);
 
 inline constexpr std::string_view kDefaultContentType = "application/octet-stream";
 // kInvalid when no store can keep them: names that are no lower-case HTTP tokens or come twice,
-// values with control characters or that are not UTF-8, or more than 8 KiB in all.
+// values with control characters or that are not UTF-8, kept headers of other names, or more than
+// 8 KiB in all.
 Status check_headers(const ObjectHeaders& headers);
 // kInvalid when S3 would not take them: more than 10, one that comes twice, a name that is empty,
 // begins with "aws:" or has more than 128 characters, a value of more than 256, ASCII other than

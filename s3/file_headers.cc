@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::string_view kTypeAttribute = "mime_type";
 constexpr std::string_view kMetadataAttribute = "s3.meta.";
+constexpr std::string_view kHeaderAttribute = "s3.header.";
 constexpr const char* kTagsAttribute = "s3.tags";
 
 Status set_or_say(Env& env, const std::string& path, const std::string& name,
@@ -32,6 +33,9 @@ Status write_file_headers(Env& env, const std::string& path, const ObjectHeaders
   }
   for (const auto& [name, value] : headers.metadata) {
     TRY(set_or_say(env, path, std::string(kMetadataAttribute) + name, value));
+  }
+  for (const auto& [name, value] : headers.kept) {
+    TRY(set_or_say(env, path, std::string(kHeaderAttribute) + name, value));
   }
   return {};
 }
@@ -61,6 +65,8 @@ Result<ObjectHeaders> read_file_headers(Env& env, const std::string& path) {
       with.content_type = std::move(value);
     } else if (name.starts_with(kMetadataAttribute)) {
       with.metadata.emplace_back(name.substr(kMetadataAttribute.size()), std::move(value));
+    } else if (name.starts_with(kHeaderAttribute)) {
+      with.kept.emplace_back(name.substr(kHeaderAttribute.size()), std::move(value));
     }
     if (check_headers(with)) headers = std::move(with);
   }

@@ -1,6 +1,6 @@
 // The headers of a file: remote's objects, kept in extended attributes of their files: the content
 // type as user.mime_type, where desktops and web servers look for it, metadata as
-// user.s3.meta.NAME.
+// user.s3.meta.NAME, other headers as user.s3.header.NAME.
 //
 // Tags are one attribute, user.s3.tags, as s3/object_tags.h writes them: to change them is one
 // step.

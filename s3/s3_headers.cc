@@ -115,6 +115,38 @@ std::string text_in(const HttpResponse& response, std::string_view name) {
   return *text;
 }
 
+// How an upload travelled is no encoding of what is kept; some stores keep it as one, and would
+// take it for the encoding of what is sent next.
+std::string encoding_kept(std::string_view value) {
+  std::string out;
+  bool travelled = false;
+  for (std::string_view rest = value; !rest.empty();) {
+    const size_t comma = std::min(rest.find(','), rest.size());
+    std::string_view each = rest.substr(0, comma);
+    rest.remove_prefix(std::min(comma + 1, rest.size()));
+    while (each.starts_with(' ')) each.remove_prefix(1);
+    while (each.ends_with(' ')) each.remove_suffix(1);
+    if (lowered(each) == "aws-chunked") {
+      travelled = true;
+    } else if (!each.empty()) {
+      out.append(out.empty() ? "" : ",").append(each);
+    }
+  }
+  return travelled ? out : std::string(value);
+}
+
+// What could not be put again is left out.
+void read_kept_headers(const HttpResponse& response, ObjectHeaders& headers) {
+  for (const std::string_view name : kKeptHeaders) {
+    const std::string* there = response.header(name);
+    if (there == nullptr) continue;
+    const bool encodes = name == "content-encoding";
+    std::string value = encodes ? encoding_kept(*there) : *there;
+    if (!check_headers({{}, {}, {{std::string(name), value}}})) continue;
+    headers.kept.emplace_back(name, std::move(value));
+  }
+}
+
 }  // namespace
 
 bool is_delete_marker(const HttpResponse& response) {
@@ -163,6 +195,7 @@ void append_object_headers(const ObjectHeaders& headers, std::vector<HttpHeader>
                                                               : headers.content_type});
   for (const auto& [name, value] : headers.metadata)
     out.push_back({std::string(kMetadataHeader) + name, encode_metadata_value(value)});
+  for (const auto& [name, value] : headers.kept) out.push_back({name, value});
 }
 
 Result<ObjectHead> read_head_answer(const HttpResponse& response, std::string key,
@@ -192,7 +225,9 @@ Result<ObjectHead> read_head_answer(const HttpResponse& response, std::string ke
   head.headers.content_type = type == nullptr || type->empty() ? kDefaultContentType : *type;
   if (!check_headers({head.headers.content_type, {}}))
     head.headers.content_type = kDefaultContentType;
+  read_kept_headers(response, head.headers);
   size_t bytes = 0;
+  for (const auto& [name, value] : head.headers.kept) bytes += name.size() + value.size();
   for (const HttpHeader& header : response.headers) {
     std::string name = lowered(header.name);
     if (!name.starts_with(kMetadataHeader)) continue;

@@ -1,4 +1,5 @@
-// Content type and metadata of an object as HTTP headers: what a put sends, what a HEAD answers.
+// Content type, metadata and the like of an object as HTTP headers: what a put sends, what a HEAD
+// answers.
 //
 // Pure; answers are hostile input. Values that are not plain ASCII travel as RFC 2047 encoded
 // words: what Amazon S3 decodes when it stores and answers with again. Other stores keep the words
@@ -19,7 +20,8 @@ namespace cairn {
 
 inline constexpr std::string_view kMetadataHeader = "x-amz-meta-";
 
-// content-type and x-amz-meta-*. Requires check_headers: nothing that passes it can end a header.
+// content-type, x-amz-meta-* and what is kept as it is. Requires check_headers: nothing that passes
+// it can end a header.
 void append_object_headers(const ObjectHeaders& headers, std::vector<HttpHeader>& out);
 
 // From a HEAD's answer with status 200. kIo when size, etag or time are missing or malformed, or

@@ -165,6 +165,22 @@ os.setxattr(sys.argv[1], "user.s3.meta.colour", b"blue")' "$mnt/last"
   check "$kind-flush-metadata" cairn flush "$mnt"
   check "$kind-metadata-is-there" grep -qi '^x-amz-meta-colour: blue' <(head_of some/prefix/last)
   check "$kind-link-is-a-link" test "$(find "$mnt" -type l -printf '%f %l')" = 'link last'
+  # What others say of an object for caches and browsers outlives what is done to it.
+  check "$kind-other-puts-page" put_page some/prefix/p/page.css
+  check "$kind-page-is-seen" wait_until 10 test -f "$mnt/p/page.css"
+  check "$kind-page-changes" change_page "$mnt/p/page.css"
+  check "$kind-page-keeps-its-headers" has_page_headers some/prefix/p/page.css
+  check "$kind-page-moves" sh -c "mv '$mnt/p/page.css' '$mnt/p/moved.css' && '$CAIRN' flush '$mnt' &&
+    mv '$mnt/p' '$mnt/q' && '$CAIRN' flush '$mnt'"
+  check "$kind-page-keeps-them-moved" has_page_headers some/prefix/q/moved.css
+  check "$kind-page-is-set" cairn set --meta colour=red "$store/q/moved.css"
+  check "$kind-page-keeps-them-set" has_page_headers some/prefix/q/moved.css
+  check "$kind-page-is-set-indeed" grep -qi '^x-amz-meta-colour: red' <(head_of some/prefix/q/moved.css)
+  check "$kind-large-page-is-put" put_page some/prefix/q/large.css "$T/model/large.bin"
+  check "$kind-large-page-is-seen" wait_until 10 test -f "$mnt/q/large.css"
+  check "$kind-large-page-changes" change_page "$mnt/q/large.css"
+  check "$kind-large-page-keeps-them" has_page_headers some/prefix/q/large.css
+  rm -r "$mnt/q"
   attributes "$mnt" >"$T/attributes"
   check "$kind-umounts-for-attributes" cairn_umount "$mnt"
   # An upload that somebody left.
@@ -189,6 +205,23 @@ print(os.getxattr(sys.argv[1], "user.s3.meta.colour").decode(), *sorted(os.listx
 leaves_nothing_else() {
   local names
   names=$(other lsf -R s3:data/some/prefix) && [ -n "$names" ] && ! grep -E 'cairn|\.part-|moving|conflict' <<<"$names"
+}
+page_headers=('cache-control: max-age=60' 'content-disposition: inline; filename="bäh"' 'content-encoding: gzip'
+  'content-language: de' 'expires: Wed, 01 Jan 2031 00:00:00 GMT')
+put_page() {  # KEY [FILE]
+  local arguments=() each
+  for each in "${page_headers[@]}"; do arguments+=(-H "$each"); done
+  signed -T "${2:-$T/there.txt}" "${arguments[@]}" "$AWS_ENDPOINT_URL/data/$1"
+}
+change_page() {  # as one publication each
+  chmod 600 "$1" && cairn flush "$mnt" && printf more >>"$1" && cairn flush "$mnt" && touch "$1" && cairn flush "$mnt"
+}
+has_page_headers() {
+  local answer each
+  answer=$(head_of "$1") || return
+  for each in "${page_headers[@]}"; do
+    grep -qiF "$each" <<<"$answer" || { echo "$1 lost $each: $answer" >&2; return 1; }
+  done
 }
 head_of() { signed -I "$AWS_ENDPOINT_URL/data/$1"; }
 on_server minio

@@ -250,3 +250,92 @@ TEST_CASE("a directory whose object changed shows what it has now") {
   w.list("d");
   CHECK(w.attr("d").mode == (S_IFDIR | 0750));
 }
+
+namespace {
+
+using Pairs = std::vector<std::pair<std::string, std::string>>;
+// What others say of an object for caches, browsers and web sites.
+ObjectHeaders served_headers() {
+  ObjectHeaders headers;
+  headers.content_type = "text/css";
+  headers.kept = {{"cache-control", "max-age=60"},
+                  {"content-encoding", "gzip"},
+                  {"x-amz-website-redirect-location", "/there"}};
+  return headers;
+}
+
+}  // namespace
+
+TEST_CASE("what others say of an object for caches and browsers outlives every change of it") {
+  Writer w;
+  SUBCASE("attributes of the listing") {}
+  SUBCASE("attributes of the objects") {
+    REQUIRE(w.mount.close());
+    w.mount.options.objects->full_attrs = true;
+    w.open("/full");
+  }
+  SUBCASE("a store that ignores conditions") {
+    w.faults->add({.ops = StoreOp::kPut, .prefix = ".cairn-probe", .code = Errc::kUnsupported});
+  }
+  const Pairs kept = served_headers().kept;
+  const auto kept_of = [&w](const std::string& key) { return w.head(key).headers.kept; };
+  w.put_by_other("d/f", std::string(12 << 20, 'x'), served_headers());
+  w.put_by_other("d/", "", served_headers());
+  const auto chmod = [&](const std::string& path, uint32_t mode) {
+    AttrChange change;
+    change.mode = mode;
+    w.must([&](Volume& v, Need& n) { return v.setattr(w.find(path), change, n); });
+  };
+  const std::vector<std::function<void()>> changes{
+      [&] { chmod("d/f", 0600); },
+      [&] { REQUIRE(set_xattr(w, "d/f", "user.s3.meta.z", "1")); },
+      [&] { REQUIRE(set_xattr(w, "d/f", "user.s3.storage-class", "STANDARD_IA")); },
+      [&] { w.write("d/f", "end", 12 << 20); },
+      [&] { w.write("d/f", "in", 0); },
+      [&] { w.truncate("d/f", 6 << 20); },
+      [&] { w.truncate("d/f", 0); },
+      [&] { chmod("d/f", 0640); },
+      [&] { w.write("d/f", "anew"); },
+      [&] { chmod("d", 0700); },
+  };
+  for (size_t i = 0; i < changes.size(); ++i) {
+    CAPTURE(i);
+    changes[i]();
+    w.flush();
+    CHECK(kept_of("d/f") == kept);
+    CHECK(kept_of("d/") == kept);
+  }
+  w.rename("d/f", "d/g");
+  w.flush();
+  CHECK(kept_of("d/g") == kept);
+  w.rename("d", "e");
+  w.flush();
+  CHECK(kept_of("e/g") == kept);
+  // Also when what is known is from an earlier mount of this cache.
+  const Status closed = w.mount.close();
+  REQUIRE(closed);
+  w.open("/cache");
+  w.rename("e/g", "e/h");
+  w.flush();
+  CHECK(kept_of("e/h") == kept);
+  // What is renamed over it is another object.
+  w.write("new", "other bytes");
+  w.rename("new", "e/h");
+  w.flush();
+  CHECK(w.object_bytes("e/h") == "other bytes");
+  CHECK(kept_of("e/h").empty());
+}
+
+TEST_CASE("in a ring of renames each object keeps what is said of it") {
+  Writer w;
+  w.put_by_other("a", "of a", served_headers());
+  w.put_by_other("b", "of b");
+  w.rename("a", "c");
+  w.rename("b", "a");
+  w.rename("c", "b");
+  w.flush();
+  CHECK(w.object_bytes("b") == "of a");
+  CHECK(w.head("b").headers.content_type == "text/css");
+  CHECK(w.head("b").headers.kept == served_headers().kept);
+  CHECK(w.head("a").headers.kept.empty());
+}

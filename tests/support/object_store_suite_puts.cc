@@ -39,6 +39,16 @@ std::map<std::string, std::string> metadata_of(const ObjectHead& head) {
   return {head.headers.metadata.begin(), head.headers.metadata.end()};
 }
 
+// MinIO keeps no redirect of a website.
+using Pairs = std::vector<std::pair<std::string, std::string>>;
+Pairs kept_headers() {
+  return {{"cache-control", "max-age=60, public"},
+          {"content-disposition", "attachment; filename=\"a b\""},
+          {"content-encoding", "gzip"},
+          {"content-language", "de"},
+          {"expires", "Wed, 01 Jan 2031 00:00:00 GMT"}};
+}
+
 // What other tools write: s3fs's mode and owner, rclone's time; and what headers cannot carry as it
 // is.
 ObjectHeaders many_headers() {
@@ -53,7 +63,16 @@ ObjectHeaders many_headers() {
            {"blanks", " around  and inside "},
            {"euro", "\xe2\x82\xac 5 \xc3\xa9t\xc3\xa9"},
            {"long", std::string(300, 'x') + "\xf0\x9f\xaa\xa8" + accents},
-           {"looks-encoded", "=?UTF-8?B?eA==?="}}};
+           {"looks-encoded", "=?UTF-8?B?eA==?="}},
+          kept_headers()};
+}
+
+std::map<std::string, std::string> kept_of(const ObjectHead& head) {
+  return {head.headers.kept.begin(), head.headers.kept.end()};
+}
+
+std::map<std::string, std::string> wanted_of(const Pairs& pairs) {
+  return {pairs.begin(), pairs.end()};
 }
 
 void heads_tell_what_lists_tell(const StoreUnderTest& subject) {
@@ -109,12 +128,14 @@ void keeps_headers(const StoreUnderTest& subject) {
     CHECK(got.at(name) == value);
   }
   CHECK(got.size() == wanted.size());
+  CHECK(kept_of(*head) == wanted_of(kept_headers()));
   // A put keeps nothing of what was there.
   REQUIRE(part.put("a", "other"));
   head = head_sync(part.store, part.key("a"), within());
   REQUIRE(head);
   CHECK(head->headers.content_type == kDefaultContentType);
   CHECK(head->headers.metadata.empty());
+  CHECK(head->headers.kept.empty());
 }
 
 void refuses_headers_that_break_out(const StoreUnderTest& subject) {
@@ -128,6 +149,8 @@ void refuses_headers_that_break_out(const StoreUnderTest& subject) {
   CHECK(refused({"text/plain\r\nx-amz-acl: public-read", {}}));
   CHECK(refused({"text/\xc3\xa9", {}}));
   CHECK(refused({"", {{"a", "b\r\nx-amz-acl: public-read"}}}));
+  CHECK(refused({"", {}, {{"cache-control", "no-store\r\nx-amz-acl: public-read"}}}));
+  CHECK(refused({"", {}, {{"x-amz-acl", "public-read"}}}));
   CHECK(refused({"", {{"a", "b\n"}}}));
   CHECK(refused({"", {{"a", std::string("b\0c", 3)}}}));
   CHECK(refused({"", {{"a", "\xff\xfe"}}}));
@@ -229,7 +252,7 @@ void changes_headers_by_a_copy_onto_itself(const StoreUnderTest& subject) {
       Body body;
       body.add(range_of(part, "a", *etag, text.size(), {0, text.size()}));
       PutHow how = conditional ? PutHow::over(*etag) : PutHow();
-      how.headers = {"text/y", {{"mode", conditional ? "1" : "2"}}};
+      how.headers = {"text/y", {{"mode", conditional ? "1" : "2"}}, kept_headers()};
       const auto changed = put_sync(part.store, part.key("a"), body, how, within());
       REQUIRE_MESSAGE(changed, changed.error().message());
       const auto head = head_sync(part.store, part.key("a"), within());
@@ -238,6 +261,7 @@ void changes_headers_by_a_copy_onto_itself(const StoreUnderTest& subject) {
       if (subject.keeps_headers) {
         CHECK(head->headers.content_type == "text/y");
         CHECK(metadata_of(*head).at("mode") == (conditional ? "1" : "2"));
+        CHECK(kept_of(*head) == wanted_of(kept_headers()));
       }
       CHECK(same(part.get("a"), text));
       etag = changed;
@@ -328,7 +352,7 @@ void joins_ranges_and_bytes(const StoreUnderTest& subject) {
   for (const Case& each : cases) {
     CAPTURE(each.name);
     PutHow how(PutCondition::kIfAbsent);
-    how.headers = {"video/x", {{"of", "joined"}}};
+    how.headers = {"video/x", {{"of", "joined"}}, kept_headers()};
     const std::string name = std::string("to ") + each.name;
     CHECK(each.body.size() == each.wanted.size());
     const auto joined = put_sync(part.store, part.key(name), each.body, how, within());
@@ -337,7 +361,9 @@ void joins_ranges_and_bytes(const StoreUnderTest& subject) {
     const auto head = head_sync(part.store, part.key(name), within());
     REQUIRE(head);
     CHECK(head->info.etag == *joined);
-    if (subject.keeps_headers) CHECK(head->headers.content_type == "video/x");
+    if (!subject.keeps_headers) continue;
+    CHECK(head->headers.content_type == "video/x");
+    CHECK(kept_of(*head) == wanted_of(kept_headers()));
   }
   // Over what it is made of; and not over what somebody put there meanwhile.
   const auto over =

@@ -161,15 +161,18 @@ TEST_CASE("a file's headers are attributes that other tools read and write") {
   Fixture fixture;
   if (!fixture.keeps_headers()) return;
   PutHow how;
-  how.headers = {"image/png", {{"mode", "33188"}}};
+  how.headers = {"image/png", {{"mode", "33188"}}, {{"content-encoding", "gzip"}}};
   REQUIRE(put_sync(*fixture.store, "k", Body(Buffer::copy("x")), how, {}));
   const std::string path = fixture.dir / "root/k";
   CHECK(posix_env().attributes(path).value() ==
-        FileAttributes{{"mime_type", "image/png"}, {"s3.meta.mode", "33188"}});
+        FileAttributes{{"mime_type", "image/png"},
+                       {"s3.header.content-encoding", "gzip"},
+                       {"s3.meta.mode", "33188"}});
   // What breaks the port's rules is not given back.
   for (const auto& [name, value] : FileAttributes{{"s3.meta.more", "1"},
                                                   {"s3.meta.Upper", "2"},
                                                   {"s3.meta.line", "a\r\nb"},
+                                                  {"s3.header.x-amz-acl", "public-read"},
                                                   {"other", "3"}})
     REQUIRE(posix_env().set_attribute(path, name, value));
   const auto head = head_sync(*fixture.store, "k", {});
@@ -177,6 +180,7 @@ TEST_CASE("a file's headers are attributes that other tools read and write") {
   CHECK(head->headers.content_type == "image/png");
   using Pairs = std::vector<std::pair<std::string, std::string>>;
   CHECK(head->headers.metadata == Pairs{{"mode", "33188"}, {"more", "1"}});
+  CHECK(head->headers.kept == Pairs{{"content-encoding", "gzip"}});
 }
 
 TEST_CASE("a file store hides its temporaries and sweeps only those that are a day old") {

@@ -83,6 +83,41 @@ TEST_CASE("a HEAD's answer is read, whatever case its names are in") {
   CHECK(read(answer())->headers.content_type == kDefaultContentType);
 }
 
+TEST_CASE("what caches and browsers are told of an object is read, and said again as it was") {
+  const auto head = read(answer({{"Content-Encoding", "gzip"},
+                                 {"cache-control", "max-age=60, public"},
+                                 {"Content-Disposition", "attachment; filename=\"caf\xc3\xa9\""},
+                                 {"content-language", "de"},
+                                 {"Expires", "Wed, 01 Jan 2031 00:00:00 GMT"},
+                                 {"x-amz-website-redirect-location", "/there"},
+                                 {"vary", "origin"}}));
+  REQUIRE(head);
+  std::vector<HttpHeader> out;
+  append_object_headers(head->headers, out);
+  std::map<std::string, std::string> sent;
+  for (const HttpHeader& each : out) sent[each.name] = each.value;
+  CHECK(sent == std::map<std::string, std::string>{
+                    {"content-type", std::string(kDefaultContentType)},
+                    {"content-encoding", "gzip"},
+                    {"cache-control", "max-age=60, public"},
+                    {"content-disposition", "attachment; filename=\"caf\xc3\xa9\""},
+                    {"content-language", "de"},
+                    {"expires", "Wed, 01 Jan 2031 00:00:00 GMT"},
+                    {"x-amz-website-redirect-location", "/there"}});
+  CHECK(check_headers(head->headers));
+  // How an upload travelled is not what is kept.
+  const auto encoding = [](const char* value) {
+    const auto got = read(answer({{"content-encoding", value}}));
+    REQUIRE(got);
+    return got->headers.kept.empty() ? std::string() : got->headers.kept[0].second;
+  };
+  CHECK(encoding("aws-chunked").empty());
+  CHECK(encoding("AWS-Chunked, gzip") == "gzip");
+  CHECK(encoding("gzip,aws-chunked,br") == "gzip,br");
+  CHECK(encoding("gzip, br") == "gzip, br");
+  CHECK(encoding("a\tb").empty());
+}
+
 TEST_CASE("a HEAD's answer that lacks something or breaks bounds is refused") {
   for (const char* name : {"Content-Length", "ETag", "LAST-MODIFIED"}) {
     const auto head = read(without(name));
