@@ -24,6 +24,8 @@ constexpr uint32_t kGetsMax = 32;
 constexpr size_t kBlocksMax = 256;
 constexpr size_t kAskedAtOnce = 64;
 constexpr unsigned kFailedProbesMax = 3;
+constexpr Duration kProbePause = std::chrono::seconds(1);  // then twice as long each time
+constexpr unsigned kProbePauseDoubled = 8;                 // so often: some four minutes
 constexpr Duration kTtlLeast = std::chrono::seconds(1);  // an operation must get through
 constexpr uint32_t kFileMode = 0644;
 constexpr uint32_t kDirMode = 0755;
@@ -412,26 +414,35 @@ std::string BucketRemote::bucket_of(const PublishBatch& batch) const {
   return {};
 }
 
-// Does the store honour the conditions of puts? All of its buckets do, or none.
+// Does the store honour the conditions of puts? All of its buckets do, or none. An error says
+// nothing of that: a right that is missing may be given, and what was in the way may go.
 Result<bool> BucketRemote::probe(const PublishBatch& batch, const Context& context) {
   const std::string bucket = tree_->has_buckets() ? bucket_of(batch) : std::string();
   if (tree_->has_buckets() && bucket.empty()) return false;
-  unsigned& failed = failed_probes_[bucket];
-  // Not for ever: what cannot be found out does not hold, and objects of it may be left behind.
-  if (failed >= kFailedProbesMax) return false;
-  const auto probed = probe_if_match(parts_.store, parts_.rng, context, bucket);
-  if (!probed && (is_passing(probed.error()) || ++failed < kFailedProbesMax))
+  Probing& probing = probing_[bucket];
+  const bool failed_often = probing.failed >= kFailedProbesMax;
+  if (failed_often && parts_.clock.now() < probing.again) return false;
+  if (probing.key.empty()) probing.key = if_match_probe_key(parts_.rng, bucket);
+  const auto probed = probe_if_match(parts_.store, probing.key, context);
+  if (!probed && (is_passing(probed.error()) || ++probing.failed < kFailedProbesMax))
     return tl::unexpected<Error>(probed.error());
-  const bool honours = probed && *probed;
-  if (!honours)
+  if (!probed) {
+    // That one object is refused must not hold back all others.
+    const unsigned doubled = std::min(probing.failed - kFailedProbesMax, kProbePauseDoubled);
+    probing.again = parts_.clock.now() + kProbePause * (1U << doubled);
+    log_once_per(std::chrono::hours(1), "conditions of puts",
+                 "that somebody else changed an object is looked for before each put, and may be "
+                 "missed, until this is found out: " +
+                     probed.error().message());
+    return false;
+  }
+  if (!*probed)
     log_warn(
         "the store ignores the condition of a put: that somebody else changed an object "
         "is looked for before each put, and may be missed");
-  // Of another bucket it may still be found out.
-  if (!probed && tree_->has_buckets()) return false;
   const std::lock_guard lock(mutex_);
-  honours_if_match_ = honours;
-  return honours;
+  honours_if_match_ = *probed;
+  return *probed;
 }
 
 Result<PublishedState> BucketRemote::publish(const PublishBatch& batch, PublishHost& host,

@@ -100,7 +100,7 @@ class BucketRemote final : public Remote {
   Status begin_writing(LocalState local);
   // Files that are somewhere else than they were written to, since the mount.
   uint64_t conflicts() const { return conflicts_; }
-  // Nullopt: nothing was written yet.
+  // Nullopt: not known yet. Nothing was written, or the store did not let us find out.
   std::optional<bool> honours_if_match() const;
 
   void stop() override;
@@ -188,7 +188,12 @@ class BucketRemote final : public Remote {
   std::optional<bool> honours_if_match_;
   std::atomic<uint64_t> conflicts_{0};
   // Of the publishing thread.
-  std::map<std::string, unsigned> failed_probes_;  // by bucket
+  struct Probing {
+    std::string key;
+    unsigned failed = 0;    // in a row
+    MonotonicTime again{};  // not before, when it failed often
+  };
+  std::map<std::string, Probing> probing_;         // by bucket
   std::unique_ptr<ThreadExecutor> waiting_;        // where objects are put, once some are
   std::deque<std::pair<Digest, Buffer>> blocks_;
 };

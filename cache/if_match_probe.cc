@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cache/await.h"
+#include "cache/base/log.h"
 
 namespace cairn {
 
@@ -21,10 +22,11 @@ bool is_refusal(const Error& error) {
   return error.code() == Errc::kUnsupported || error.code() == Errc::kInvalid;
 }
 
-// A race over a version. False: the promise is broken.
-Result<bool> race(ObjectStore& store, const std::string& key, const Context& context) {
-  TRY_ASSIGN(const std::string etag,
-             put_sync(store, key, Body(Buffer::copy("probe of If-Match")), {}, context));
+// A race over a version. False: the promise is broken. `made`: there may be an object.
+Result<bool> race(ObjectStore& store, const std::string& key, const Context& context, bool& made) {
+  const auto first = put_sync(store, key, Body(Buffer::copy("probe of If-Match")), {}, context);
+  made = first || outcome_unknown(first.error());
+  TRY_ASSIGN(const std::string etag, first);
   std::vector<Awaited<std::string>> answers(kRacers);
   for (size_t i = 0; i < kRacers; ++i)
     store.put(key, Body(Buffer::copy(racer_text(i))), PutHow::over(etag), context,
@@ -55,14 +57,16 @@ Result<bool> race(ObjectStore& store, const std::string& key, const Context& con
 
 }  // namespace
 
-Result<bool> probe_if_match(ObjectStore& store, Rng& rng, const Context& context,
-                            const std::string& prefix) {
-  const std::string key = prefix + ".cairn-probe-" + uuid_text(make_uuid(rng));
-  auto kept = race(store, key, context);
+std::string if_match_probe_key(Rng& rng, const std::string& prefix) {
+  return prefix + ".cairn-probe-" + uuid_text(make_uuid(rng));
+}
+
+Result<bool> probe_if_match(ObjectStore& store, const std::string& key, const Context& context) {
+  bool made = false;
+  auto kept = race(store, key, context, made);
   // Also when the caller has given up: only the store's own bounds end this.
-  if (auto removed = remove_sync(store, key, Context()); !removed)
-    return tl::unexpected<Error>(
-        std::move(removed).error().wrap("the probe's object '" + key + "' is left behind"));
+  if (const Status removed = made ? remove_sync(store, key, Context()) : Status(); !removed)
+    log_warn("the probe's object '{}' is left behind: {}", key, removed.error().message());
   if (!kept)
     return tl::unexpected<Error>(
         std::move(kept).error().wrap("cannot tell whether the store honours If-Match"));

@@ -41,13 +41,18 @@ void print_volume(const Json& s) {
             << "  last commit: " << s["commit"].value("seq", uint64_t{0}) << "\n";
 }
 
-void print_objects(const Json& objects) {
+void print_objects(const Json& s) {
+  const Json& objects = s["objects"];
   if (const uint64_t conflicts = objects.value("conflicts", uint64_t{0}); conflicts > 0)
     std::cout << "  conflicts: " << conflicts
               << " files were changed by somebody else, too; ours are beside theirs, as "
                  "*.conflict-*\n";
   if (objects.contains("conditional_puts") && objects["conditional_puts"] == false)
     std::cout << "  the store ignores conditions: changes of others may be missed\n";
+  if (objects.contains("conditional_puts") && objects["conditional_puts"].is_null() &&
+      s["requests"].value("put", uint64_t{0}) > 0)
+    std::cout << "  whether the store honours conditions is not known yet: changes of others may "
+                 "be missed\n";
 }
 
 void print_status(const Json& s) {
@@ -74,7 +79,7 @@ void print_status(const Json& s) {
             << "  memory: " << format_size(s["memory"].value("anonymous", uint64_t{0})) << " of "
             << format_size(s["memory"].value("limit", uint64_t{0})) << "\n";
   if (!objects) print_volume(s);
-  if (s.contains("objects") && s["objects"].is_object()) print_objects(s["objects"]);
+  if (s.contains("objects") && s["objects"].is_object()) print_objects(s);
   if (s.value("fenced", false))
     std::cout << "  FENCED: another writer took this volume over; only reads work here\n";
   if (const std::string error = s.value("local_error", ""); !error.empty())

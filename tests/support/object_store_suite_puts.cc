@@ -211,7 +211,7 @@ void one_of_many_puts_over_a_version_wins(const StoreUnderTest& subject) {
     CHECK(part.get("a").value() == text(winners.front()));
     etag = newest;
   }
-  const auto honoured = probe_if_match(part.store, os_rng(), within());
+  const auto honoured = probe_if_match(part.store, if_match_probe_key(os_rng()), within());
   REQUIRE_MESSAGE(honoured, honoured.error().message());
   CHECK(*honoured);
 }
