@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 
+#include "cache/base/coding.h"
 #include "cache/base/digest.h"
 #include "cache/format/records.h"
 
@@ -28,17 +29,18 @@ bool must_be_encoded(unsigned char c) {
   return c < 0x20 || c == 0x7f || c == '%' || c == '/';
 }
 
+std::string percent(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  return {'%', kHex[byte >> 4], kHex[byte & 15]};
+}
+
 std::string encode(std::string_view part) {
   std::string out;
   for (const char c : part) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (!must_be_encoded(byte)) {
+    if (must_be_encoded(static_cast<unsigned char>(c)))
+      out += percent(c);
+    else
       out.push_back(c);
-      continue;
-    }
-    out.push_back('%');
-    out.push_back(kHex[byte >> 4]);
-    out.push_back(kHex[byte & 15]);
   }
   return out;
 }
@@ -88,6 +90,22 @@ std::string shown_name(std::string_view part) {
 
 std::string shown_beside(std::string_view part) {
   return in_form(kFile, kCutFile, part);
+}
+
+std::string as_utf8(std::string_view name) {
+  std::string out;
+  while (!name.empty()) {
+    size_t size = 1;
+    while (size < 4 && size < name.size() && !is_utf8(name.substr(0, size))) ++size;
+    if (is_utf8(name.substr(0, size))) {
+      out.append(name.substr(0, size));
+    } else {
+      size = 1;
+      out.append(percent(name.front()));
+    }
+    name.remove_prefix(size);
+  }
+  return out;
 }
 
 NameMeaning meaning_of(std::string_view name) {

@@ -25,6 +25,10 @@ std::string shown_name(std::string_view part);
 // Of an object whose part is the name of a directory beside it.
 std::string shown_beside(std::string_view part);
 
+// The same name where keys are UTF-8: what is none as %XX. For what is to be seen, not to be read
+// back.
+std::string as_utf8(std::string_view name);
+
 // What a name stands for.
 struct NameMeaning {
   enum class Kind : uint8_t {

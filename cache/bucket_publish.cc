@@ -286,9 +286,9 @@ Result<BucketPublisher::Place> BucketPublisher::place_of(uint64_t ino, uint64_t 
   const bool plain = meaning.kind == NameMeaning::Kind::kPart && !place.part.empty();
   if (prefix && plain && parts_.tree.check_key(place.key)) return place;
   const std::string digest = sha256(as_bytes(prefix ? place.key : name)).hex().substr(0, 8);
-  std::string part = fmt::format("recovered-{:x}-{}-{}", ino, digest, name);
-  if (part.size() > kMaxName) part.resize(kMaxName);
-  log_warn("'{}' cannot be an object under its own key ({}); it is '{}' instead", name,
+  const std::string part(
+      utf8_prefix(fmt::format("recovered-{:x}-{}-{}", ino, digest, as_utf8(name)), kMaxName));
+  log_warn("'{}' cannot be an object under its own key ({}); it is '{}' instead", as_utf8(name),
            prefix ? "such a key is only read" : "its directory is gone", part);
   ++conflicts_;
   TRY_ASSIGN(const Place top, top_for(ino, prefix ? *prefix : std::string()));

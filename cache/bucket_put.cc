@@ -30,7 +30,7 @@ std::string name_beside(const std::string& name, int64_t now_ns, const std::stri
   size_t point = name.rfind('.');
   if (point == std::string::npos || point == 0 || name.size() - point > 16) point = name.size();
   const size_t room = kMaxName - mark.size() - (name.size() - point);
-  return name.substr(0, std::min(point, room)) + mark + name.substr(point);
+  return std::string(utf8_prefix(name.substr(0, point), room)) + mark + name.substr(point);
 }
 
 }  // namespace

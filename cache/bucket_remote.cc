@@ -86,7 +86,8 @@ BucketRemote::~BucketRemote() {
 Result<std::unique_ptr<BucketRemote>> BucketRemote::open(const Parts& parts,
                                                          std::unique_ptr<MetaStore> names,
                                                          const Options& options) {
-  auto tree = std::make_shared<BucketTree>(std::move(names), parts.clock, options.view.all_buckets);
+  auto tree = std::make_shared<BucketTree>(std::move(names), parts.clock, options.view.all_buckets,
+                                           options.view.only_utf8);
   return std::unique_ptr<BucketRemote>(new BucketRemote(parts, std::move(tree), options));
 }
 
@@ -113,6 +114,8 @@ Result<std::optional<Cid>> BucketRemote::find(std::string_view key, Missing& mis
     case KeyKind::kDirent:
       break;
   }
+  // Nothing is called so, and the store may not even understand the question.
+  if (options_.view.only_utf8 && !is_utf8(parsed.name)) return std::optional<Cid>();
   const auto entry = lister_->look_up(parsed.ino, parsed.name);
   if (!entry) {
     if (entry.error().code() == Errc::kNotLocal) missing.add_name(parsed.ino, parsed.name);
@@ -350,6 +353,8 @@ Status BucketRemote::check_name(uint64_t dir, std::string_view name) const {
     return fail_errno(EINVAL, "'" + std::string(name) + "' in the root belongs to the store");
   if (options_.view.past && name == kPastName)
     return fail_errno(EROFS, "'.versions' is what is past of the directory");
+  if (options_.view.only_utf8 && !is_utf8(name))
+    return fail_errno(EILSEQ, "names of objects are UTF-8, and this is none: " + as_utf8(name));
   const NameMeaning meaning = meaning_of(name);
   if (meaning.kind == NameMeaning::Kind::kPart && meaning.part == name) return {};
   return fail_errno(EINVAL, "'" + std::string(name) +

@@ -42,6 +42,7 @@ struct ObjectView {
   bool deep_pages = true;
   bool full_attrs = false;   // mode, owner and time as the objects say
   bool all_buckets = false;  // the directories of the root are buckets
+  bool only_utf8 = false;    // the store takes no other keys
   bool past = false;         // the store shows what is past (s3/history_store.h)
   std::string reserved;      // a name in the root that the store keeps for itself
   FilterScope filters;

@@ -46,9 +46,11 @@ bool same_version(const BucketNode& a, const BucketNode& b) {
 
 }  // namespace
 
-BucketTree::BucketTree(std::unique_ptr<MetaStore> store, Clock& clock, bool has_buckets)
+BucketTree::BucketTree(std::unique_ptr<MetaStore> store, Clock& clock, bool has_buckets,
+                       bool only_utf8)
     : clock_(clock),
       has_buckets_(has_buckets),
+      only_utf8_(only_utf8),
       begun_wall_ns_(clock.wall_ns()),
       begun_(clock.now()),
       tables_(std::move(store)) {}
@@ -70,6 +72,7 @@ std::string_view BucketTree::inside_bucket(std::string_view key) const {
 }
 
 Status BucketTree::check_key(std::string_view key) const {
+  if (only_utf8_ && !is_utf8(key)) return fail(Errc::kInvalid, "a key that is not UTF-8");
   return cairn::check_key(inside_bucket(key));
 }
 

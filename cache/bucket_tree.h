@@ -84,8 +84,9 @@ class BucketTree {
   static constexpr uint64_t kRoot = 1;
 
   // `has_buckets`: the first part of each key is a bucket's name, and the rules for keys are for
-  // what follows it.
-  BucketTree(std::unique_ptr<MetaStore> store, Clock& clock, bool has_buckets = false);
+  // what follows it. `only_utf8`: the store takes no other keys.
+  BucketTree(std::unique_ptr<MetaStore> store, Clock& clock, bool has_buckets = false,
+             bool only_utf8 = false);
 
   bool has_buckets() const { return has_buckets_; }
   // As the functions of these names, of a key in its bucket.
@@ -237,6 +238,7 @@ class BucketTree {
 
   Clock& clock_;
   const bool has_buckets_;
+  const bool only_utf8_;
   const int64_t begun_wall_ns_;
   const MonotonicTime begun_;
   LiveTables tables_;

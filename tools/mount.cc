@@ -181,6 +181,7 @@ class Mount {
     if (options.at) settings_.objects.metadata_ttl = std::chrono::hours(24);
     const bool is_directory = settings_.remote.kind == RemoteUrl::Kind::kFile;
     settings_.objects.probe_names = !is_directory;
+    settings_.objects.only_utf8 = !is_directory;
     if (is_directory) settings_.objects.reserved = kTemporaryDir;
     // A page of names that were may be many of versions.
     settings_.objects.deep_pages = !is_directory && !options.at;

@@ -153,6 +153,16 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+std::string_view utf8_prefix(std::string_view text, size_t most) {
+  if (text.size() <= most) return text;
+  const auto continues = [text](size_t at) {
+    return (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80;
+  };
+  size_t end = most;
+  while (end > 0 && most - end < 3 && continues(end)) --end;
+  return text.substr(0, continues(end) ? most : end);
+}
+
 uint32_t crc32c(Bytes in, uint32_t crc) {
   // isa-l takes an int length and neither inverts its input nor its output.
   constexpr size_t kMaxPart = 1U << 30;

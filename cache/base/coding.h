@@ -57,5 +57,7 @@ uint32_t crc32c(Bytes in, uint32_t crc = 0);
 std::optional<std::string> from_base64(std::string_view text);
 
 bool is_utf8(std::string_view text);
+// The beginning of it, of at most `most` bytes, that ends with a whole character.
+std::string_view utf8_prefix(std::string_view text, size_t most);
 
 }  // namespace cairn

@@ -165,6 +165,15 @@ os.setxattr(sys.argv[1], "user.s3.meta.colour", b"blue")' "$mnt/last"
   check "$kind-flush-metadata" cairn flush "$mnt"
   check "$kind-metadata-is-there" grep -qi '^x-amz-meta-colour: blue' <(head_of some/prefix/last)
   check "$kind-link-is-a-link" test "$(find "$mnt" -type l -printf '%f %l')" = 'link last'
+  # Names that no key can have are refused, and hold nothing back; control characters are none.
+  check "$kind-no-name-in-latin-1" fails_with 'Invalid or incomplete' touch "$mnt/"$'caf\xe9.txt'
+  check "$kind-no-rename-to-latin-1" fails_with 'Invalid or incomplete' mv "$mnt/last" "$mnt/"$'caf\xe9.txt'
+  check "$kind-it-is-nowhere" fails_with 'No such file' stat "$mnt/"$'caf\xe9.txt'
+  if [ "$kind" = minio ]; then  # versitygw lists other keys for these
+    check "$kind-control-characters" sh -c "echo x >'$mnt/"$'a\x01\x1fb'"' && '$CAIRN' flush '$mnt'"
+    check "$kind-control-characters-are-kept" prints 200 object_status 'data/some/prefix/a%01%1Fb'
+    rm "$mnt/"$'a\x01\x1fb'
+  fi
   # What others say of an object for caches and browsers outlives what is done to it.
   check "$kind-other-puts-page" put_page some/prefix/p/page.css
   check "$kind-page-is-seen" wait_until 10 test -f "$mnt/p/page.css"

@@ -3,10 +3,12 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <map>
 #include <set>
 #include <string>
 
+#include "cache/base/coding.h"
 #include "tests/support/bucket_world.h"
 
 using namespace cairn;
@@ -96,4 +98,67 @@ TEST_CASE("keys that are longer than a row's are written, moved and removed like
   CHECK(w.keys() ==
         std::set<std::string>{"short/", "short/" + dir + "/", moved + "/", moved + "/first"});
   w.look_from_elsewhere([&] { CHECK(w.read(moved + "/first") == "1"); });
+}
+
+TEST_CASE("where keys are UTF-8 no other name is made") {
+  Writer w;
+  REQUIRE(w.mount.close());
+  w.mount.options.objects->only_utf8 = true;
+  w.open();
+  w.write("caf\xc3\xa9", "text");
+  const std::string latin = "caf\xe9";
+  const auto refused = [&](const auto& op) {
+    const auto done = w.mount.run(op);
+    return done ? 0 : done.error().sys_errno();
+  };
+  // Nothing is asked for.
+  const uint64_t before = w.requests();
+  CHECK(w.find(latin) == 0);
+  CHECK(w.requests() == before);
+  CHECK(refused([&](Volume& v, Need& n) { return v.create(kRootIno, latin, 0644, kCaller, n); }) ==
+        EILSEQ);
+  CHECK(refused([&](Volume& v, Need& n) { return v.mkdir(kRootIno, latin, 0755, kCaller, n); }) ==
+        EILSEQ);
+  CHECK(refused([&](Volume& v, Need& n) {
+          return v.symlink(kRootIno, latin, "target", kCaller, n);
+        }) == EILSEQ);
+  CHECK(w.try_rename("caf\xc3\xa9", latin) == EILSEQ);
+  w.flush();
+  CHECK(w.keys() == std::set<std::string>{"caf\xc3\xa9"});
+}
+
+TEST_CASE("a name that is not UTF-8 and was taken before holds nothing back") {
+  Writer w;
+  w.mkdir("d\xff");
+  w.write("d\xff/below", "of a directory");
+  w.write("caf\xe9", "latin");
+  w.write("plain", "plain");
+  w.mount.kill();
+  w.mount.options.objects->only_utf8 = true;
+  w.open();
+  w.flush();
+  std::map<std::string, std::string> files;
+  for (const auto& [key, bytes] : w.bucket()) {
+    CHECK(is_utf8(key));
+    if (!key.ends_with('/')) files[bytes] = key;
+  }
+  CHECK(files.at("plain") == "plain");
+  CHECK(files.at("latin").ends_with("-caf%E9"));
+  CHECK(files.at("of a directory").ends_with("-d%FF/below"));
+}
+
+TEST_CASE("a long name beside theirs is cut between characters") {
+  std::string name;
+  while (name.size() < 240) name += "\xc3\xa9";
+  for (const std::string& first : {std::string(), std::string("x")}) {
+    Writer w;
+    w.write(first + name + ".txt", "ours");
+    w.put_by_other(first + name + ".txt", "theirs");
+    w.flush();
+    CHECK(w.keys().size() == 2);
+    for (const std::string& key : w.keys()) {
+      CHECK(is_utf8(key));
+      CHECK(key.ends_with(".txt"));
+    }
+  }
 }

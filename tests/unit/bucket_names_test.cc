@@ -3,6 +3,7 @@
 #include <set>
 #include <string>
 
+#include "cache/base/coding.h"
 #include "cache/bucket_names.h"
 #include "cache/format/records.h"
 
@@ -65,4 +66,17 @@ TEST_CASE("what is shown for nothing means nothing") {
   for (const std::string name : {"%key%a", "%key%%", "%key%%2", "%key%%2f", "%key%%41",
                                  "%file%%2F%", "%key%%7e", "%marker%2", "", ".", ".."})
     CHECK_MESSAGE(meaning_of(name).kind == Kind::kNone, name);
+}
+
+TEST_CASE("what is not UTF-8 is said in UTF-8, and cut between characters") {
+  CHECK(as_utf8("caf\xc3\xa9 100%") == "caf\xc3\xa9 100%");
+  CHECK(as_utf8("caf\xe9") == "caf%E9");
+  CHECK(as_utf8("\xff\xc3\xa9\xc3") == "%FF\xc3\xa9%C3");
+  CHECK(as_utf8("\xed\xa0\x80\xf0\x9f\xaa\xa8") == "%ED%A0%80\xf0\x9f\xaa\xa8");
+  const std::string text = "a\xc3\xa9\xf0\x9f\xaa\xa8";
+  CHECK(utf8_prefix(text, 9) == text);
+  for (const size_t most : {3U, 4U, 5U, 6U}) CHECK(utf8_prefix(text, most) == "a\xc3\xa9");
+  for (const size_t most : {1U, 2U}) CHECK(utf8_prefix(text, most) == "a");
+  CHECK(utf8_prefix(text, 0).empty());
+  CHECK(utf8_prefix("\x80\x80\x80\x80\x80\x80", 5).size() == 5);
 }
