@@ -73,7 +73,7 @@ class Printer {
     if (!row.etag.empty()) out["etag"] = row.etag;
     if (!row.key.empty()) out["key"] = row.key;
     if (!row.state.empty()) out["state"] = row.state;
-    return out.dump(-1, ' ', false, Json::error_handler_t::replace);
+    return line_of(out);
   }
 
   const bool as_json_;

@@ -114,7 +114,7 @@ int path_status(ControlClient& client, const std::string& path, bool as_json) {
   const bool stored = state == "stored";
   if (const std::string cid = stored ? cid_of(path) : ""; !cid.empty()) status["cid"] = cid;
   if (as_json) {
-    std::cout << status.dump() << "\n";
+    std::cout << line_of(status) << "\n";
     return stored ? kExitOk : kExitNotStored;
   }
   std::cout << path << ": ";
@@ -151,7 +151,7 @@ int run_remote_status(const StatusArguments& arguments) {
   const auto status = remote_status(*target, arguments.store);
   if (!status) return complain(status.error());
   if (arguments.as_json)
-    std::cout << status->dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
+    std::cout << line_of(*status) << "\n";
   else
     std::cout << remote_status_text(*status);
   return kExitOk;
@@ -195,7 +195,7 @@ int run_status(const StatusArguments& arguments) {
     if (!answer) return complain(answer.error());
     const Json& status = (*answer)["status"];
     if (as_json) {
-      std::cout << status.dump() << "\n";
+      std::cout << line_of(status) << "\n";
     } else {
       print_status(status);
     }

@@ -18,12 +18,16 @@
 
 namespace cairn {
 
+std::string line_of(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 namespace {
 
 constexpr size_t kMaxLine = 1U << 20;
 
 bool write_line(int fd, const Json& json) {
-  const std::string line = json.dump() + "\n";
+  const std::string line = line_of(json) + "\n";
   size_t done = 0;
   while (done < line.size()) {
     const ssize_t n = ::send(fd, line.data() + done, line.size() - done, MSG_NOSIGNAL);

@@ -45,6 +45,10 @@ check stored is "$mnt/file" stored
 check agree-stored agree "$mnt/file"
 check stored-is-safe exits 0 cairn status "$mnt/file"
 check mount-is-safe exits 0 cairn status "$mnt"
+touch "$mnt/"$'caf\xe9'
+latin_state() { prints local jq -r .state <<<"$(LIMIT=20 cairn status --json "$mnt/"$'caf\xe9')"; }
+check name-in-latin-1 latin_state
+rm "$mnt/"$'caf\xe9' && cairn flush "$mnt"
 check json-is-safe exits 0 cairn status --json "$mnt"
 same_commit() { [ "$(attribute "$mnt/file" commit)" = "$(cairn status --json "$mnt/file" | jq -r .commit)" ]; }
 check commit-agrees same_commit
