@@ -211,7 +211,7 @@ int run_flush(const std::string& path, int64_t timeout_ns) {
   const auto client = connect_to(path.empty() ? "." : path, mountpoint);
   if (!client) return complain(client.error());
   const auto answer =
-      ask(**client, Json{{"command", "flush"}, {"timeout_ns", timeout_ns}}, print_flush_progress);
+      ask(**client, Json{{"command", "flush"}, {"timeout_ns", timeout_ns}}, flush_progress());
   end_flush_progress();
   if (!answer) return complain(answer.error());
   print_held(*answer);

@@ -457,7 +457,7 @@ class Mount {
     const Duration timeout = timeout_ns < 0 ? settings_.shutdown_timeout : Duration(timeout_ns);
     if (timeout_ns != 0) context.deadline = Deadline::after(system_clock(), timeout);
     return engine().flush(context, [&](const PendingStatus& pending) {
-      if (!progress(pending_json(pending))) context.cancel.cancel();
+      if (!progress(flush_json(pending, engine().health()))) context.cancel.cancel();
     });
   }
 

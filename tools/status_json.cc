@@ -1,5 +1,7 @@
 #include "tools/status_json.h"
 
+#include <unistd.h>
+
 namespace cairn {
 
 Json lsn_json(const LsnStatus& lsn) {
@@ -12,6 +14,15 @@ Json lsn_json(const LsnStatus& lsn) {
 Json pending_json(const PendingStatus& pending) {
   return Json{
       {"bytes", pending.bytes}, {"files", pending.files}, {"oldest_age_ms", pending.oldest_age_ms}};
+}
+
+Json flush_json(const PendingStatus& pending, const RemoteHealth& health) {
+  Json json = pending_json(pending);
+  if (health.failing && health.last_code == Errc::kPermission) {
+    json["refused"] = health.last_error;
+    json["pid"] = ::getpid();
+  }
+  return json;
 }
 
 Json held_json(const KeptStatus& held) {

@@ -11,6 +11,8 @@ namespace cairn {
 
 Json lsn_json(const LsnStatus& lsn);
 Json pending_json(const PendingStatus& pending);
+// The same for who waits for a flush, with what the store refuses: waiting does not help then.
+Json flush_json(const PendingStatus& pending, const RemoteHealth& health);
 Json held_json(const KeptStatus& held);
 Json file_json(const FileStatus& file);
 Json requests_json(const RequestCounts& requests);

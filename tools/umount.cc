@@ -6,15 +6,24 @@
 
 #include <cerrno>
 #include <iostream>
+#include <utility>
 
 #include "tools/units.h"
 
 namespace cairn {
 
-void print_flush_progress(const Json& pending) {
-  if (::isatty(STDERR_FILENO) == 0) return;
-  std::cerr << "\r" << format_size(pending.value("bytes", uint64_t{0})) << " in "
-            << pending.value("files", uint64_t{0}) << " files to go          " << std::flush;
+std::function<void(const Json&)> flush_progress() {
+  return [said = false](const Json& pending) mutable {
+    const std::string refused = pending.value("refused", "");
+    if (!refused.empty() && !std::exchange(said, true))
+      std::cerr << "cairn: the store refuses something, which is tried until it is allowed: "
+                << refused << "\nNothing is lost: 'kill " << pending.value("pid", 0)
+                << "' ends the mount without it (said twice, at once), and the next one tries "
+                   "again\n";
+    if (::isatty(STDERR_FILENO) == 0) return;
+    std::cerr << "\r" << format_size(pending.value("bytes", uint64_t{0})) << " in "
+              << pending.value("files", uint64_t{0}) << " files to go          " << std::flush;
+  };
 }
 
 void end_flush_progress() {
@@ -69,7 +78,7 @@ Status detach_dead_mount(const std::string& mountpoint) {
 Status umount_flushed(ControlClient& client, const std::string& mountpoint, Duration timeout) {
   const auto flushed = ask(
       client, Json{{"command", "umount"}, {"timeout_ns", timeout.count()}, {"wait_for_end", true}},
-      print_flush_progress);
+      flush_progress());
   end_flush_progress();
   if (!flushed && flushed.error().code() == Errc::kNotFound)
     return fail(Errc::kNotFound, dead_mount_text(mountpoint));

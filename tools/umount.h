@@ -1,6 +1,7 @@
 // Unmounting as `cairn umount` and the helper of umount(8) do it.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "tools/client.h"
@@ -10,8 +11,9 @@ namespace cairn {
 // As long as the mount itself would flush when told to stop (--shutdown-timeout).
 inline constexpr Duration kTimeoutOfMount = Duration(-1);
 
-// Progress on a terminal while something is flushed.
-void print_flush_progress(const Json& pending);
+// While something is flushed: progress on a terminal, and once on standard error what the store
+// refuses, for which it would be waited in vain.
+std::function<void(const Json&)> flush_progress();
 void end_flush_progress();
 
 // What --filter-upload holds back is not in the store: says so on standard error. `answer` is one
