@@ -163,6 +163,13 @@ Result<ObjectView> to_object_view(const MountArguments& arguments) {
   return view;
 }
 
+// Nothing answers in no time: with less a mount would take every store for away.
+Status check_io_timeout(Duration timeout) {
+  if (timeout >= std::chrono::seconds(1)) return {};
+  return fail(Errc::kInvalid,
+              "--io-timeout is at least 1s: so long the store may be silent before reads get EIO");
+}
+
 // Also "-2h": so long ago.
 Result<HistoryPoint> parse_at(const std::string& text) {
   if (!text.starts_with('-')) return parse_history_point(text);
@@ -223,6 +230,7 @@ Result<MountSettings> to_settings(const MountArguments& arguments) {
   set(engine.publish_interval_max, arguments.commit_interval_max);
   set(engine.stall_timeout, arguments.stall_timeout);
   set(engine.io_timeout, arguments.io_timeout);
+  TRY(check_io_timeout(engine.io_timeout));
   set(engine.poll_interval, arguments.poll_interval);
   set(engine.pending_age_max, arguments.pending_age);
   set(settings.shutdown_timeout, arguments.shutdown_timeout);

@@ -100,6 +100,8 @@ refuses unknown-option 2 'no-such' cairn mount --no-such-option "$volume" "$mnt"
 refuses unknown-command 2 '' cairn fromat "$volume"
 refuses missing-argument 2 '' cairn mount "$volume"
 refuses wrong-size 2 'cache-size' cairn mount --cache-size nonsense "$volume" "$mnt"
+refuses no-patience 2 '--io-timeout is at least 1s' try --io-timeout 0 "$volume" "$mnt"
+refuses little-patience 2 '--io-timeout is at least 1s' try --io-timeout 999ms "$volume" "$mnt"
 refuses strictatime 2 'strictatime.*access time' try -o noatime,strictatime "$volume" "$mnt"
 refuses wrong-scheme 2 'gopher|remote|s3://' cairn mount gopher://x "$mnt"
 
