@@ -453,7 +453,10 @@ void add_put_command(CommandLine& line) {
       "The object is there when all of it is, and what it replaces stays until then; when the copy "
       "fails or is interrupted, nothing is left of it. A stream may have any length: what is more "
       "than 16 MiB goes in parts while it is read. A TARGET that ends with '/', or is a directory, "
-      "takes the name of SOURCE. To a volume nothing is put without a mount. In a mount of objects "
+      "takes the name of SOURCE. To a volume nothing is put without a mount. There the new file "
+      "takes the place of the old one, as with 'install': it has the mode of that, but the owner "
+      "of who puts it, no extended attributes and no ACL, and other hard links stay with the old "
+      "file; 'cat SOURCE > TARGET' writes into the old file. In a mount of objects "
       "a file is written under its name from the beginning, a stream when all of it is in a file "
       "in $TMPDIR; what it replaces goes when the writing begins, and is not back when that "
       "fails.");
