@@ -118,7 +118,7 @@ Status get_from_volume(const Target& target, const std::string& volume,
     TRY_ASSIGN(const auto pieces, tree->read(file, at, kPieceBytes * kPiecesAhead));
     for (const Buffer& piece : pieces) {
       if (cancel.cancelled()) return fail(Errc::kCancelled, "interrupted");
-      TRY(out.write(piece));
+      TRY(out.write_sparse(piece));
       progress.add(piece.size());
       at += piece.size();
     }
@@ -210,7 +210,7 @@ void add_get_command(CommandLine& line) {
   command.about(
       "All bytes are of one version: what is replaced meanwhile is refused. A file appears under "
       "its name when it is whole, and is not there when the copy failed or was interrupted. Of a "
-      "volume it is the file at its newest commit.");
+      "volume it is the file at its newest commit, with holes where its chunks are zeroes.");
   command.example("cairn get s3://bucket/photos/one.jpg", "into this directory");
   command.example("cairn get s3://bucket/logs/today.gz - | zcat", "into a pipe");
   add_store_options(command, arguments->store);

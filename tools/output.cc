@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -92,8 +93,20 @@ Status Output::write(Bytes bytes) {
   return {};
 }
 
+Status Output::write_sparse(Bytes bytes) {
+  const bool zeroes =
+      std::all_of(bytes.begin(), bytes.end(), [](std::byte each) { return each == std::byte{0}; });
+  if (temporary_.empty() || bytes.empty() || !zeroes) {
+    ends_with_hole_ = ends_with_hole_ && bytes.empty();
+    return write(bytes);
+  }
+  ends_with_hole_ = true;
+  return ::lseek(fd_, static_cast<off_t>(bytes.size()), SEEK_CUR) < 0 ? failed(path_) : Status();
+}
+
 Status Output::finish(int64_t mtime_ns) {
   if (temporary_.empty()) return {};
+  if (ends_with_hole_ && ::ftruncate(fd_, ::lseek(fd_, 0, SEEK_CUR)) != 0) return failed(path_);
   if (mtime_ns >= 0) {
     constexpr int64_t kSecond = 1'000'000'000;
     const timespec time{mtime_ns / kSecond, mtime_ns % kSecond};

@@ -25,6 +25,8 @@ class Output {
   ~Output();
   bool is_standard() const { return path_.empty(); }
   Status write(Bytes bytes);
+  // The same; zeroes become a hole of a file that is made here.
+  Status write_sparse(Bytes bytes);
   // `mtime_ns` below 0: now.
   Status finish(int64_t mtime_ns = -1);
   // The same where nothing is; EEXIST otherwise.
@@ -37,6 +39,7 @@ class Output {
   int fd_;
   std::string path_;       // empty: standard output
   std::string temporary_;  // empty: there is none
+  bool ends_with_hole_ = false;
 };
 
 // A stream that may be waited for in vain: gives up soon after the token was cancelled.

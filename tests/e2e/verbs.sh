@@ -20,6 +20,10 @@ ends_when_told() {
   timeout -k 1 30 timeout -s INT 2 "$@" || rc=$?
   [ "$rc" = 124 ] && [ $((SECONDS - begin)) -lt 20 ]
 }
+is_sparse() {  # FILE-IN-A-VOLUME: of 40 MB with a byte in the middle
+  cairn get "$1" "$T/out/holes" && cmp "$T/holes" "$T/out/holes" &&
+    [ "$(du -k "$T/out/holes" | cut -f1)" -le 1000 ] && rm "$T/out/holes"
+}
 empty_dir() { prints '' ls -A "$1"; }
 lists_no() {  # PATTERN COMMAND...: it works, and has no such line
   local pattern=$1 out
@@ -44,6 +48,7 @@ aws() { timeout -k 10 "${LIMIT:-120}" "$aws" "$@"; }
 seeded "$T/small" 1000003 1
 seeded "$T/large" 150000001 2
 : >"$T/empty"
+printf x | dd of="$T/holes" bs=1 seek=20000000 status=none && truncate -s 40000000 "$T/holes"
 
 gets_by_aws() {  # URL
   aws s3 cp --quiet "$T/large" "$1" && cairn get "$1" - | cmp - "$T/large" && aws s3 rm --quiet "$1"
@@ -230,15 +235,17 @@ in_mount() {  # KIND S3
   # A volume: its tree without a mount, and nothing is put past it.
   check "$1-format" cairn format "$2/volume/here"
   check "$1-volume-mounts" cairn_mount "$T/$1-cache" "$2/volume/here" "$mnt"
-  mkdir -p "$mnt/a/b" && cp "$T/large" "$mnt/a/b/large" && : >"$mnt/a/empty" && truncate -s 1000000 "$mnt/a/hole"
+  mkdir -p "$mnt/a/b" && cp "$T/large" "$mnt/a/b/large" && : >"$mnt/a/empty" && truncate -s 1000000 "$mnt/a/hole" &&
+    cp --sparse=always "$T/holes" "$mnt/a/holes"
   check "$1-volume-set" cairn set --meta via=mount "$mnt/a/empty"
   check "$1-volume-is-set" prints mount getfattr --absolute-names --only-values -n user.s3.meta.via "$mnt/a/empty"
   raced "$1-volume"
   check "$1-volume-umounts" cairn_umount "$mnt"
   check "$1-volume-ls" is "$(names "$2/volume/here" | xargs)" a/
-  check "$1-volume-ls-recursive" is "$(names -r "$2/volume/here/a" | xargs)" 'b/ b/large empty hole'
+  check "$1-volume-ls-recursive" is "$(names -r "$2/volume/here/a" | xargs)" 'b/ b/large empty hole holes'
   check "$1-volume-get" cmp "$T/large" <(cairn get "$2/volume/here/a/b/large" -)
   check "$1-volume-get-hole" cmp <(head -c 1000000 /dev/zero) <(cairn get "$2/volume/here/a/hole" -)
+  check "$1-volume-gets-holes" is_sparse "$2/volume/here/a/holes"
   check "$1-volume-get-missing" fails_with "there is no 'x'" cairn get "$2/volume/here/x" "$T/out/x"
   check "$1-volume-get-directory" fails_with 'is no file' cairn get "$2/volume/here/a" "$T/out/a"
   check "$1-volume-is-not-written" fails_with 'mount it to write' cairn put "$T/small" "$2/volume/here/a/small"
