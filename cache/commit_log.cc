@@ -22,6 +22,7 @@ constexpr int kOpenAttemptsMax = 8;    // while other writers open the volume at
 constexpr int kReadsMax = 3;           // of a record that does not come whole
 constexpr uint64_t kHintDistanceMax = 4;
 constexpr Duration kHintTimeout = std::chrono::seconds(30);
+constexpr Duration kLastHintTimeout = std::chrono::seconds(10);
 
 std::string ago(int64_t then_ns, int64_t now_ns) {
   const int64_t seconds = std::max<int64_t>(0, (now_ns - then_ns) / 1'000'000'000);
@@ -536,19 +537,32 @@ Result<OpenedWriter> CommitLog::open_writer(const WriterOptions& options, Contex
                           store_.description()));
 }
 
-void CommitLog::hint_head(uint64_t seq, bool now) {
+namespace {
+void note_hint(uint64_t seq, const Result<std::string>& put) {
+  if (!put) log_debug("hint that the head is {}: {}", seq, put.error().message());
+}
+}  // namespace
+
+void CommitLog::hint_head(uint64_t seq) {
   const MonotonicTime time = clock_.now();
   {
     const std::lock_guard lock(mutex_);
-    if (!now && hinted_at_ && time - *hinted_at_ < options_.head_hint_interval) return;
+    if (hinted_at_ && time - *hinted_at_ < options_.head_hint_interval) return;
     hinted_at_ = time;
   }
   Context context;
   context.deadline = Deadline(time + kHintTimeout);
   store_.put(std::string(kHeadKey), Body(Buffer::copy(number_text(seq))), PutCondition::kAlways,
-             context, [seq](const Result<std::string>& put) {
-               if (!put) log_debug("hint that the head is {}: {}", seq, put.error().message());
-             });
+             context, [seq](const Result<std::string>& put) { note_hint(seq, put); });
+}
+
+void CommitLog::leave_hint(uint64_t seq, Context context) {
+  const MonotonicTime time = clock_.now();
+  context.deadline = Deadline(std::min(context.deadline.at(), time + kLastHintTimeout));
+  note_hint(seq, put_sync(store_, std::string(kHeadKey), Body(Buffer::copy(number_text(seq))),
+                          PutCondition::kAlways, context));
+  const std::lock_guard lock(mutex_);
+  hinted_at_ = time;
 }
 
 }  // namespace cairn

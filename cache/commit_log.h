@@ -126,8 +126,11 @@ class CommitLog {
   // ago and what can be done.
   Result<OpenedWriter> open_writer(const WriterOptions& options, Context context);
 
-  // Writes the hint where the head is, when the last one is old enough or `now`; returns at once.
-  void hint_head(uint64_t seq, bool now = false);
+  // Writes the hint where the head is when the last one is old enough, and returns at once.
+  void hint_head(uint64_t seq);
+  // The hint of who leaves: written however young the last one is, and waited for, though not long.
+  // A request that is only under way ends with its process.
+  void leave_hint(uint64_t seq, Context context);
 
  private:
   Result<uint64_t> read_boundary(const Context& context);

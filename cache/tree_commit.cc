@@ -257,8 +257,12 @@ Status create_undecided(TreeRemote::Impl& remote, const Context& context) {
     remote.pack_salt = remote.parts.rng.next();
     const bool closed = !created->record->writer.open;
     remote.show(*std::move(created));
-    remote.log->hint_head(seq, closed);
-    if (closed) remote.stop_writing();
+    if (closed) {
+      remote.log->leave_hint(seq, context);
+      remote.stop_writing();
+    } else {
+      remote.log->hint_head(seq);
+    }
     return {};
   }
   Error error = std::move(created).error();

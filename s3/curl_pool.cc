@@ -44,17 +44,30 @@ class CurlPool::Loop {
     multi_ = curl_multi_init();
     curl_multi_setopt(multi_, CURLMOPT_PIPELINING, static_cast<long>(CURLPIPE_NOTHING));
     curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, static_cast<long>(options_.max_active));
-    thread_ = std::thread([this] { run(); });
-    ::pthread_setname_np(thread_.native_handle(), "cairn-curl");
   }
 
-  ~Loop() {
+  static std::shared_ptr<Loop> start(CurlOptions options, Executor& executor, Clock& clock) {
+    auto loop = std::make_shared<Loop>(std::move(options), executor, clock);
+    loop->thread_ = std::thread([loop] { loop->run(); });
+    ::pthread_setname_np(loop->thread_.native_handle(), "cairn-curl");
+    return loop;
+  }
+
+  void stop() {
+    if (!thread_.joinable()) return;
     {
       const std::lock_guard lock(mutex_);
       stopping_ = true;
     }
     curl_multi_wakeup(multi_);
-    thread_.join();
+    // What a request kept may be let go by this very thread, and the pool with it.
+    if (thread_.get_id() == std::this_thread::get_id())
+      thread_.detach();
+    else
+      thread_.join();
+  }
+
+  ~Loop() {
     for (CURL* handle : idle_) curl_easy_cleanup(handle);
     curl_multi_cleanup(multi_);
   }
@@ -257,9 +270,15 @@ class CurlPool::Loop {
 };
 
 CurlPool::CurlPool(CurlOptions options, Executor& executor, Clock& clock)
-    : loop_(std::make_unique<Loop>(std::move(options), executor, clock)) {}
+    : loop_(Loop::start(std::move(options), executor, clock)) {}
 
-CurlPool::~CurlPool() = default;
+CurlPool::~CurlPool() {
+  close();
+}
+
+void CurlPool::close() {
+  loop_->stop();
+}
 
 void CurlPool::send(HttpRequest request, Callback<HttpResponse> done) {
   loop_->submit(std::move(request), std::move(done));

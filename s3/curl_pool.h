@@ -3,11 +3,13 @@
 // Owner: the composition root, one for the process; shared by all stores. The executor and the
 // clock must outlive it. The thread starts in the constructor, so a daemon forks before it makes
 // one. Threads: `send` from any thread; everything of curl happens on the pool's own thread
-// ("cairn-curl"). Bounds: `max_active` requests are under way, `max_waiting` more wait in order of
-// arrival, a further one is refused with kTransient. Deadlines and cancellation are looked at at
-// least every 100 ms, for waiting requests too. Destruction ends every request with kCancelled
-// (told through the executor) and joins the thread. TLS: 1.2 or newer, always verified. Proxies:
-// http_proxy, https_proxy, no_proxy as curl reads them.
+// ("cairn-curl"). Requests under way keep what sent them, and that may keep the pool: so the owner
+// says when it is over (`close`), while the executor is still there. Bounds: `max_active` requests
+// are under way, `max_waiting` more wait in order of arrival, a further one is refused with
+// kTransient. Deadlines and cancellation are looked at at least every 100 ms, for waiting requests
+// too. Destruction closes. Whoever lets the last reference go on the pool's own thread does not
+// wait for it: the thread ends behind it. TLS: 1.2 or newer, always verified. Proxies: http_proxy,
+// https_proxy, no_proxy as curl reads them.
 #pragma once
 
 #include <cstddef>
@@ -39,10 +41,13 @@ class CurlPool final : public HttpClient {
   CurlPool& operator=(const CurlPool&) = delete;
 
   void send(HttpRequest request, Callback<HttpResponse> done) override;
+  // Ends every request with kCancelled (told through the executor), refuses what comes later, and
+  // waits for the thread. Idempotent; by one thread at a time, and not by the pool's own.
+  void close();
 
  private:
   class Loop;
-  std::unique_ptr<Loop> loop_;
+  std::shared_ptr<Loop> loop_;  // the thread has it, too
 };
 
 }  // namespace cairn

@@ -29,6 +29,7 @@ Result<Prepared> prepare(OpenS3 what, const OpenS3Deps& deps) {
       return tl::unexpected<Error>(std::move(bundle).error().wrap("the CA bundle cannot be used"));
   }
   auto http = std::make_shared<CurlPool>(std::move(what.curl), deps.executor, deps.clock);
+  deps.pools.push_back(http);
   std::shared_ptr<CredentialsProvider> credentials;
   if (what.no_sign_request) {
     Credentials anonymous;

@@ -3,10 +3,12 @@
 // Puts together settings, credentials, one CurlPool and one S3Store. It sends nothing: call
 // check_access on the result to learn whether the bucket can be used. It starts the HTTP thread, so
 // a daemon forks before it.
-// Lifetime: env, executor, clock and rng must outlive the store and its requests.
+// Lifetime: env, executor, clock and rng must outlive the store and its requests. The pool goes to
+// `pools`, too: who opens a store closes them before the executor goes, which ends its requests.
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "cache/base/env.h"
 #include "s3/aws_config.h"
@@ -33,6 +35,7 @@ struct OpenS3Deps {
   Executor& executor;
   Clock& clock;
   Rng& rng;
+  std::vector<std::shared_ptr<CurlPool>>& pools;
 };
 
 Result<std::unique_ptr<S3Store>> open_s3_store(OpenS3 what, OpenS3Deps deps);

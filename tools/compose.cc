@@ -28,6 +28,7 @@ Runtime::Runtime()
       control("cairn-ctl", kControlThreads) {}
 
 Runtime::~Runtime() {
+  for (const auto& pool : pools) pool->close();
   for (ThreadExecutor* executor : {&control, &collecting, &publishing, &maintenance, &work, &io})
     executor->stop();
   stores.clear();
@@ -56,7 +57,7 @@ OpenS3 open_with(const StoreOptions& options) {
 }
 
 OpenS3Deps s3_deps(Runtime& runtime) {
-  return {posix_env(), process_env_vars(), runtime.io, system_clock(), os_rng()};
+  return {posix_env(), process_env_vars(), runtime.io, system_clock(), os_rng(), runtime.pools};
 }
 
 void say_aborted(const Result<uint64_t>& aborted) {

@@ -19,10 +19,12 @@
 
 namespace cairn {
 
+class CurlPool;
+
 struct Runtime {
   Runtime();
-  // Threads end before stores: a look-up that nobody waits for any more may still ask one. And
-  // stores go before executors: what they still have under way is answered there.
+  // Requests end first, while their answers find a thread. Threads end before stores: a look-up
+  // that nobody waits for any more may still ask one. And stores go before executors.
   ~Runtime();
   unsigned cores;
   ThreadExecutor io;           // store completions, file I/O of a file: remote
@@ -32,6 +34,7 @@ struct Runtime {
   ThreadExecutor collecting;   // garbage collections, one at a time
   ThreadExecutor control;      // the control socket
   std::vector<std::shared_ptr<ObjectStore>> stores;  // all that were opened
+  std::vector<std::shared_ptr<CurlPool>> pools;      // what their requests go by
 };
 
 // What the command line says about reaching a store.

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "cache/await.h"
 #include "s3/file_store.h"
@@ -23,11 +24,21 @@ using namespace cairn;
 
 namespace {
 
-Result<StoreUnderTest> open_store(const std::string& url, Executor& executor,
+// Requests end before the threads that answer them.
+struct Threads {
+  ~Threads() {
+    for (const auto& pool : pools) pool->close();
+  }
+  ThreadExecutor executor{"store", 4};
+  std::vector<std::shared_ptr<CurlPool>> pools;
+};
+
+Result<StoreUnderTest> open_store(const std::string& url, Threads& threads,
                                   unsigned parts_in_flight = 4) {
   if (url.starts_with("file://")) {
-    TRY_ASSIGN(auto store, FileStore::open({posix_env(), executor, system_clock(), os_rng()},
-                                           url.substr(7), FileStore::Create::kIfMissing));
+    TRY_ASSIGN(auto store,
+               FileStore::open({posix_env(), threads.executor, system_clock(), os_rng()},
+                               url.substr(7), FileStore::Create::kIfMissing));
     return StoreUnderTest{.store = std::move(store), .prefix = "suite/"};
   }
   if (url.starts_with("s3://")) {
@@ -38,8 +49,8 @@ Result<StoreUnderTest> open_store(const std::string& url, Executor& executor,
     if (payload != nullptr && payload == std::string("crc32c"))
       what.settings.payload = S3Payload::kChecksumCrc32c;
     TRY_ASSIGN(std::shared_ptr<S3Store> store,
-               open_s3_store(std::move(what), {posix_env(), process_env_vars(), executor,
-                                               system_clock(), os_rng()}));
+               open_s3_store(std::move(what), {posix_env(), process_env_vars(), threads.executor,
+                                               system_clock(), os_rng(), threads.pools}));
     Context context;
     context.deadline = Deadline::after(system_clock(), std::chrono::seconds(20));
     TRY(store->check_access_sync(context));
@@ -58,8 +69,8 @@ Result<StoreUnderTest> open_store(const std::string& url, Executor& executor,
 TEST_CASE("the store named in CAIRN_STORE_URL passes the conformance suite") {
   const char* url = std::getenv("CAIRN_STORE_URL");
   REQUIRE_MESSAGE(url != nullptr, "set CAIRN_STORE_URL to the store to test");
-  ThreadExecutor executor("store", 4);
-  const auto subject = open_store(url, executor);
+  Threads threads;
+  const auto subject = open_store(url, threads);
   REQUIRE_MESSAGE(subject, subject.error().message());
   if (subject->keeps_versions)
     object_version_suite(*subject);
@@ -115,8 +126,8 @@ class HeldFile final : public File {
 TEST_CASE("an upload that is aborted as an old one of nobody's ends without an object") {
   const char* url = std::getenv("CAIRN_STORE_URL");
   if (url == nullptr || !std::string_view(url).starts_with("s3://")) return;
-  ThreadExecutor executor("store", 4);
-  const auto subject = open_store(url, executor, 1);
+  Threads threads;
+  const auto subject = open_store(url, threads, 1);
   REQUIRE_MESSAGE(subject, subject.error().message());
   const auto store = std::dynamic_pointer_cast<S3Store>(subject->store);
   REQUIRE(store);

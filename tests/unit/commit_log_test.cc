@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <thread>
 
 #include "cache/format/commit.h"
@@ -459,8 +460,21 @@ TEST_CASE_FIXTURE(Fixture, "an opening is shown before it is sent, and costs few
   REQUIRE(commits.create(7, encoded(next), soon()));
   commits.hint_head(7);
   CHECK(store.requests() - before == 6);
-  commits.hint_head(7, /*now=*/true);
+  commits.hint_head(7);  // too soon after the last
+  CHECK(store.requests() - before == 6);
+  // Who leaves has written it when he goes.
+  put(std::string(kHeadKey), std::string("6\n"));
+  store.add({.kind = FaultKind::kHold, .ops = StoreOp::kPut});
+  std::atomic<bool> let_go{false};
+  executor.submit([&] {
+    while (store.held() == 0) std::this_thread::yield();
+    let_go = true;
+    store.release();
+  });
+  commits.leave_hint(7, soon());
+  CHECK(let_go);
   CHECK(store.requests() - before == 7);
+  CHECK(as_chars(bytes_at(std::string(kHeadKey))) == "7\n");
 }
 
 TEST_CASE("names of objects and their inverse") {

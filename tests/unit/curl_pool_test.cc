@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <future>
 #include <thread>
 
@@ -301,4 +302,36 @@ TEST_CASE("http: many at once share few connections; a full queue refuses") {
   }
   CHECK(refused >= 7);
   CHECK(refused + cancelled == 10);
+}
+
+TEST_CASE("http: closing answers what is under way and refuses what comes") {
+  ScriptedServer slow([](const ScriptedRequest&) {
+    return ScriptedReply{.bytes = "", .pause_before = milliseconds(60'000)};
+  });
+  Client client;
+  auto running = client.start(request("GET", slow.url()));
+  client.pool->close();
+  CHECK(running.get().error().code() == Errc::kCancelled);
+  CHECK(client.send(request("GET", slow.url())).error().code() == Errc::kCancelled);
+  client.pool->close();
+}
+
+// What a request keeps may be what keeps the pool, and an executor that was stopped lets it go
+// where it is handed over.
+TEST_CASE("http: the last reference may go on the pool's own thread") {
+  std::atomic<bool> answer{false};
+  ScriptedServer server([&](const ScriptedRequest&) {
+    while (!answer) std::this_thread::sleep_for(milliseconds(1));
+    return ScriptedReply{.bytes = http_reply(200, "late")};
+  });
+  ThreadExecutor executor("http-test", 1);
+  auto pool = std::make_shared<CurlPool>(CurlOptions{}, executor, system_clock());
+  const std::weak_ptr<CurlPool> seen = pool;
+  pool->send(request("GET", server.url()), [pool](const Result<HttpResponse>&) {});
+  pool.reset();
+  executor.stop();
+  CHECK_FALSE(seen.expired());
+  answer = true;
+  for (int i = 0; i < 4000 && !seen.expired(); ++i) std::this_thread::sleep_for(milliseconds(5));
+  CHECK(seen.expired());
 }
