@@ -67,6 +67,10 @@ Result<sockaddr_un> address_of(const std::string& path) {
 
 }  // namespace
 
+std::string line_of(const Json& json) {
+  return json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+}
+
 Result<std::string> run_directory() {
   std::string dir;
   const char* runtime = std::getenv("XDG_RUNTIME_DIR");
@@ -171,6 +175,19 @@ void ControlServer::accept_loop() {
   idle_.notify_all();
 }
 
+Json ControlServer::answer_to(const Json& request, int fd) {
+  const auto refused = [](const std::string& why) { return Json{{"ok", false}, {"error", why}}; };
+  if (!request.is_object() || !request.contains("command")) return refused("not a request");
+  // A field that is there as something else throws where it is read.
+  try {
+    return handler_(request, [fd](const Json& progress) {
+      return write_line(fd, Json{{"progress", progress}});
+    });
+  } catch (const Json::exception& wrong) {
+    return refused(std::string("not a request: ") + wrong.what());
+  }
+}
+
 void ControlServer::serve(int fd) {
   std::string buffered;
   bool stays = false;
@@ -178,16 +195,9 @@ void ControlServer::serve(int fd) {
   ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   if (const auto line = read_line(fd, buffered)) {
     const Json request = Json::parse(*line, nullptr, false);
-    Json answer;
-    if (request.is_object() && request.contains("command")) {
-      answer = handler_(request, [fd](const Json& progress) {
-        return write_line(fd, Json{{"progress", progress}});
-      });
-      const bool leaves = answer.value("ok", false) || answer.value("fenced", false);
-      stays = leaves && request.value("wait_for_end", false);
-    } else {
-      answer = Json{{"ok", false}, {"error", "not a request"}};
-    }
+    const Json answer = answer_to(request, fd);
+    const bool leaves = answer.value("ok", false) || answer.value("fenced", false);
+    stays = leaves && request.contains("wait_for_end") && request["wait_for_end"] == true;
     if (!write_line(fd, answer)) stays = false;
   }
   const std::lock_guard lock(mutex_);

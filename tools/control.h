@@ -24,6 +24,9 @@ using Json = nlohmann::json;
 // On one line. Names and what servers say may be no UTF-8, which JSON is: such bytes are replaced.
 std::string line_of(const Json& json);
 
+// As one line, without its end. Bytes that are no UTF-8 (names of files may be any) are replaced.
+std::string line_of(const Json& json);
+
 // /run/cairn for root, else $XDG_RUNTIME_DIR/cairn or ~/.cache/cairn/run. Made when missing.
 Result<std::string> run_directory();
 // The canonical form under which a mount point is known.
@@ -53,6 +56,7 @@ class ControlServer {
   ControlServer(int fd, std::string path, Executor& executor, Handler handler);
   void accept_loop();
   void serve(int fd);
+  Json answer_to(const Json& request, int fd);
 
   int fd_;
   int wake_[2] = {-1, -1};

@@ -21,4 +21,36 @@ if store_ready minio; then
   check s3-hint-of-the-last test "$(other cat s3:data/some/prefix/HEAD)" = "$((10#$newest))"
   store_done
 fi
+
+# ---- names that are no UTF-8
+answers() { cairn status "$1" >"$T/status.out" 2>&1 || [ $? = 3 ] || { cat "$T/status.out"; return 1; }; }
+answers_json() { [ -n "$(status "$1" "$2")" ]; }
+odd=$T/$'mp\xff'
+store=$T/$'st\xff'
+mkdir "$store"
+check odd-mount cairn_mount "$T/cache-odd" "$store" "$odd" --objects --commit-interval 300ms
+echo x >"$odd"/$'caf\xe9.txt'
+check odd-flush cairn flush "$odd"
+check odd-status answers "$odd"
+check odd-status-json answers_json "$odd" .mountpoint
+check odd-status-of-file answers "$odd"/$'caf\xe9.txt'
+check odd-status-json-of-file answers_json "$odd"/$'caf\xe9.txt' .path
+check odd-ls cairn ls --json "$odd"
+check odd-umount cairn_umount "$odd"
+check odd-request-mount cairn_mount "$T/cache-odd" "$store" "$mnt" --objects
+asks_oddly() {
+  python3 - "/run/cairn/$(printf %s "$mnt" | sha256sum | cut -c1-24).sock" <<'PY'
+import json, socket, sys
+for odd in (b'{"command":1}\n', b'{"command":"flush","timeout_ns":"x"}\n', b'{"command":"pin","inode":{}}\n'):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(sys.argv[1])
+        s.sendall(odd)
+        assert not json.loads(s.recv(1000))["ok"]
+PY
+}
+check odd-requests-refused asks_oddly
+check odd-requests-answers answers "$mnt"
+check odd-requests-umount cairn_umount "$mnt"
+
+# (more)
 e2e_end
