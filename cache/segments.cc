@@ -173,6 +173,9 @@ Result<uint64_t> DiskSegments::begin_segment(Lock& lock, SegmentClass kind, uint
   lock.lock();
   if (!file) {
     give_back(bytes);
+    // A full disk is an everyday matter; whoever writes only hears the number of anything else.
+    if (file.error().code() != Errc::kNoSpace)
+      log_once_per(std::chrono::seconds(10), "segment", file.error().message());
     return tl::unexpected(std::move(file).error());
   }
   Segment& segment = segments_[number];

@@ -4,6 +4,7 @@
 #include <pwd.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <iostream>
 
@@ -41,6 +42,8 @@ int run_words(const std::vector<std::string>& words) {
 
 int main(int argc, char** argv) {
   keep_standard_descriptors();
+  // A file that a limit (ulimit -f) keeps from growing is an error like a full disk, not the end.
+  ::signal(SIGXFSZ, SIG_IGN);
   // Early in the boot, and in a service of the system, nobody has set it; credentials are looked
   // for there.
   if (std::getenv("HOME") == nullptr) {

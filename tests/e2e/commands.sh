@@ -52,5 +52,24 @@ check odd-requests-refused asks_oddly
 check odd-requests-answers answers "$mnt"
 check odd-requests-umount cairn_umount "$mnt"
 
+# ---- no file of the daemon's may grow (ulimit -f): whoever writes is told, and the mount goes on
+mount_within() (
+  ulimit -f "$1" && shift && cairn_mount "$@"
+)
+mounts+=("$mnt")
+seeded "$T/large" 6000000 1
+check limit-format cairn format "$T/store"
+check limit-mount mount_within 3000 "$T/cache-limit" "$T/store" "$mnt" --commit-interval 300ms
+check limit-says-so fails_with 'File too large' cp "$T/large" "$mnt/large"
+check limit-goes-on answers "$mnt"
+check limit-small-file cp "$T/gc.out" "$mnt/small"
+check limit-is-logged grep -q 'allocate .*File too large' "$T"/cache-limit/*/log
+check limit-umount cairn_umount "$mnt"
+get_within() (
+  ulimit -f 3000 && cairn get "$T/large" "$T/got"
+)
+check limit-get fails_with 'File too large' get_within
+check limit-get-leaves-nothing test -z "$(find "$T" -maxdepth 1 -name '.cairn-part*' -o -maxdepth 1 -name got)"
+
 # (more)
 e2e_end
