@@ -16,6 +16,10 @@ Result<std::unique_ptr<ControlClient>> connect_to(const std::string& path, std::
 // The daemon of exactly this mount point (canonical); root also reaches those of other users.
 Result<std::unique_ptr<ControlClient>> connect_at(const std::string& mountpoint,
                                                   const std::vector<MountEntry>& table);
+// The daemon that serves this file system, wherever it was mounted first: for a bind mount of it.
+Result<std::unique_ptr<ControlClient>> connect_by_device(const MountEntry& entry);
+// What the daemon says of itself (`cairn status --json`), when it says so soon. A client asks once.
+Result<Json> quick_status(ControlClient& client);
 // A command that takes REMOTE or MOUNTPOINT: the mount when `target` is a path inside of one that
 // runs; nullptr when it must be a remote.
 std::unique_ptr<ControlClient> connect_if_mounted(const std::string& target);

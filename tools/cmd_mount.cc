@@ -8,6 +8,7 @@
 #include <set>
 
 #include "cache/base/log.h"
+#include "tools/client.h"
 #include "tools/commands.h"
 #include "tools/control.h"
 #include "tools/filter_options.h"
@@ -74,14 +75,17 @@ Status look_at_mountpoint(const std::string& path) {
   }
   if (!S_ISDIR(st.st_mode)) return fail(Errc::kInvalid, path + " is not a directory");
   TRY_ASSIGN(const std::string socket, control_path(path));
-  if (ControlClient::connect(socket)) {
+  if (const auto there = ControlClient::connect(socket)) {
     TRY_ASSIGN(const auto table, read_mount_table());
+    if (mount_at(table, path))
+      return fail(Errc::kExists, path + " is mounted already (see 'cairn status " + path + "')");
+    const auto status = quick_status(**there);
+    if (status && !status->value("ending", true))
+      return fail(Errc::kExists,
+                  mounted_elsewhere_text(path, *status, places_of(status->value("device", ""))));
     return fail(Errc::kExists,
-                mount_at(table, path)
-                    ? path + " is mounted already (see 'cairn status " + path + "')"
-                    : "the mount that was at " + path +
-                          " is still sending what was written; wait for it ('cairn flush " + path +
-                          "')");
+                "the mount that was at " + path +
+                    " is still sending what was written; wait for it ('cairn flush " + path + "')");
   }
   TRY_ASSIGN(const auto names, posix_env().list_dir(path));
   if (!names.empty())

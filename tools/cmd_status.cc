@@ -22,12 +22,6 @@ namespace {
 
 // ---- status
 
-// A follower has nothing to store.
-bool is_all_stored(const Json& status) {
-  return status["lsn"]["appended"] == status["lsn"]["published"] ||
-         status.value("mode", "") == "read-only";
-}
-
 uint64_t held_files(const Json& status) {
   return status.contains("held") ? status["held"].value("files", uint64_t{0}) : 0;
 }
@@ -228,6 +222,17 @@ int run_umount(const std::string& path, int64_t timeout_ns) {
   if (!wanted || *wanted != mountpoint)
     return refuse(
         Error(Errc::kInvalid, path + " is not a mount point; the mount is " + mountpoint));
+  // A bind mount is taken away by who made it, and the mount stays.
+  const auto asked = connect_to(path, mountpoint);
+  if (const auto status = asked ? quick_status(**asked) : Result<Json>(Json());
+      status && status->is_object()) {
+    const std::string first = status->value("mountpoint", "");
+    if (first != Json::parse(line_of(Json(mountpoint))).get<std::string>())
+      return refuse(Error(Errc::kInvalid, mountpoint + " shows the mount " + first +
+                                              " a second time: 'umount " + mountpoint +
+                                              "' takes that away, 'cairn umount " + first +
+                                              "' the mount"));
+  }
   const Status done = umount_flushed(**client, mountpoint, Duration(timeout_ns));
   return done ? kExitOk : complain(done.error());
 }

@@ -51,9 +51,17 @@ Result<std::string> read_line(int fd, std::string& buffered) {
     std::array<char, 4096> part{};
     const ssize_t n = ::recv(fd, part.data(), part.size(), 0);
     if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) return fail(Errc::kTimeout, "the other end says nothing");
     if (n <= 0) return fail(Errc::kNotFound, "the daemon closed the connection");
     buffered.append(part.data(), static_cast<size_t>(n));
   }
+}
+
+// How long a read waits; 0: without an end.
+void be_patient(int fd, Duration patience) {
+  const auto us = std::chrono::duration_cast<std::chrono::microseconds>(patience).count();
+  const timeval time{us / 1'000'000, us % 1'000'000};
+  ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time);
 }
 
 Result<sockaddr_un> address_of(const std::string& path) {
@@ -191,8 +199,7 @@ Json ControlServer::answer_to(const Json& request, int fd) {
 void ControlServer::serve(int fd) {
   std::string buffered;
   bool stays = false;
-  const timeval patience{5, 0};  // a client says what it wants at once
-  ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  be_patient(fd, std::chrono::seconds(5));  // a client says what it wants at once
   if (const auto line = read_line(fd, buffered)) {
     const Json request = Json::parse(*line, nullptr, false);
     const Json answer = answer_to(request, fd);
@@ -254,7 +261,14 @@ Status ControlClient::send(const Json& request) {
   return {};
 }
 
-Result<Json> ControlClient::receive() {
+pid_t ControlClient::peer() const {
+  ucred who{};
+  socklen_t size = sizeof who;
+  return ::getsockopt(fd_, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 ? who.pid : 0;
+}
+
+Result<Json> ControlClient::receive(Duration patience) {
+  be_patient(fd_, patience);
   TRY_ASSIGN(const std::string line, read_line(fd_, buffered_));
   Json json = Json::parse(line, nullptr, false);
   if (!json.is_object()) return fail(Errc::kInvalid, "the daemon sent something that is no answer");

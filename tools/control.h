@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "cache/base/clock.h"
 #include "cache/base/executor.h"
 #include "cache/base/mutex.h"
 #include "cache/base/result.h"
@@ -77,8 +78,11 @@ class ControlClient {
   static Result<std::unique_ptr<ControlClient>> connect(const std::string& socket_path);
   ~ControlClient();
   Status send(const Json& request);
-  // The next line; kNotFound at the end of the connection.
-  Result<Json> receive();
+  // The next line; kNotFound at the end of the connection. kTimeout when none has come after
+  // `patience` (0: there is no end to it); what comes later is there for the next call.
+  Result<Json> receive(Duration patience = Duration(0));
+  // The daemon's; 0 when it cannot be seen from here.
+  pid_t peer() const;
 
  private:
   explicit ControlClient(int fd) : fd_(fd) {}

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <iostream>
 
 #include "cache/await.h"
@@ -24,6 +23,7 @@
 #include "tools/history.h"
 #include "tools/host_name.h"
 #include "tools/memory_limit.h"
+#include "tools/mount_table.h"
 #include "tools/past_view.h"
 #include "tools/service_notify.h"
 #include "tools/status_json.h"
@@ -38,12 +38,6 @@ sigset_t ending_signals() {
   ::sigemptyset(&set);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&set, signal);
   return set;
-}
-
-// Where the service manager listens, or empty.
-std::string notify_address() {
-  const char* address = std::getenv("NOTIFY_SOCKET");
-  return address == nullptr ? "" : address;
 }
 
 class Mount {
@@ -306,6 +300,8 @@ class Mount {
   // ---- control
 
   Status open_control() {
+    TRY_ASSIGN(const auto table, read_mount_table());
+    if (const auto entry = mount_at(table, settings_.mountpoint)) device_ = entry->device;
     TRY_ASSIGN(const std::string path, control_path(settings_.mountpoint));
     TRY_ASSIGN(control_, ControlServer::open(path, runtime_.control,
                                              [this](const Json& request, const auto& progress) {
@@ -347,6 +343,8 @@ class Mount {
         {"store_error", health.last_error},
         {"publish_error", health.publish_error},
         {"local_error", local ? std::string() : local.error().message()},
+        {"device", device_},
+        {"ending", ending_.load()},
     };
   }
 
@@ -521,6 +519,7 @@ class Mount {
   }
 
   int close(const Status& served) {
+    ending_ = true;
     Context context;
     context.cancel = stop_token_;
     closing_.cancel();
@@ -562,7 +561,7 @@ class Mount {
 
   MountSettings settings_;
   Daemon& daemon_;
-  ServiceNotify notify_{notify_address()};
+  ServiceNotify notify_{ServiceNotify::address()};
   // Threads are the last to go: everything below gives them work.
   Runtime runtime_;
   CancelToken stop_token_;
@@ -572,6 +571,8 @@ class Mount {
   // Until kMounting a signal ends the process at once; from kServing on it asks for a flush.
   enum class Phase : uint8_t { kOpening, kLeaving, kMounting, kServing };
   std::atomic<Phase> phase_{Phase::kOpening};
+  std::atomic<bool> ending_{false};  // the session is over
+  std::string device_;               // of the mount, as the kernel names it
   StoreStack store_;
   std::shared_ptr<ObjectStore> shown_store_;  // the same, or what is made of it for the view
   bool shows_objects_ = false;                // known once the store, or the cache, was looked at

@@ -1,7 +1,12 @@
 #include "tools/mount_table.h"
 
+#include <unistd.h>
+
+#include <array>
 #include <charconv>
+#include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 namespace cairn {
@@ -47,7 +52,9 @@ std::vector<MountEntry> parse_mount_table(std::string_view text) {
     std::istringstream words(line);
     std::string word;
     MountEntry entry;
-    for (int i = 0; i < 5 && words >> word; ++i) entry.mountpoint = unescaped(word);
+    words >> word >> word >> entry.device >> entry.root;
+    entry.root = unescaped(entry.root);
+    if (words >> word) entry.mountpoint = unescaped(word);
     while (words >> word && word != "-") continue;
     std::string source, options;
     if (!(words >> entry.type >> source >> options)) continue;
@@ -58,12 +65,59 @@ std::vector<MountEntry> parse_mount_table(std::string_view text) {
   return table;
 }
 
-Result<std::vector<MountEntry>> read_mount_table() {
-  std::ifstream file("/proc/self/mountinfo", std::ios::binary);
+namespace {
+
+Result<std::vector<MountEntry>> read_table(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
-  if (!file || !(text << file.rdbuf()))
-    return fail(Errc::kIo, "/proc/self/mountinfo is unreadable");
+  if (!file || !(text << file.rdbuf())) return fail(Errc::kIo, path + " is unreadable");
   return parse_mount_table(text.str());
+}
+
+std::string first_line_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+// What tells mount namespaces apart; empty when it may not be seen.
+std::string mount_namespace(const std::string& process) {
+  std::array<char, 64> link{};
+  const ssize_t n = ::readlink((process + "/ns/mnt").c_str(), link.data(), link.size());
+  return n > 0 ? std::string(link.data(), static_cast<size_t>(n)) : "";
+}
+
+}  // namespace
+
+Result<std::vector<MountEntry>> read_mount_table() {
+  return read_table("/proc/self/mountinfo");
+}
+
+std::string places_of(const std::string& device) {
+  constexpr size_t kPlacesMost = 5;
+  std::vector<std::string> places;
+  std::set<std::string> seen{mount_namespace("/proc/self")};
+  const auto add = [&](const std::vector<MountEntry>& table, const std::string& who) {
+    for (const MountEntry& entry : table)
+      if (entry.device == device) places.push_back(who + "at " + entry.mountpoint);
+  };
+  if (const auto here = read_mount_table()) add(*here, "");
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
+    if (places.size() >= kPlacesMost) break;
+    const std::string name = entry.path().filename().string();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    const std::string process = "/proc/" + name;
+    const std::string its = mount_namespace(process);
+    if (!its.empty() && !seen.insert(its).second) continue;
+    if (const auto table = read_table(process + "/mountinfo"))
+      add(*table, "for process " + name + " (" + first_line_of(process + "/comm") + ") ");
+  }
+  std::string text;
+  for (size_t i = 0; i < places.size(); ++i)
+    text += (i == 0 ? "" : i + 1 == places.size() ? ", and " : ", ") + places[i];
+  return text;
 }
 
 std::optional<MountEntry> mount_at(const std::vector<MountEntry>& table,

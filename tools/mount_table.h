@@ -18,12 +18,18 @@ struct MountEntry {
   std::string type;    // fuse.cairn
   std::string source;  // the remote's URL
   uid_t owner = 0;     // who mounted it, for FUSE
+  std::string device;  // "0:57": the same wherever this file system is seen
+  std::string root;    // what of it is seen here: "/" is all
 };
 
 inline constexpr std::string_view kMountType = "fuse.cairn";
 
 std::vector<MountEntry> parse_mount_table(std::string_view text);
 Result<std::vector<MountEntry>> read_mount_table();
+// Where the file system of `device` is mounted, here and in the mount namespaces of other
+// processes, as words: "at /n, and for process 12 (sleep) at /m". Empty when nobody is seen to have
+// it.
+std::string places_of(const std::string& device);
 // A sentence for a mount whose daemon is gone.
 std::string dead_mount_text(const std::string& mountpoint);
 // What is seen at `mountpoint`: the last entry, as mounts may lie on each other.

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstddef>
+#include <cstdlib>
 
 namespace cairn {
 
@@ -18,6 +19,11 @@ std::string one_line(std::string text) {
 }
 
 }  // namespace
+
+std::string ServiceNotify::address() {
+  const char* address = std::getenv("NOTIFY_SOCKET");
+  return address == nullptr ? "" : address;
+}
 
 ServiceNotify::ServiceNotify(const std::string& address) {
   sockaddr_un to{};

@@ -12,6 +12,8 @@ namespace cairn {
 
 class ServiceNotify {
  public:
+  // Where it listens, or empty.
+  static std::string address();
   // `address`: the value of NOTIFY_SOCKET, a path or an abstract name ("@..."); empty: nobody
   // listens.
   explicit ServiceNotify(const std::string& address);

@@ -1,6 +1,8 @@
 #include "tools/umount.h"
 
+#include <poll.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -75,7 +77,68 @@ Status detach_dead_mount(const std::string& mountpoint) {
   return fail_errno(errno, "umount " + mountpoint);
 }
 
+namespace {
+
+// The daemon, whose end can be waited for: it holds the cache's disk until then.
+class Daemonized {
+ public:
+  explicit Daemonized(pid_t process)
+      : fd_(process > 0 ? static_cast<int>(::syscall(SYS_pidfd_open, process, 0)) : -1) {}
+  ~Daemonized() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Daemonized(const Daemonized&) = delete;
+  Daemonized& operator=(const Daemonized&) = delete;
+  void wait_for_end() const {
+    constexpr int kMostMs = 15'000;
+    pollfd ended{fd_, POLLIN, 0};
+    if (fd_ >= 0) ::poll(&ended, 1, kMostMs);
+  }
+
+ private:
+  int fd_;
+};
+
+// After the unmount: the daemon's last word. It comes when everything is stored and nothing shows
+// the file system any more; a copy of the mount in another namespace may keep it for ever.
+Result<Json> last_word(ControlClient& client, const std::string& mountpoint,
+                       const std::vector<MountEntry>& table) {
+  constexpr Duration kLook = std::chrono::seconds(3);
+  constexpr int kLooksMost = 3;  // when nobody is seen to have it
+  for (int look = 1;; ++look) {
+    auto word = client.receive(kLook);
+    if (word || word.error().code() != Errc::kTimeout) return word;
+    const auto other = connect_at(mountpoint, table);
+    if (!other) continue;
+    const auto status = quick_status(**other);
+    if (!status || status->value("ending", true)) continue;  // it sends what is left
+    const std::string places = places_of(status->value("device", ""));
+    if (places.empty() && look < kLooksMost) continue;
+    return fail(Errc::kExists, mounted_elsewhere_text(mountpoint, *status, places));
+  }
+}
+
+}  // namespace
+
+bool is_all_stored(const Json& status) {
+  // A follower has nothing to store.
+  return status["lsn"]["appended"] == status["lsn"]["published"] ||
+         status.value("mode", "") == "read-only";
+}
+
+std::string mounted_elsewhere_text(const std::string& mountpoint, const Json& status,
+                                   const std::string& places) {
+  return mountpoint + " is unmounted here" +
+         (is_all_stored(status) ? " and everything is in the store" : "") +
+         ", but the mount is still in use elsewhere" +
+         (places.empty() ? ": another mount namespace, or an open file" : ": " + places) +
+         "; its daemon (process " + std::to_string(status.value("pid", 0)) +
+         ") ends when that ends";
+}
+
 Status umount_flushed(ControlClient& client, const std::string& mountpoint, Duration timeout) {
+  const Daemonized daemon(client.peer());
+  TRY_ASSIGN(const auto table, read_mount_table());
   const auto flushed = ask(
       client, Json{{"command", "umount"}, {"timeout_ns", timeout.count()}, {"wait_for_end", true}},
       flush_progress());
@@ -87,7 +150,9 @@ Status umount_flushed(ControlClient& client, const std::string& mountpoint, Dura
                                " stays mounted and nothing is lost: try again later, or leave "
                                "without waiting with 'umount -l' (the next mount sends the rest)");
   TRY(unmount(mountpoint));
-  const auto end = client.receive();
+  const auto end = last_word(client, mountpoint, table);
+  if (end) daemon.wait_for_end();
+  if (!end && end.error().code() == Errc::kExists) return tl::unexpected<Error>(end.error());
   if (!flushed) return tl::unexpected<Error>(flushed.error());
   if (!end)
     return fail(Errc::kIo,

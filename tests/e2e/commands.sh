@@ -71,5 +71,53 @@ get_within() (
 check limit-get fails_with 'File too large' get_within
 check limit-get-leaves-nothing test -z "$(find "$T" -maxdepth 1 -name '.cairn-part*' -o -maxdepth 1 -name got)"
 
+# ---- a mount that is shown elsewhere: a bind mount, and another mount namespace
+bind=$T/bind
+part=$T/part
+mkdir "$bind" "$part"
+check shown-mount cairn_mount "$T/cache" "$T/store" "$mnt" --commit-interval 300ms
+mkdir "$mnt/dir" && cp "$T/gc.out" "$mnt/dir/file"
+mount --bind "$mnt" "$bind" && mount --bind "$mnt/dir" "$part"
+check bind-status prints "$(daemon_pid "$mnt")" status "$bind" .pid
+check bind-flush cairn flush "$bind"
+check bind-flush-part cairn flush "$part"
+check bind-status-of-part prints stored status "$part" .state
+check bind-status-of-file prints stored status "$part/file" .state
+check bind-pin cairn pin "$part/file"
+check bind-ls grep -q 'stored' <<<"$(cairn ls "$bind/dir")"
+check bind-umount-says-which fails_with "'cairn umount $mnt'" cairn umount "$bind"
+check bind-is-there is_mounted "$bind"
+umount "$bind" "$part"
+
+unshare -m --propagation private sleep 600 &
+sleeper=$!
+pids+=("$sleeper")
+copied() { grep -q "$mnt" "/proc/$sleeper/mountinfo" && [ "$(readlink "/proc/$sleeper/ns/mnt")" != "$(readlink /proc/self/ns/mnt)" ]; }
+wait_until 10 copied
+umounts_elsewhere() {
+  local rc=0
+  LIMIT=30 cairn umount "$mnt" >"$T/umount.out" 2>&1 || rc=$?
+  [ $rc = 1 ] && grep -q "everything is in the store, but .*process $sleeper (sleep) at $mnt" "$T/umount.out" ||
+    { echo "$rc: $(cat "$T/umount.out")"; return 1; }
+}
+check elsewhere-umount umounts_elsewhere
+check elsewhere-unmounted-here test "$(is_mounted "$mnt"; echo $?)" != 0
+check elsewhere-mount-says-why fails_with "still in use elsewhere: for process $sleeper" \
+  cairn mount --cache-dir "$T/cache" "$T/store" "$mnt"
+daemon=$(daemon_pid "$mnt")
+kill "$sleeper"
+check elsewhere-ends wait_until 20 gone "$daemon"
+
+# ---- when umount returns, the cache's disk is free
+disk=$T/disk
+mkdir "$disk"
+if mount -t tmpfs tmpfs "$disk" 2>/dev/null; then
+  check disk-mount cairn_mount "$disk/cache" "$T/store" "$mnt"
+  check disk-umount cairn_umount "$mnt"
+  check disk-is-free umount "$disk"
+else
+  skip disk "no tmpfs can be mounted here"
+fi
+
 # (more)
 e2e_end

@@ -105,12 +105,17 @@ TEST_CASE("mount table: names with blanks, mounts on mounts, what is no line") {
   CHECK(table[1].type == kMountType);
   CHECK(table[1].source == "s3://b/p\\q");
   CHECK(table[1].owner == 1000);
+  CHECK(table[1].device == "0:30");
+  CHECK(table[1].root == "/");
   CHECK(mount_at(table, "/mnt/my disk")->type == "tmpfs");
   CHECK(mount_at(table, "/")->owner == 0);
   CHECK_FALSE(mount_at(table, "/mnt"));
   const auto ours = read_mount_table();
   REQUIRE(ours);
-  CHECK(mount_at(*ours, "/proc")->type == "proc");
+  const auto proc = mount_at(*ours, "/proc");
+  CHECK(proc->type == "proc");
+  CHECK(places_of(proc->device).find("at /proc") != std::string::npos);
+  CHECK(places_of("0:no device").empty());
 }
 
 TEST_CASE("notify: the service manager hears of the start and of the end") {
