@@ -12,12 +12,10 @@ namespace cairn {
 namespace {
 
 std::string silent_mount_text(const MountEntry& entry) {
-  struct stat st{};
-  const bool is_dead = ::stat(entry.mountpoint.c_str(), &st) != 0 && errno == ENOTCONN;
   if (entry.owner != ::geteuid() && ::geteuid() != 0)
     return "the daemon of the mount " + entry.mountpoint +
            " belongs to another user, and does not answer";
-  if (is_dead) return dead_mount_text(entry.mountpoint);
+  if (is_dead(entry.mountpoint)) return dead_mount_text(entry.mountpoint);
   return "the daemon of the mount " + entry.mountpoint +
          " lives, but its control socket is not in the run directory that is seen here: ask where "
          "it was mounted (another container or mount namespace)";

@@ -1,10 +1,12 @@
 // status, flush, umount: clients of the control socket.
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <iostream>
 #include <vector>
 
@@ -160,12 +162,59 @@ Status check_mount_status(const StatusArguments& arguments) {
   return {};
 }
 
+// Every daemon of this user. The sockets of those that died are taken away, but for young ones:
+// their daemon may be about to listen.
+Result<std::vector<std::unique_ptr<ControlClient>>> connect_to_all() {
+  constexpr int64_t kYoung = 60;
+  TRY_ASSIGN(const std::string dir, run_directory());
+  TRY_ASSIGN(const auto names, posix_env().list_dir(dir));
+  std::vector<std::unique_ptr<ControlClient>> clients;
+  for (const std::string& name : names) {
+    const std::string path = dir + "/" + name;
+    struct stat st{};
+    if (auto client = ControlClient::connect(path)) {
+      clients.push_back(std::move(*client));
+    } else if (::lstat(path.c_str(), &st) == 0 && S_ISSOCK(st.st_mode) &&
+               st.st_mtime + kYoung < std::time(nullptr)) {
+      ::unlink(path.c_str());
+    }
+  }
+  return clients;
+}
+
+// Mounts of ours that no daemon serves any more.
+std::vector<MountEntry> dead_mounts() {
+  std::vector<MountEntry> dead;
+  const auto table = read_mount_table();
+  if (!table) return dead;
+  for (const MountEntry& entry : *table) {
+    const bool ours = entry.owner == ::geteuid() || ::geteuid() == 0;
+    if (ours && entry.type == kMountType && !connect_at(entry.mountpoint, *table) &&
+        is_dead(entry.mountpoint))
+      dead.push_back(entry);
+  }
+  return dead;
+}
+
+void print_dead(const MountEntry& entry, bool as_json) {
+  if (as_json)
+    std::cout << line_of(Json{{"remote", entry.source},
+                              {"mountpoint", entry.mountpoint},
+                              {"mode", "dead"},
+                              {"device", entry.device}})
+              << "\n";
+  else
+    std::cout << entry.source << " on " << entry.mountpoint << " (dead)\n  "
+              << dead_mount_text(entry.mountpoint) << "\n";
+}
+
 int run_status(const StatusArguments& arguments) {
   const std::string& path = arguments.path;
   const bool as_json = arguments.as_json;
   if (path.find("://") != std::string::npos) return run_remote_status(arguments);
   if (const Status fine = check_mount_status(arguments); !fine) return refuse(fine.error());
   std::vector<std::unique_ptr<ControlClient>> clients;
+  std::vector<MountEntry> dead;
   if (!path.empty()) {
     std::string mountpoint;
     auto client = connect_to(path, mountpoint);
@@ -174,16 +223,13 @@ int run_status(const StatusArguments& arguments) {
     if (!wanted || *wanted != mountpoint) return path_status(**client, path, as_json);
     clients.push_back(std::move(*client));
   } else {
-    const auto dir = run_directory();
-    if (!dir) return complain(dir.error());
-    const auto names = posix_env().list_dir(*dir);
-    if (!names) return complain(names.error());
-    for (const std::string& name : *names)
-      if (auto client = ControlClient::connect(*dir + "/" + name))
-        clients.push_back(std::move(*client));
-    if (clients.empty() && !as_json) std::cout << "nothing is mounted\n";
+    auto all = connect_to_all();
+    if (!all) return complain(all.error());
+    clients = *std::move(all);
+    dead = dead_mounts();
+    if (clients.empty() && dead.empty() && !as_json) std::cout << "nothing is mounted\n";
   }
-  bool all_stored = true;
+  bool all_stored = dead.empty();
   for (const auto& client : clients) {
     const auto answer = ask(*client, Json{{"command", "status"}}, nullptr);
     if (!answer) return complain(answer.error());
@@ -195,6 +241,7 @@ int run_status(const StatusArguments& arguments) {
     }
     all_stored = all_stored && is_all_stored(status) && held_files(status) == 0;
   }
+  for (const MountEntry& entry : dead) print_dead(entry, as_json);
   return all_stored ? kExitOk : kExitNotStored;
 }
 
@@ -248,7 +295,8 @@ void add_status_command(CommandLine& line) {
   command.flag("json", arguments->as_json, "one JSON object a mount or path, for programs")
       .only_typed();
   command.about(
-      "Without PATH every mount of this user is shown. The exit status is 3 when something that is "
+      "Without PATH every mount of this user is shown, those whose daemon died, too. The exit "
+      "status is 3 when something that is "
       "asked about is not in the store yet, or held back from it by --filter-upload: 0 means that "
       "the disk may be lost. Of a URL it says what is there: a volume and its newest commit, a "
       "file in one, or an object and what it says beside its bytes.");

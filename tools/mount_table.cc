@@ -1,8 +1,10 @@
 #include "tools/mount_table.h"
 
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <filesystem>
 #include <fstream>
@@ -125,6 +127,11 @@ std::optional<MountEntry> mount_at(const std::vector<MountEntry>& table,
   for (auto entry = table.rbegin(); entry != table.rend(); ++entry)
     if (entry->mountpoint == mountpoint) return *entry;
   return std::nullopt;
+}
+
+bool is_dead(const std::string& mountpoint) {
+  struct statvfs space{};
+  return ::statvfs(mountpoint.c_str(), &space) != 0 && errno == ENOTCONN;
 }
 
 std::string dead_mount_text(const std::string& mountpoint) {

@@ -30,6 +30,9 @@ Result<std::vector<MountEntry>> read_mount_table();
 // processes, as words: "at /n, and for process 12 (sleep) at /m". Empty when nobody is seen to have
 // it.
 std::string places_of(const std::string& device);
+// Is the daemon of the mount there gone? Asks the kernel what it asks the daemon each time, so that
+// a daemon that is stuck keeps this waiting.
+bool is_dead(const std::string& mountpoint);
 // A sentence for a mount whose daemon is gone.
 std::string dead_mount_text(const std::string& mountpoint);
 // What is seen at `mountpoint`: the last entry, as mounts may lie on each other.

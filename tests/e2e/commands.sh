@@ -119,5 +119,24 @@ else
   skip disk "no tmpfs can be mounted here"
 fi
 
+# ---- a daemon that was killed
+check dead-mount cairn_mount "$T/cache" "$T/store" "$mnt"
+daemon=$(daemon_pid "$mnt")
+socket=/run/cairn/$(printf %s "$mnt" | sha256sum | cut -c1-24).sock
+kill -9 "$daemon"
+wait_until 10 gone "$daemon"
+dead_is_shown() {
+  local rc=0
+  cairn status >"$T/status.out" 2>&1 || rc=$?
+  [ $rc = 3 ] && grep -q "on $mnt (dead)" "$T/status.out" && grep -q "fusermount3 -uz $mnt" "$T/status.out"
+}
+check dead-is-shown dead_is_shown
+check dead-in-json test "$(cairn status --json | jq -r "select(.mountpoint == \"$mnt\").mode")" = dead
+check dead-socket-stays-a-while test -S "$socket"
+touch -d '2 minutes ago' "$socket"
+cairn status >/dev/null
+check dead-socket-goes test ! -e "$socket"
+umount -l "$mnt"
+
 # (more)
 e2e_end
