@@ -1,5 +1,6 @@
 #include "tools/daemon.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -30,6 +31,19 @@ void pass_signals_to(pid_t child) {
   action.sa_handler = [](int) { ::kill(child_of_ours, SIGTERM); };
   action.sa_flags = SA_RESTART;
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
+}
+
+// All but the standard ones.
+std::vector<int> open_descriptors() {
+  std::vector<int> open;
+  DIR* const dir = ::opendir("/proc/self/fd");
+  if (dir == nullptr) return open;
+  while (const dirent* const entry = ::readdir(dir)) {
+    const int fd = std::atoi(entry->d_name);
+    if (fd > STDERR_FILENO && fd != ::dirfd(dir)) open.push_back(fd);
+  }
+  ::closedir(dir);
+  return open;
 }
 
 [[noreturn]] void wait_for_child(int pipe_end) {
@@ -66,6 +80,7 @@ void answer_as_helper(int status, bool verbose) {
 
 Daemon::Daemon(bool foreground) {
   if (foreground) return;
+  inherited_ = open_descriptors();
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) std::abort();
   const pid_t child = ::fork();
@@ -105,7 +120,10 @@ void Daemon::tell(char kind, const std::string& message) {
 }
 
 void Daemon::ready(const std::string& message) {
-  if (pipe_ >= 0) return tell(kReady, message);
+  if (pipe_ >= 0) {
+    for (const int fd : inherited_) ::close(fd);
+    return tell(kReady, message);
+  }
   std::cout << message << "\n" << std::flush;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "cache/base/result.h"
 
@@ -19,7 +20,8 @@ void answer_as_helper(int failed_status, bool verbose);
 
 // Forks; the parent never returns: it prints what the child reports and exits with its code. In
 // the child, detached from the terminal, it returns; call `ready` or `failed` exactly once then.
-// Nothing with threads may exist before.
+// Nothing with threads may exist before. What who started us had open (a lock, a pipe that somebody
+// reads to its end) is closed when it is ready: until then an option may name it (/dev/fd/63).
 class Daemon {
  public:
   // With `foreground` nothing is forked and reports go to the terminal.
@@ -33,6 +35,7 @@ class Daemon {
  private:
   void tell(char kind, const std::string& message);
   int pipe_ = -1;
+  std::vector<int> inherited_;
 };
 
 }  // namespace cairn

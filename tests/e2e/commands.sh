@@ -138,5 +138,15 @@ cairn status >/dev/null
 check dead-socket-goes test ! -e "$socket"
 umount -l "$mnt"
 
+# ---- what who mounts has open is not kept open by the mount
+locked_mount() {
+  flock "$T/lock" "$CAIRN" mount --cache-dir "$T/cache" --cache-reserve 64M "$T/store" "$mnt" 8>"$T/open" </dev/null
+}
+check descriptors-mount locked_mount
+check descriptors-lock-is-free flock -n "$T/lock" true
+of_script() { find "/proc/$(daemon_pid "$mnt")/fd" -lname "$T/open" -o -lname "$T/lock" | grep .; }
+check descriptors-none test -z "$(of_script)"
+check descriptors-umount cairn_umount "$mnt"
+
 # (more)
 e2e_end
