@@ -63,6 +63,19 @@ void take_flag_values(const Command& command, Strings& words,
   words.erase(taken, end);
 }
 
+// CLI11 would take the next word for the value of "--region=", which is what a variable of the
+// shell that is not set makes of "--region=$R".
+Status refuse_no_values(const Command& command, const Strings& words) {
+  for (const std::string& word : words) {
+    if (word == "--") break;
+    if (!word.starts_with("--") || word.find('=') != word.size() - 1) continue;
+    const Option* option = command.find(word.substr(2, word.size() - 3));
+    if (option != nullptr)
+      return fail(Errc::kInvalid, word + " has no value: name one, or leave the option out");
+  }
+  return {};
+}
+
 std::string lower_first(std::string text) {
   if (text.size() > 1 && text[0] >= 'A' && text[0] <= 'Z' && !(text[1] >= 'A' && text[1] <= 'Z'))
     text[0] = static_cast<char>(text[0] - 'A' + 'a');
@@ -158,6 +171,8 @@ CommandLine::Outcome CommandLine::parse(const Strings& words,
   for (const Option& option : command->options())
     declare(app, option, typed.options[option.name()]);
   Strings rest(words.begin() + 1, words.end());
+  if (const Status said = refuse_no_values(*command, rest); !said)
+    return refuse(said.error().message(), command);
   take_flag_values(*command, rest, typed.options);
   std::reverse(rest.begin(), rest.end());  // as CLI11 wants them
   try {
@@ -225,6 +240,9 @@ Status CommandLine::collect(const Command& command, const Typed& typed,
   for (const Option& option : command.options())
     if (option.kind() != ValueKind::kOptionList)
       for (const std::string& value : typed.options.at(option.name())) {
+        if (value.empty())
+          return fail(Errc::kInvalid, "--" + option.name() +
+                                          " has an empty value: name one, or leave the option out");
         if (const Status set = option.set(value); !set)
           return at("--" + option.name(), set.error());
         command.was_typed(option);

@@ -122,6 +122,11 @@ TEST_CASE("command line: what is wrong is named, with what was probably meant") 
   CHECK(has(l.refusal({"go", "a", "--number", "-1"}), "--number"));
   CHECK(has(l.refusal({"go", "a", "--mode", "odd"}), "'odd' is not one of calm, wild"));
   CHECK(has(l.refusal({"go", "a", "--room-size"}), "--room-size needs a value"));
+  // What "--region=$R" is where R is not set: the next word is not its value.
+  CHECK(has(l.refusal({"go", "--region=", "a"}), "--region= has no value"));
+  CHECK(has(l.refusal({"go", "--room-size=", "a", "b"}), "--room-size= has no value"));
+  CHECK(has(l.refusal({"go", "--loud=", "a"}), "--loud= has no value"));
+  CHECK(has(l.refusal({"go", "--region", "", "a"}), "--region has an empty value"));
   CHECK(has(l.refusal({"go", "a", "--loud=perhaps"}), "--loud: 'perhaps' is neither"));
 }
 
