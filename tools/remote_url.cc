@@ -1,6 +1,8 @@
 #include "tools/remote_url.h"
 
+#include <charconv>
 #include <filesystem>
+#include <optional>
 
 #include "cache/object_store.h"
 
@@ -12,6 +14,52 @@ std::string trimmed(std::string_view text) {
   while (text.starts_with('/')) text.remove_prefix(1);
   while (text.ends_with('/')) text.remove_suffix(1);
   return std::string(text);
+}
+
+// The byte of "%20" at `at`; nothing where that is no such triple: it is what it looks like.
+std::optional<char> encoded_at(std::string_view text, size_t at) {
+  if (text[at] != '%' || at + 2 >= text.size()) return std::nullopt;
+  unsigned byte = 0;
+  const char* const digits = text.data() + at + 1;
+  if (std::from_chars(digits, digits + 2, byte, 16).ptr != digits + 2) return std::nullopt;
+  return static_cast<char>(byte);
+}
+
+std::string decoded(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size(); ++at) {
+    const auto byte = encoded_at(text, at);
+    out.push_back(byte.value_or(text[at]));
+    if (byte) at += 2;
+  }
+  return out;
+}
+
+// What would be decoded is encoded, and nothing else: text() is read again.
+std::string encoded(const std::string& path) {
+  std::string out;
+  for (size_t at = 0; at < path.size(); ++at) {
+    out.push_back(path[at]);
+    if (encoded_at(path, at)) out += "25";
+  }
+  return out;
+}
+
+// What stands behind "file:" as a path.
+Result<std::string> path_of_url(std::string_view text, std::string_view whole) {
+  if (text.starts_with("//")) {
+    text.remove_prefix(2);
+    constexpr std::string_view kHere = "localhost/";
+    if (text.starts_with(kHere)) text.remove_prefix(kHere.size() - 1);
+    if (!text.empty() && !text.starts_with("/"))
+      return fail(Errc::kInvalid, "'" + std::string(whole) +
+                                      "' names another machine where a directory should be: write "
+                                      "file:///dir, or ./dir for one below this");
+  }
+  std::string path = decoded(text);
+  if (path.find('\0') != std::string::npos)
+    return fail(Errc::kInvalid, "'" + std::string(whole) + "' is no path: it has a %00");
+  return path;
 }
 
 Result<RemoteUrl> file_url(std::string_view path) {
@@ -29,15 +77,14 @@ Result<RemoteUrl> file_url(std::string_view path) {
 }  // namespace
 
 std::string RemoteUrl::text() const {
-  if (kind == Kind::kFile) return "file://" + directory;
+  if (kind == Kind::kFile) return "file://" + encoded(directory);
   return "s3://" + bucket + (prefix.empty() ? "" : "/" + prefix);
 }
 
 Result<RemoteUrl> parse_remote_url(std::string_view text, bool may_be_all_buckets) {
   if (text.starts_with("file:")) {
-    text.remove_prefix(5);
-    if (text.starts_with("//")) text.remove_prefix(2);
-    return file_url(text);
+    TRY_ASSIGN(const std::string path, path_of_url(text.substr(5), text));
+    return file_url(path);
   }
   if (text.starts_with("/") || text.starts_with("./") || text.starts_with("../") || text == "." ||
       text == "..")

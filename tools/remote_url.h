@@ -3,6 +3,7 @@
 //   s3://bucket[/prefix]   bucket   bucket:prefix      an S3 bucket
 //   file:///dir   /dir   ./dir   ../dir                a directory
 //   s3://                                              all buckets, where that makes sense
+// In a URL of a file %20 is a blank, as in any URL, and file://localhost/dir is file:///dir.
 // Only what begins with '/', './', '../' or 'file:' is a path; everything else is a bucket.
 #pragma once
 
