@@ -251,8 +251,6 @@ int run_ls(const LsArguments& arguments) {
   Printer out(arguments.as_json);
   const Status done = target->mount ? list_mounted(*target, arguments.recursive, out)
                                     : list_remote(*target, arguments, out);
-  std::cout << std::flush;
-  if (!std::cout) return complain(Error(Errc::kIo, "standard output cannot be written"));
   if (done || done.error().code() == Errc::kCancelled) return kExitOk;
   return complain(done.error());
 }

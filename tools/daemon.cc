@@ -125,6 +125,7 @@ void Daemon::ready(const std::string& message) {
     return tell(kReady, message);
   }
   std::cout << message << "\n" << std::flush;
+  std::cout.clear();  // a mount is one, whoever hears of it
 }
 
 void Daemon::failed(const std::string& message) {

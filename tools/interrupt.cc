@@ -5,13 +5,18 @@
 #include <ctime>
 
 #include "tools/commands.h"
+#include "tools/output.h"
 
 namespace cairn {
 namespace {
+// A hang-up, too, but where it was ignored (nohup): a blocked signal is taken all the same.
 sigset_t stop_signals() {
   sigset_t set;
   ::sigemptyset(&set);
   for (const int signal : {SIGINT, SIGTERM}) ::sigaddset(&set, signal);
+  struct sigaction hang_up{};
+  if (::sigaction(SIGHUP, nullptr, &hang_up) == 0 && hang_up.sa_handler != SIG_IGN)
+    ::sigaddset(&set, SIGHUP);
   return set;
 }
 }  // namespace
@@ -34,7 +39,10 @@ void Interrupt::watch() {
   while (!over_) {
     const timespec patience{0, 100'000'000};
     if (::sigtimedwait(&set, nullptr, &patience) <= 0) continue;
-    if (token_.cancelled()) ::_exit(kExitFailed);
+    if (token_.cancelled()) {
+      remove_unfinished_outputs();
+      ::_exit(kExitFailed);
+    }
     token_.cancel();
   }
 }

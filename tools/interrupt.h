@@ -1,5 +1,6 @@
-// Interrupt: Ctrl-C and SIGTERM end the work of a subcommand that writes to a volume, not the
-// process: so it can still close the volume. Told twice, the process ends at once.
+// Interrupt: Ctrl-C, SIGTERM and a hang-up end the work of a subcommand that writes, not the
+// process: so it can still close the volume, or remove what is half a file. Told twice, the process
+// ends at once, though no half file is left.
 //
 // Made before any other thread is: these must not take the signals. Owner: the subcommand.
 #pragma once

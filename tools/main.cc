@@ -9,6 +9,8 @@
 #include <iostream>
 
 #include "tools/command_line.h"
+#include "tools/commands.h"
+#include "tools/output.h"
 #include "tools/system_helper.h"
 
 namespace {
@@ -33,9 +35,13 @@ int run_words(const std::vector<std::string>& words) {
         return std::string(value);
       }};
   const auto outcome = line.parse(words, surroundings);
-  std::cout << outcome.out << std::flush;
   std::cerr << outcome.err;
-  return outcome.command == nullptr ? outcome.exit_code : outcome.command->run();
+  std::cout << outcome.out;
+  const int code = outcome.command == nullptr ? outcome.exit_code : outcome.command->run();
+  // What was not heard was not done.
+  const Status said = flush_standard_output();
+  if (said || (code != kExitOk && code != kExitNotStored)) return code;
+  return complain(said.error());
 }
 
 }  // namespace

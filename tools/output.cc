@@ -9,10 +9,14 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <iostream>
 #include <memory>
+#include <mutex>
+#include <set>
 #include <utility>
 
 #include "cache/base/clock.h"
+#include "cache/base/mutex.h"
 
 namespace cairn {
 
@@ -20,6 +24,24 @@ namespace {
 
 tl::unexpected<Error> failed(const std::string& path) {
   return fail_errno(errno, path.empty() ? "standard output" : path);
+}
+
+// The temporaries that are there, for who ends the process at once.
+struct Unfinished {
+  RankedMutex<Rank::kLeaf> mutex;
+  std::set<std::string> paths;
+};
+Unfinished& unfinished() {
+  static Unfinished all;
+  return all;
+}
+void note_unfinished(const std::string& path) {
+  const std::lock_guard lock(unfinished().mutex);
+  unfinished().paths.insert(path);
+}
+void note_finished(const std::string& path) {
+  const std::lock_guard lock(unfinished().mutex);
+  unfinished().paths.erase(path);
 }
 
 // What open(2) would give a new file.
@@ -50,6 +72,20 @@ bool is_written_as_it_is(const std::string& path) {
   return ::stat(path.c_str(), &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
 }
 
+void remove_unfinished_outputs() {
+  const std::lock_guard lock(unfinished().mutex);
+  for (const std::string& path : unfinished().paths) ::unlink(path.c_str());
+}
+
+Status flush_standard_output() {
+  errno = 0;
+  std::cout.flush();
+  if (std::cout) return {};
+  // What failed before the last line left no number.
+  if (errno != 0) return failed("");
+  return fail(Errc::kIo, "standard output cannot be written");
+}
+
 Result<Output> Output::open(const std::string& named) {
   if (is_standard_output(named)) return Output(STDOUT_FILENO, "", "");
   const std::string path = behind_link(named);
@@ -68,6 +104,7 @@ Result<Output> Output::open(const std::string& named) {
   if (fd < 0 && errno == ENOENT && !dir.empty())
     return fail(Errc::kNotFound, path + ": there is no directory " + dir, ENOENT);
   if (fd < 0) return failed(path);
+  note_unfinished(temporary);
   Output out(fd, path, temporary);
   if (::fchmod(fd, is_there ? st.st_mode & 07777 : new_file_mode()) != 0) return failed(path);
   return out;
@@ -80,7 +117,9 @@ Output::Output(Output&& other) noexcept
 
 Output::~Output() {
   if (fd_ >= 0 && fd_ != STDOUT_FILENO) ::close(fd_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (temporary_.empty()) return;
+  ::unlink(temporary_.c_str());
+  note_finished(temporary_);
 }
 
 Status Output::write(Bytes bytes) {
@@ -124,6 +163,7 @@ Status Output::give_name(unsigned flags) {
   if (::fsync(fd_) != 0 && errno != EINVAL) return failed(path_);
   if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), flags) != 0)
     return failed(path_);
+  note_finished(temporary_);
   temporary_.clear();
   return {};
 }

@@ -17,6 +17,13 @@ bool is_standard_output(const std::string& path);
 // That, a pipe or a device: nothing is left of it when the writing ends early.
 bool is_written_as_it_is(const std::string& path);
 
+// What was said to std::cout is where it goes; the error of a disk that is full, or of whatever it
+// is.
+Status flush_standard_output();
+
+// For who ends the process without an end of everything: what is half a file goes.
+void remove_unfinished_outputs();
+
 class Output {
  public:
   static Result<Output> open(const std::string& named);

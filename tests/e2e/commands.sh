@@ -148,5 +148,15 @@ of_script() { find "/proc/$(daemon_pid "$mnt")/fd" -lname "$T/open" -o -lname "$
 check descriptors-none test -z "$(of_script)"
 check descriptors-umount cairn_umount "$mnt"
 
+# ---- output that nobody takes is said
+to_full() { cairn "$@" >/dev/full; }
+check full-mount cairn_mount "$T/cache" "$T/store" "$mnt"
+for words in "status" "status $mnt" "status --json $mnt" "check file://$T/store" "dump file://$T/store" \
+    "gc file://$T/store --dry-run" "snapshot list --json $mnt" "ls $mnt" "get $mnt/small -" "--help"; do
+  # shellcheck disable=SC2086  # words
+  check "full-${words%% *}" fails_with 'No space left on device' to_full $words
+done
+check full-umount cairn_umount "$mnt"
+
 # (more)
 e2e_end

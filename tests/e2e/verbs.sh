@@ -193,6 +193,24 @@ cut_get() {
   check get-interrupted-fails test $? = 1
   check get-interrupted-says-so grep -qE 'interrupted|given up' "$T/cut.out"
   check get-nothing-is-left empty_dir "$T/cut"
+  # A hang-up, and two signals at once, which leave no time.
+  "$CAIRN" get "$1/dir/large" "$T/cut/" 2>"$T/cut.out" &
+  pid=$!
+  pids+=("$pid")
+  check get-hang-up-is-under-way wait_until 30 half_there
+  kill -HUP "$pid"
+  check get-hang-up-ends-it wait_until 20 gone_or_zombie "$pid" || end_pid "$pid"
+  check get-hang-up-nothing-is-left empty_dir "$T/cut"
+  "$CAIRN" get "$1/dir/large" "$T/cut/" 2>"$T/cut.out" &
+  pid=$!
+  pids+=("$pid")
+  check get-twice-is-under-way wait_until 30 half_there
+  kill -STOP "$pid"
+  kill -INT "$pid"
+  kill -TERM "$pid"
+  kill -CONT "$pid"
+  check get-twice-ends-it wait_until 20 gone_or_zombie "$pid" || end_pid "$pid"
+  check get-twice-nothing-is-left empty_dir "$T/cut"
   export AWS_ENDPOINT_URL=$near
 }
 half_there() { [ -n "$(find "$T/cut" -name '.cairn-part-*' -size +1000)" ]; }
