@@ -22,6 +22,7 @@ constexpr Duration kSweepInterval = std::chrono::milliseconds(100);
 constexpr int kBusyPollMs = 100;
 constexpr int kKeepingPollMs = 1'000;  // memory is kept for requests that may come
 constexpr int kIdlePollMs = 60'000;
+constexpr Duration kCleaningTime = std::chrono::seconds(5);
 constexpr Duration kTrimInterval = std::chrono::seconds(1);
 // libcurl's own cap on idle connections is four times the handles added, which shrinks as they end.
 constexpr size_t kMaxIdleHandles = 64;
@@ -81,7 +82,7 @@ class CurlPool::Loop {
     {
       const std::lock_guard lock(mutex_);
       if (stopping_) {
-        refused = Error(Errc::kCancelled, "the HTTP client is shutting down");
+        refused = shutting_down();
       } else if (queued_ >= options_.max_waiting) {
         refused = Error(Errc::kTransient, "too many requests wait for the store already")
                       .with_no_effect();
@@ -103,10 +104,7 @@ class CurlPool::Loop {
   void run() {
     while (take_arrivals()) {
       start_waiting();
-      int running = 0;
-      curl_multi_perform(multi_, &running);
-      reap();
-      sweep();
+      turn();
       trim();
       // A finished transfer may have made room: start the next before sleeping.
       if (!waiting_.empty() && active_.size() < options_.max_active) continue;
@@ -114,7 +112,21 @@ class CurlPool::Loop {
       const int idle_ms = memory_->rests() ? kIdlePollMs : kKeepingPollMs;
       curl_multi_poll(multi_, nullptr, 0, busy ? kBusyPollMs : idle_ms, nullptr);
     }
+    end_all_but_cleaning();
+    const MonotonicTime end = clock_.now() + kCleaningTime;
+    while ((!active_.empty() || !waiting_.empty()) && clock_.now() < end) {
+      start_waiting();
+      turn();
+      curl_multi_poll(multi_, nullptr, 0, kBusyPollMs, nullptr);
+    }
     end_all();
+  }
+
+  void turn() {
+    int running = 0;
+    curl_multi_perform(multi_, &running);
+    reap();
+    sweep();
   }
 
   // False when the pool is being destroyed.
@@ -241,8 +253,26 @@ class CurlPool::Loop {
     executor_.submit([done = transfer.take_callback(), answer] { done(std::move(*answer)); });
   }
 
+  void end_all_but_cleaning() {
+    const Error over = shutting_down();
+    for (auto it = active_.begin(); it != active_.end();) {
+      const auto current = it++;
+      if (!(*current)->cleans_up()) finish(current, tl::unexpected<Error>(over));
+    }
+    std::deque<TransferPtr> cleaning;
+    for (TransferPtr& t : waiting_) {
+      if (t->cleans_up())
+        cleaning.push_back(std::move(t));
+      else
+        complete(*t, not_sent(over));
+    }
+    waiting_.swap(cleaning);
+  }
+
+  static Error shutting_down() { return {Errc::kCancelled, "the HTTP client is shutting down"}; }
+
   void end_all() {
-    const Error over(Errc::kCancelled, "the HTTP client is shutting down");
+    const Error over = shutting_down();
     while (!active_.empty()) finish(active_.begin(), tl::unexpected<Error>(over));
     for (TransferPtr& t : waiting_) complete(*t, not_sent(over));
     waiting_.clear();

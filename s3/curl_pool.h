@@ -41,8 +41,9 @@ class CurlPool final : public HttpClient {
   CurlPool& operator=(const CurlPool&) = delete;
 
   void send(HttpRequest request, Callback<HttpResponse> done) override;
-  // Ends every request with kCancelled (told through the executor), refuses what comes later, and
-  // waits for the thread. Idempotent; by one thread at a time, and not by the pool's own.
+  // Ends every request with kCancelled (told through the executor), but for those that clean up,
+  // which may finish within a few seconds; refuses what comes later, and waits for the thread.
+  // Idempotent; by one thread at a time, and not by the pool's own.
   void close();
 
  private:

@@ -31,6 +31,7 @@ class CurlTransfer {
   std::optional<Error> given_up(Clock& clock) const;
 
   Callback<HttpResponse> take_callback() { return std::move(done_); }
+  bool cleans_up() const { return request_.cleans_up; }
   CURL* handle() const { return handle_; }
 
  private:

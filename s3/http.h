@@ -47,6 +47,9 @@ struct HttpRequest {
   Duration stall_timeout{0};
   // Past any proxy: for services of this machine whose answers are for nobody else.
   bool direct = false;
+  // It cleans up behind others, and nobody waits for it: a client that is closed lets it finish,
+  // for a few seconds.
+  bool cleans_up = false;
 };
 
 struct HttpResponse {

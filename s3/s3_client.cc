@@ -214,6 +214,7 @@ void S3Client::sign_and_send(std::shared_ptr<Attempt> attempt) {
   request.expected_response_bytes = call.expected_response_bytes;
   request.may_resend = call.may_resend;
   request.stall_timeout = call.stall_timeout;
+  request.cleans_up = call.cleans_up;
   parts_.http->send(std::move(request),
                     [self = shared_from_this(), attempt](Result<HttpResponse> response) {
                       self->answered(attempt, std::move(response));

@@ -70,6 +70,7 @@ struct S3Call {
   uint64_t expected_response_bytes = 0;
   bool may_resend = true;
   Duration stall_timeout{0};
+  bool cleans_up = false;  // as in HttpRequest
   S3Conflict conflict = S3Conflict::kExists;
 };
 

@@ -200,6 +200,7 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
     call.query = {{"uploadId", upload_id_}};
     // The caller's own context is over, perhaps; its parts must not stay and cost money.
     call.context = Context{Deadline::after(client_->parts().clock, kAbortTimeout), {}};
+    call.cleans_up = true;
     client_->send(std::move(call), [client = client_, key = put_.key](Result<S3Answer> answer) {
       const bool gone =
           answer && (answer->response.status == 404 ||

@@ -28,9 +28,9 @@ Runtime::Runtime()
       control("cairn-ctl", kControlThreads) {}
 
 Runtime::~Runtime() {
-  for (const auto& pool : pools) pool->close();
   for (ThreadExecutor* executor : {&control, &collecting, &publishing, &maintenance, &work, &io})
     executor->stop();
+  for (const auto& pool : pools) pool->close();
   stores.clear();
 }
 

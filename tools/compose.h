@@ -23,8 +23,8 @@ class CurlPool;
 
 struct Runtime {
   Runtime();
-  // Requests end first, while their answers find a thread. Threads end before stores: a look-up
-  // that nobody waits for any more may still ask one. And stores go before executors.
+  // Threads end before requests and stores: what they still have to do may send one more, such as
+  // the end of an upload that failed. And all of that goes before executors, where it is answered.
   ~Runtime();
   unsigned cores;
   ThreadExecutor io;           // store completions, file I/O of a file: remote

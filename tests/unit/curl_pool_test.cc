@@ -316,6 +316,27 @@ TEST_CASE("http: closing answers what is under way and refuses what comes") {
   client.pool->close();
 }
 
+TEST_CASE("http: closing lets finish what cleans up") {
+  std::atomic<bool> answer{false};
+  ScriptedServer server([&](const ScriptedRequest& r) {
+    while (r.method == "DELETE" && !answer) std::this_thread::sleep_for(milliseconds(1));
+    return ScriptedReply{.bytes = http_reply(204, ""),
+                         .pause_before = milliseconds(r.method == "GET" ? 60'000 : 0)};
+  });
+  Client client;
+  auto other = client.start(request("GET", server.url()));
+  HttpRequest cleaning = request("DELETE", server.url());
+  cleaning.cleans_up = true;
+  auto running = client.start(std::move(cleaning));
+  std::thread closing([&] { client.pool->close(); });
+  CHECK(other.get().error().code() == Errc::kCancelled);  // at once
+  answer = true;
+  closing.join();
+  const auto gone = running.get();
+  REQUIRE_MESSAGE(gone, gone.error().message());
+  CHECK(gone->status == 204);
+}
+
 // What a request keeps may be what keeps the pool, and an executor that was stopped lets it go
 // where it is handed over.
 TEST_CASE("http: the last reference may go on the pool's own thread") {
