@@ -75,10 +75,6 @@ Result<sockaddr_un> address_of(const std::string& path) {
 
 }  // namespace
 
-std::string line_of(const Json& json) {
-  return json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
-}
-
 Result<std::string> run_directory() {
   std::string dir;
   const char* runtime = std::getenv("XDG_RUNTIME_DIR");

@@ -22,10 +22,8 @@
 namespace cairn {
 
 using Json = nlohmann::json;
-// On one line. Names and what servers say may be no UTF-8, which JSON is: such bytes are replaced.
-std::string line_of(const Json& json);
 
-// As one line, without its end. Bytes that are no UTF-8 (names of files may be any) are replaced.
+// On one line. Names and what servers say may be no UTF-8, which JSON is: such bytes are replaced.
 std::string line_of(const Json& json);
 
 // /run/cairn for root, else $XDG_RUNTIME_DIR/cairn or ~/.cache/cairn/run. Made when missing.

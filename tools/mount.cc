@@ -89,7 +89,6 @@ class Mount {
     const RequestCounts requests = store_.store->counts();
     return offline_ && requests.total() == requests.failed + requests.in_flight;
   }
-  std::string cache_folder_path() const { return cache_folder_path(shows_objects_); }
   std::string cache_folder_path(bool of_objects) const {
     return cache_folder(settings_.cache_base, settings_.remote,
                         (of_objects ? kAtObjects : "") + settings_.at_text);
@@ -124,8 +123,8 @@ class Mount {
     MountOptions options = settings_.options;
     options.offline = !reached;
     options.head_look = std::move(look);
-    TRY_ASSIGN(cache_,
-               CacheDir::open(posix_env(), os_rng(), cache_folder_path(), settings_.remote.text()));
+    const std::string folder = cache_folder_path(shows_objects_);
+    TRY_ASSIGN(cache_, CacheDir::open(posix_env(), os_rng(), folder, settings_.remote.text()));
     if (settings_.at_is_relative) passing_cache_.set(cache_->path());
     begin_log();
     const MountEnvironment environment{
@@ -225,7 +224,7 @@ class Mount {
       case Identity::Kind::kOther:
         if (has_cache())
           return fail(Errc::kCorruption,
-                      url + " was a volume (the cache " + cache_folder_path() +
+                      url + " was a volume (the cache " + cache_folder_path(shows_objects_) +
                           " is of it), but its cairn.json is gone; take out what only the cache "
                           "has with 'cairn recover', or remove that cache to see the objects as "
                           "files");
@@ -329,8 +328,7 @@ class Mount {
         {"pending", pending_json(engine().pending())},
         {"held", held_json(engine().kept_back())},
         {"cache", {{"bytes", engine().cache_bytes()}, {"limit", engine().cache_bytes_max()}}},
-        {"memory",
-         {{"anonymous", anonymous_bytes()}, {"limit", settings_.options.memory_bytes_max}}},
+        {"memory", memory_json(settings_.options.memory_bytes_max)},
         {"requests", requests_json(requests)},
         {"transferred", transferred_json(requests)},
         {"commit", commit_json(published)},

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include "tools/memory_limit.h"
+
 namespace cairn {
 
 Json lsn_json(const LsnStatus& lsn) {
@@ -40,6 +42,10 @@ Json file_json(const FileStatus& file) {
 Json requests_json(const RequestCounts& requests) {
   return Json{{"get", requests.get},       {"put", requests.put},   {"list", requests.list},
               {"remove", requests.remove}, {"head", requests.head}, {"copy", requests.copy}};
+}
+
+Json memory_json(uint64_t limit) {
+  return Json{{"anonymous", anonymous_bytes()}, {"limit", limit}};
 }
 
 Json transferred_json(const RequestCounts& requests) {
