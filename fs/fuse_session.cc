@@ -35,6 +35,10 @@ class FuseSession::Impl {
   Impl& operator=(const Impl&) = delete;
 
   Status mount() {
+    if (::access("/dev/fuse", R_OK | W_OK) != 0 && (errno == EACCES || errno == EPERM))
+      return fail(Errc::kPermission,
+                  "/dev/fuse may not be opened by this user: its mode should be 0666, and a "
+                  "container may need it allowed (docker run --device /dev/fuse)");
     if (::access("/dev/fuse", R_OK | W_OK) != 0)
       return fail(Errc::kUnsupported,
                   "/dev/fuse cannot be opened: load the fuse module, or give the container the "

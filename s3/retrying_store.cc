@@ -60,6 +60,9 @@ class Retry : public std::enable_shared_from_this<Retry<T>> {
     if (pending_->finished()) return;
     if (const auto& trouble = pending_->context().trouble)
       trouble->met(result.error(), parts_.clock.now() - began_);
+    if (parts_.told != nullptr)
+      parts_.told(result.error(), parts_.clock.now() - began_,
+                  bounded ? std::optional(left) : std::nullopt);
     parts_.executor.submit_at(parts_.clock.now() + wait,
                               [self = this->shared_from_this()] { self->start(); });
   }

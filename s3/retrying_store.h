@@ -18,6 +18,8 @@
 #include <memory>
 #include <string>
 
+#include <optional>
+
 #include "cache/base/executor.h"
 #include "cache/base/random.h"
 #include "cache/object_store.h"
@@ -38,6 +40,9 @@ class RetryingStore final : public ObjectStore {
     Executor& executor;
     Clock& clock;
     Rng& rng;
+    // Told of each try that failed and is not the last: the first one began `tried` ago, and there
+    // is an end in `left`, or none. May be null; called by any thread.
+    void (*told)(const Error& error, Duration tried, std::optional<Duration> left) = nullptr;
   };
   RetryingStore(std::shared_ptr<ObjectStore> base, const Parts& parts, RetryPolicy policy = {});
 

@@ -1,6 +1,8 @@
 #include "tools/compose.h"
 
 #include <algorithm>
+#include <atomic>
+#include <iostream>
 #include <thread>
 
 #include "cache/base/log.h"
@@ -10,16 +12,29 @@
 #include "s3/open_s3.h"
 #include "s3/retrying_store.h"
 #include "tools/spool.h"
+#include "tools/units.h"
 
 namespace cairn {
 
 namespace {
 // Two for the socket and the signals; the others so that who waits for a flush keeps nobody out.
 constexpr unsigned kControlThreads = 16;
+// A hiccup is nothing to speak of.
+constexpr Duration kPatience = std::chrono::seconds(2);
+
+// On standard error, terminal or not: who waits for a script wants to know what it waits for.
+void say_trouble(const Error& error, Duration tried, std::optional<Duration> left) {
+  static std::atomic<bool> was_said{false};
+  if (tried < kPatience || was_said.exchange(true)) return;
+  std::cerr << "cairn: the store does not answer and is tried again"
+            << (left ? " for " + format_duration(left->count() / 1'000'000) : "") << ": "
+            << error.message() << "\n";
+}
 }  // namespace
 
-Runtime::Runtime()
-    : cores(std::max(2U, std::thread::hardware_concurrency())),
+Runtime::Runtime(bool says)
+    : says_trouble(says),
+      cores(std::max(2U, std::thread::hardware_concurrency())),
       io("cairn-io", 4),
       work("cairn-work", cores),
       maintenance("cairn-maint", 1),
@@ -40,7 +55,8 @@ namespace {
 StoreStack stack_on(std::shared_ptr<ObjectStore> base, Runtime& runtime) {
   auto limited = std::make_shared<LimitingStore>(std::move(base), runtime.io, system_clock());
   auto retrying = std::make_shared<RetryingStore>(
-      std::move(limited), RetryingStore::Parts{runtime.io, system_clock(), os_rng()});
+      std::move(limited), RetryingStore::Parts{runtime.io, system_clock(), os_rng(),
+                                               runtime.says_trouble ? say_trouble : nullptr});
   StoreStack stack;
   stack.store = std::make_shared<MeteredStore>(std::move(retrying));
   runtime.stores.push_back(stack.store);

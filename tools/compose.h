@@ -22,10 +22,12 @@ namespace cairn {
 class CurlPool;
 
 struct Runtime {
-  Runtime();
+  // `says_trouble`: a person who waits is told, once, that the store does not answer.
+  explicit Runtime(bool says_trouble = true);
   // Threads end before requests and stores: what they still have to do may send one more, such as
   // the end of an upload that failed. And all of that goes before executors, where it is answered.
   ~Runtime();
+  const bool says_trouble;
   unsigned cores;
   ThreadExecutor io;           // store completions, file I/O of a file: remote
   ThreadExecutor work;         // completions of the engine, hashing

@@ -41,10 +41,15 @@ Status take(const std::string& key, const toml::node& node, uint32_t line, const
 
 Result<std::vector<ConfigEntry>> parse_config(std::string_view text, const std::string& path) {
   const toml::parse_result parsed = toml::parse(text, path);
-  if (!parsed)
-    return fail(Errc::kInvalid,
-                fmt::format("{}:{}: {}; write name = \"text\", also for sizes and times", path,
-                            parsed.error().source().begin.line, parsed.error().description()));
+  if (!parsed) {
+    const std::string what(parsed.error().description());
+    // What is said twice is written as it should be.
+    const bool is_twice = what.find("redefin") != std::string::npos;
+    return fail(
+        Errc::kInvalid,
+        fmt::format("{}:{}: {}; {}", path, parsed.error().source().begin.line, what,
+                    is_twice ? "say it once" : "write name = \"text\", also for sizes and times"));
+  }
   std::vector<ConfigEntry> entries;
   const std::string table = kTable;
   for (const auto& [key, node] : parsed.table()) {

@@ -88,7 +88,10 @@ Result<std::string> run_directory() {
   } else {
     return fail(Errc::kInvalid, "neither XDG_RUNTIME_DIR nor HOME is set");
   }
-  TRY(posix_env().make_dirs(dir));
+  if (Status made = posix_env().make_dirs(dir); !made)
+    return tl::unexpected<Error>(std::move(made).error().wrap(
+        "no place for the control sockets of mounts in " + dir +
+        (::geteuid() == 0 ? "" : ", set XDG_RUNTIME_DIR to a directory of yours")));
   return dir;
 }
 

@@ -561,7 +561,7 @@ class Mount {
   Daemon& daemon_;
   ServiceNotify notify_{ServiceNotify::address()};
   // Threads are the last to go: everything below gives them work.
-  Runtime runtime_;
+  Runtime runtime_{/*says_trouble=*/false};  // the log and `status` do
   CancelToken stop_token_;
   CancelToken closing_;  // of what is done beside while the mount serves
   LongMutex signal_mutex_;

@@ -158,5 +158,19 @@ for words in "status" "status $mnt" "status --json $mnt" "check file://$T/store"
 done
 check full-umount cairn_umount "$mnt"
 
-# (more)
+# ---- what is wrong is said, and soon
+refused_store() {
+  local out
+  out=$(AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=refused-test-secret LIMIT=10 cairn ls --region us-east-1 \
+    --endpoint-url http://127.0.0.1:1 s3://bucket 2>&1) && return 1
+  grep -q 'does not answer and is tried again for .* cannot connect' <<<"$out" || { echo "$out"; return 1; }
+}
+check said-refused refused_store
+as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups env -u XDG_RUNTIME_DIR "$@"; }
+if as_nobody test -x "$CAIRN"; then
+  check said-no-run-directory fails_with 'set XDG_RUNTIME_DIR' as_nobody HOME=/nonexistent "$CAIRN" status
+else
+  skip said-no-run-directory "nobody may not run $CAIRN"
+fi
+
 e2e_end

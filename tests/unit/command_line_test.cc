@@ -206,6 +206,8 @@ TEST_CASE("configuration file: what is wrong is named with file and line") {
   l.config("mode = [\"calm\"]\n");
   CHECK(has(l.refusal(words), "/c.toml:1: mode takes one value"));
   l.config("number = 1\nnumber = 2\n");
+  CHECK(has(l.refusal(words), "'number'; say it once (see"));
+  l.config("number = 1\nnumber = 2\n");
   CHECK(has(l.refusal(words), "/c.toml:"));
   l.config("once = true\n");
   CHECK(has(l.refusal(words), "/c.toml:1: say --once on the command line"));
