@@ -75,7 +75,7 @@ int run_gc(const GcArguments& arguments) {
       client ? collect_on_mount(arguments, *client) : collect_on_remote(arguments, how);
   if (::isatty(STDERR_FILENO) != 0) std::cerr << "\r" << std::string(70, ' ') << "\r";
   if (!report) return complain(report.error());
-  std::cout << (arguments.as_json ? line_of(*report) + "\n"
+  std::cout << (arguments.as_json ? json_line(*report) + "\n"
                                   : collect_text(*report, arguments.dry_run));
   return kExitOk;
 }

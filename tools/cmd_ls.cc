@@ -73,7 +73,7 @@ class Printer {
     if (!row.etag.empty()) out["etag"] = row.etag;
     if (!row.key.empty()) out["key"] = row.key;
     if (!row.state.empty()) out["state"] = row.state;
-    return line_of(out);
+    return json_line(out);
   }
 
   const bool as_json_;

@@ -70,7 +70,7 @@ int run_snapshot(SnapshotArguments arguments) {
   if (!answer) return complain(answer.error());
   if (arguments.action == "list") {
     const Json& snapshots = answer->at("snapshots");
-    std::cout << (arguments.as_json ? line_of(snapshots) + "\n" : snapshots_text(snapshots));
+    std::cout << (arguments.as_json ? json_line(snapshots) + "\n" : snapshots_text(snapshots));
   } else if (arguments.action == "create") {
     std::cout << arguments.name << "\n";
   }

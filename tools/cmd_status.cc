@@ -110,7 +110,7 @@ int path_status(ControlClient& client, const std::string& path, bool as_json) {
   const bool stored = state == "stored";
   if (const std::string cid = stored ? cid_of(path) : ""; !cid.empty()) status["cid"] = cid;
   if (as_json) {
-    std::cout << line_of(status) << "\n";
+    std::cout << json_line(status) << "\n";
     return stored ? kExitOk : kExitNotStored;
   }
   std::cout << path << ": ";
@@ -147,7 +147,7 @@ int run_remote_status(const StatusArguments& arguments) {
   const auto status = remote_status(*target, arguments.store);
   if (!status) return complain(status.error());
   if (arguments.as_json)
-    std::cout << line_of(*status) << "\n";
+    std::cout << json_line(*status) << "\n";
   else
     std::cout << remote_status_text(*status);
   return kExitOk;
@@ -198,10 +198,10 @@ std::vector<MountEntry> dead_mounts() {
 
 void print_dead(const MountEntry& entry, bool as_json) {
   if (as_json)
-    std::cout << line_of(Json{{"remote", entry.source},
-                              {"mountpoint", entry.mountpoint},
-                              {"mode", "dead"},
-                              {"device", entry.device}})
+    std::cout << json_line(Json{{"remote", entry.source},
+                                {"mountpoint", entry.mountpoint},
+                                {"mode", "dead"},
+                                {"device", entry.device}})
               << "\n";
   else
     std::cout << entry.source << " on " << entry.mountpoint << " (dead)\n  "
@@ -235,7 +235,7 @@ int run_status(const StatusArguments& arguments) {
     if (!answer) return complain(answer.error());
     const Json& status = (*answer)["status"];
     if (as_json) {
-      std::cout << line_of(status) << "\n";
+      std::cout << json_line(status) << "\n";
     } else {
       print_status(status);
     }
@@ -274,7 +274,7 @@ int run_umount(const std::string& path, int64_t timeout_ns) {
   if (const auto status = asked ? quick_status(**asked) : Result<Json>(Json());
       status && status->is_object()) {
     const std::string first = status->value("mountpoint", "");
-    if (first != Json::parse(line_of(Json(mountpoint))).get<std::string>())
+    if (first != Json::parse(json_line(Json(mountpoint))).get<std::string>())
       return refuse(Error(Errc::kInvalid, mountpoint + " shows the mount " + first +
                                               " a second time: 'umount " + mountpoint +
                                               "' takes that away, 'cairn umount " + first +

@@ -18,16 +18,12 @@
 
 namespace cairn {
 
-std::string line_of(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 namespace {
 
 constexpr size_t kMaxLine = 1U << 20;
 
 bool write_line(int fd, const Json& json) {
-  const std::string line = line_of(json) + "\n";
+  const std::string line = json_line(json) + "\n";
   size_t done = 0;
   while (done < line.size()) {
     const ssize_t n = ::send(fd, line.data() + done, line.size() - done, MSG_NOSIGNAL);
@@ -74,6 +70,10 @@ Result<sockaddr_un> address_of(const std::string& path) {
 }
 
 }  // namespace
+
+std::string json_line(const Json& json) {
+  return json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+}
 
 Result<std::string> run_directory() {
   std::string dir;

@@ -23,8 +23,8 @@ namespace cairn {
 
 using Json = nlohmann::json;
 
-// On one line. Names and what servers say may be no UTF-8, which JSON is: such bytes are replaced.
-std::string line_of(const Json& json);
+// As one line, without its end. Bytes that are no UTF-8 (names of files may be any) are replaced.
+std::string json_line(const Json& json);
 
 // /run/cairn for root, else $XDG_RUNTIME_DIR/cairn or ~/.cache/cairn/run. Made when missing.
 Result<std::string> run_directory();
