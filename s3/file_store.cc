@@ -154,7 +154,8 @@ void FileStore::Directory::sweep() {
 // A root that is gone, with its disk perhaps, is no empty store, and none is made in its place.
 Status FileStore::Directory::check_root(const std::string& what) {
   const auto info = env_.stat(root_);
-  if (info || !is_missing(info.error())) return {};
+  if (info) return {};
+  if (!is_missing(info.error())) return not_done(info.error(), what);
   const std::string gone = "the directory " + root_ + " is gone; is its disk mounted?";
   return not_done(Error(Errc::kTransient, gone), what);
 }
