@@ -114,6 +114,7 @@ class CommitLog {
   // kCorruption when it does not, kFenced when `newest` was removed as long past; when it cannot be
   // asked that is no error.
   Status check_back(LookBack& look, const Context& context);
+
   // Makes c/<seq> out of `record` (an encoded CommitRecord with that number). An outcome that is
   // not clear is decided by reading the number back: ours is success, absent is sent again, and
   // another's is kPrecondition. Safe to repeat with the same bytes, also after a restart.

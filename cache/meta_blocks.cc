@@ -348,16 +348,11 @@ class MetaBlocksImpl final : public MetaBlocks {
     return {};
   }
 
-  void prefetch(std::vector<PackName> packs, uint64_t bytes_max, Context context,
-                Callback<void> done) override {
-    uint64_t bytes = 0;
-    for (const PackName& pack : packs) bytes += pack.size;
-    const auto not_wanted = [&](const PackName& pack) {
-      return core_->files.has({pack.digest, MetaUnit::kWhole}) ||
-             pack.size > core_->options.whole_pack_bytes_max;
-    };
-    std::erase_if(packs, not_wanted);
-    if (bytes > bytes_max || packs.empty()) return core_->executor.submit([done] { done({}); });
+  void prefetch(std::vector<PackName> packs, Context context, Callback<void> done) override {
+    std::erase_if(packs, [&](const PackName& pack) {
+      return core_->has_all_of(pack.digest) || pack.size > core_->options.whole_pack_bytes_max;
+    });
+    if (packs.empty()) return core_->executor.submit([done] { done({}); });
     struct State {
       std::atomic<size_t> left;
       RankedMutex<Rank::kLeaf> mutex;

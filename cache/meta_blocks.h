@@ -3,9 +3,11 @@
 // A directory of metadata packs as they are in the store, `<dir>/<hex>.car`, of 1 MiB windows of
 // large ones, `<dir>/<hex>.<n>.win`, and of what came with a tail, `<dir>/<hex>.end`; bounded in
 // bytes, least recently used goes first. What is there survives restarts. Nothing here is precious:
-// any file may vanish or rot at any time, a damaged one is dropped and fetched again. Owner: the
-// remote of one mount. Thread-safe; no lock is held across a callback or a file operation's wait
-// for the network. Memory: a bounded part of the index of local blocks (prefix_index.h).
+// any file may vanish or rot at any time, a damaged one is dropped and fetched again.
+//
+// Owner: the remote of one mount. Thread-safe; no lock is held across a callback or a file
+// operation's wait for the network. Memory: a bounded part of the index of local blocks
+// (prefix_index.h).
 //
 // Promise: `get` never touches the network, and gives only bytes that hash to the digest.
 // Errors: kNotLocal (it was added to `missing`; `fetch` brings it), kNotFound (fetch: no pack that
@@ -46,10 +48,8 @@ class MetaBlocks {
   virtual void fetch(std::vector<Digest> digests, Context context, Callback<void> done) = 0;
   // A pack that this mount has put into the store itself: it is never downloaded.
   virtual Status add_local(const PackName& pack, const Body& body) = 0;
-  // At mount: fetches those of `packs` that are not here, all at once, when together they are at
-  // most `bytes_max`; else does nothing.
-  virtual void prefetch(std::vector<PackName> packs, uint64_t bytes_max, Context context,
-                        Callback<void> done) = 0;
+  // Fetches those of `packs` that are not here and come whole, all at once.
+  virtual void prefetch(std::vector<PackName> packs, Context context, Callback<void> done) = 0;
 
   // Larger packs come in windows.
   virtual uint64_t whole_pack_bytes_max() const = 0;

@@ -3,8 +3,8 @@
 //
 // A file is a run of CAR sections: a whole pack (`<hex>.car`) or the sections of a large pack that
 // begin in one of its 1 MiB windows (`<hex>.<n>.win`), or the last ones before its tail
-// (`<hex>.end`). Files are written under another name and
-// renamed; they are not synced: what power loss leaves of them is noticed when it is read.
+// (`<hex>.end`). Files are written under another name and renamed; they are not synced: what power
+// loss leaves of them is noticed when it is read.
 // Thread-safe; file operations run without the lock. Blocks that somebody waits for are kept in
 // memory, too, so that they can be used even when the disk is full or the bound is too small for
 // all that one operation needs.

@@ -20,7 +20,6 @@
 #include "cache/meta_blocks.h"
 #include "cache/node_cache.h"
 #include "cache/open_pack.h"
-#include "cache/pack_layout.h"
 #include "cache/pack_uploader.h"
 
 namespace cairn {
@@ -43,13 +42,9 @@ class MetaStager {
         salt_(salt),
         pack_(PackKind::kMeta, salt) {}
 
-  // Takes a block; one that this publish has already is left out.
-  Status add(const Cid& cid, Buffer bytes) { return add(cid, std::move(bytes), false); }
-  // The same for a node of the tree: upper ones come last in their pack, before its tail, so that
-  // who reads the tail may read them with it.
-  Status add_node(const Cid& cid, Buffer bytes, bool upper) {
-    return add(cid, std::move(bytes), upper);
-  }
+  // Takes a block; one that this publish has already is left out. `upper`: a node of the tree that
+  // comes last in its pack, before the tail, so that who reads the tail may read it with that.
+  Status add(const Cid& cid, Buffer bytes, bool upper = false);
   // A block of the open pack.
   std::optional<Buffer> find(const Digest& digest) const;
   // True when this publish has written the block.
@@ -63,7 +58,6 @@ class MetaStager {
   const std::vector<PackName>& packs() const { return packs_; }
 
  private:
-  Status add(const Cid& cid, Buffer bytes, bool upper);
   Status seal();
 
   MetaBlocks& blocks_;

@@ -6,6 +6,7 @@
 
 #include "cache/format/commit.h"
 #include "cache/format/unixfs.h"
+#include "cache/pack_layout.h"
 
 namespace cairn {
 namespace {
@@ -86,12 +87,8 @@ Result<std::optional<Buffer>> MetaMerger::take(const Cid& cid, bool upper) {
     TRY_ASSIGN(bytes, read_(digest));
   }
   bytes_ += bytes.size();
-  TRY(out_.add_node(cid, bytes, upper));
+  TRY(out_.add(cid, bytes, upper));
   return std::optional<Buffer>(std::move(bytes));
-}
-
-Status MetaMerger::run(const Digest& root) {
-  return visit_tree(root, std::nullopt);
 }
 
 Status MetaMerger::visit_tree(const Digest& digest, std::optional<int> layer) {

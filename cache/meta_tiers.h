@@ -77,7 +77,7 @@ class MetaMerger {
         everything_(everything),
         read_(std::move(read)) {}
 
-  Status run(const Digest& root);
+  Status run(const Digest& root) { return visit_tree(root, std::nullopt); }
   uint64_t bytes() const { return bytes_; }  // of the blocks visited
 
  private:

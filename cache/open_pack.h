@@ -31,10 +31,6 @@ class OpenPack {
   // Adds the block of `cid`, which fits and is not in the pack yet.
   Status add(const Cid& cid, Buffer bytes);
   Status add(const Cid& cid, std::shared_ptr<File> file, ByteRange range);
-  // Says where the children of a node in this pack are (a hint).
-  void add_runs(const Digest& node, std::span<const PackRun> runs) {
-    builder_.add_runs(node, runs);
-  }
 
   bool empty() const { return payloads_.empty(); }
   uint64_t bytes() const { return builder_.size(); }       // of the object, were it sealed now

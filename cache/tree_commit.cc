@@ -71,7 +71,7 @@ Status TreePublisher::add_way(std::string_view key) {
     const auto add = [&](const Cid& cid) -> Status {
       if (meta_.has(cid.digest())) return {};
       TRY_ASSIGN(Buffer bytes, reader.get(cid.digest()));
-      return meta_.add_node(cid, std::move(bytes), /*upper=*/true);
+      return meta_.add(cid, std::move(bytes), /*upper=*/true);
     };
     MstStepper stepper(reader, root_);
     while (stepper.at() == MstStepper::At::kSubtree) {
@@ -102,9 +102,8 @@ Status TreePublisher::merge_metadata(const std::vector<TieredPack>& old) {
   CAIRN_FAILPOINT("tiers.planned");
   std::vector<PackName> merged;
   for (size_t i = metadata_.keep; i < old.size(); ++i) merged.push_back(old[i].name);
-  TRY(await<void>([&](Callback<void> done) {
-    remote_.blocks->prefetch(merged, UINT64_MAX, context_, std::move(done));
-  }));
+  TRY(await<void>(
+      [&](Callback<void> done) { remote_.blocks->prefetch(merged, context_, std::move(done)); }));
   CAIRN_FAILPOINT("tiers.fetched");
   std::vector<PackTail> tails;
   for (const PackName& pack : merged) {

@@ -7,6 +7,7 @@
 
 #include "cache/commit_parts.h"
 #include "cache/format/mst.h"
+#include "cache/pack_layout.h"
 
 namespace cairn {
 namespace {
@@ -81,13 +82,14 @@ Result<PublishedState> TreePublisher::run(const CollectionStep& step) {
 Result<PublishedState> TreePublisher::run() {
   Status prepared = collection_ != nullptr ? rewrite_metadata() : prepare();
   if (prepared) prepared = write_index();
-  auto look = remote_.log->look_back(before_->commit, context_);
+  std::optional<CommitLog::LookBack> look;
+  if (prepared) look = remote_.log->look_back(before_->commit, context_);
   // Also after a failure: what is under way ends before its callbacks' owners do, and what got
   // there is remembered.
   Status sent = uploader_.finish();
   for (const PackName& pack : uploader_.sent()) remote_.unnamed_packs.push_back(pack);
   remote_.packs_in_flight = uploader_.in_flight_max();
-  const Status there = check_store(remote_, look, context_);
+  const Status there = look ? check_store(remote_, *look, context_) : Status();
   TRY(prepared);
   TRY(sent);
   TRY(there);
@@ -360,7 +362,7 @@ Status TreePublisher::apply_edits() {
     Sink(MetaStager& meta, unsigned fanout_bits) : meta_(meta), fanout_bits_(fanout_bits) {}
     Status put(const Cid& cid, Buffer bytes) override { return meta_.add(cid, std::move(bytes)); }
     Status put_node(const Cid& cid, Buffer bytes, int layer) override {
-      return meta_.add_node(cid, std::move(bytes), is_upper_layer(layer, fanout_bits_));
+      return meta_.add(cid, std::move(bytes), is_upper_layer(layer, fanout_bits_));
     }
 
    private:

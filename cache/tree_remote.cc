@@ -130,7 +130,7 @@ Status TreeRemote::Impl::find_head(const Context& context, std::shared_ptr<HeadL
                                        blocks->whole_pack_bytes_max());
     std::erase_if(tails, [&](const PackName& pack) { return blocks->has_all_of(pack.digest); });
     // First what is waited for.
-    blocks->prefetch(std::move(now), UINT64_MAX, context, std::move(done));
+    blocks->prefetch(std::move(now), context, std::move(done));
     places_ahead_.fetch(
         *packs, std::move(tails), young_packs(*newest_commit().record),
         {.tails = options.tails_ahead,

@@ -16,9 +16,8 @@
 #pragma once
 
 #include <memory>
-#include <string>
-
 #include <optional>
+#include <string>
 
 #include "cache/base/executor.h"
 #include "cache/base/random.h"

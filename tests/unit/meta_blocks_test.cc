@@ -17,8 +17,9 @@ namespace {
 
 constexpr uint64_t kMiB = 1 << 20;
 
-// A pack of 6 MiB in the store, and room for 4 MiB.
+// A pack of 6 MiB in the store, and room for 4 MiB or as much as is said.
 struct World {
+  uint64_t room = 4 * kMiB;
   ManualClock clock;
   ManualExecutor executor{clock};
   MemoryEnv env;
@@ -29,7 +30,7 @@ struct World {
   PackName name;
   Body body;
 
-  World() {
+  explicit World(uint64_t room_bytes = 4 * kMiB) : room(room_bytes) {
     TestPack pack(PackKind::kMeta);
     for (int i = 0; i < 6 * 16; ++i) {
       ByteVec bytes(64 << 10, static_cast<std::byte>(i));
@@ -47,7 +48,7 @@ struct World {
   std::unique_ptr<MetaBlocks> open() {
     MetaBlocks::Options options;
     options.dir = "/cache/packs";
-    options.disk_bytes_max = 4 * kMiB * 4 / 3 + 4;  // a quarter is for the index
+    options.disk_bytes_max = room * 4 / 3 + 4;  // a quarter is for the index
     return std::move(*MetaBlocks::open(env, executor, *packs, options));
   }
   bool is_here(size_t i) {
@@ -89,6 +90,22 @@ TEST_CASE("of a pack that was written here the last windows that there is room f
   REQUIRE(world.fetch(0));
   CHECK(world.is_here(0));
   CHECK(world.store.counts().get - before <= 2);  // its window, and the tail
+}
+
+TEST_CASE("the first look into a pack brings a window of it, one in another place the rest") {
+  World world(100 * kMiB);
+  REQUIRE(world.fetch(20));
+  CHECK(world.store.counts().bytes_read < 2 * kMiB);
+  CHECK(world.is_here(22));
+  CHECK_FALSE(world.is_here(90));
+  REQUIRE(world.fetch(90));
+  CHECK(world.blocks->has_all_of(world.name.digest));
+  for (size_t i = 0; i < world.digests.size(); i += 5) CHECK(world.is_here(i));
+  const uint64_t whole = world.name.size;
+  CHECK(world.blocks->disk_bytes() < whole + kMiB / 2);  // the window went
+  CHECK(world.store.counts().bytes_read < whole + 2 * kMiB);
+  world.blocks = world.open();
+  CHECK(world.is_here(0));
 }
 
 }  // namespace cairn::test
